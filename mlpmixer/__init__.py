@@ -1,0 +1,37 @@
+"""MLP-Mixer: all-MLP image models, trained, measured and understood.
+
+The public names load PyTorch only when they are used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlpmixer.models.capture import capture as capture
+    from mlpmixer.models.capture import intermediate_names as intermediate_names
+    from mlpmixer.models.registry import create_model as create_model
+    from mlpmixer.models.registry import list_models as list_models
+    from mlpmixer.weights.checkpoint import load as load
+    from mlpmixer.weights.checkpoint import save as save
+
+_PUBLIC = {
+    "capture": "mlpmixer.models.capture",
+    "create_model": "mlpmixer.models.registry",
+    "intermediate_names": "mlpmixer.models.capture",
+    "list_models": "mlpmixer.models.registry",
+    "load": "mlpmixer.weights.checkpoint",
+    "save": "mlpmixer.weights.checkpoint",
+}
+
+__all__ = list(_PUBLIC)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mlpmixer' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

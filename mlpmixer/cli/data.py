@@ -1,0 +1,180 @@
+"""`mixer data`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from mlpmixer.cli.options import parse
+from mlpmixer.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlpmixer.data.summary import DatasetSummary, SplitSummary
+
+_SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_ROWS = 40  # classes listed on a terminal
+_BAR, _NAME = 24, 12  # characters on a terminal, the latter at least
+_MESSAGES = 20  # unreadable images listed, except as JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCommand:
+    """Look at a data source: images per class, sizes, unreadable files, a contact sheet.
+
+    Exit status 1 if an image cannot be read.
+
+    Examples:
+      mixer data digits --out digits.png
+      mixer data photos/ --verify
+      mixer data 'shards/train-{000..127}.tar' --json
+    """
+
+    source: tyro.conf.Positional[str]
+    """digits, cifar10, cifar100, pets, flowers, imagenet, a folder, a parquet file or folder,
+    shards/{000..127}.tar, or hf:user/name."""
+    out: Path | None = None
+    """Draw a contact sheet, some images of each class, into this .png, .jpg or .webp file."""
+    split: str | None = None
+    """The split on the contact sheet; train if the source has it."""
+    seed: int = 0
+    """Which images come onto the contact sheet."""
+    verify: bool = False
+    """Decode every image, not only its header: slower, and finds all damage."""
+    json: bool = False
+    """Print the outcome as JSON; messages go to standard error."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit status."""
+    command = parse(DataCommand, "data", arguments)
+    if command.out is not None and command.out.suffix.lower() not in _SHEET_SUFFIXES:
+        raise UsageError(
+            f"cannot draw a contact sheet into {command.out}: name a file that ends in "
+            f"{', '.join(_SHEET_SUFFIXES)}."
+        )
+    from mlpmixer.data.contact_sheet import contact_sheet
+    from mlpmixer.data.sources import open_source
+    from mlpmixer.data.summary import summarize
+    from mlpmixer.report.console import Console
+    from mlpmixer.report.files import replacing
+
+    console = Console.choose(command.json)
+    dataset = open_source(command.source)
+    if command.split is not None and command.split not in dataset.splits:
+        raise UsageError(
+            f"{command.source} has no split {command.split!r}: it has {', '.join(dataset.splits)}."
+        )
+    with console.progress("verifying" if command.verify else "reading headers") as progress:
+        summary = summarize(
+            dataset,
+            verify=command.verify,
+            progress=lambda done, total: progress.update(done / total, images=done),
+        )
+    if command.out is not None:
+        sheet = contact_sheet(dataset, split=command.split, seed=command.seed)
+        with replacing(command.out) as part:
+            sheet.save(part)
+    if console.mode == "live":
+        _show(summary)
+    record = {**summary.as_json(), "contact_sheet": command.out}
+    lines = _class_lines(summary) if console.mode == "plain" else []
+    console.result(record, "\n".join([*_split_lines(summary), *lines]))
+    if not command.json:
+        for line in _unreadable_lines(summary):
+            console.warning(line)
+        if command.out is not None:
+            console.message(f"contact sheet: {command.out}")
+        elif console.mode == "live":
+            console.message("--out sheet.png draws a contact sheet.")
+        if console.mode == "live" and not summary.verified:
+            console.message("Only headers were read; --verify decodes every image.")
+    return 1 if any(split.unreadable for split in summary.splits.values()) else 0
+
+
+def _split_lines(summary: "DatasetSummary") -> list[str]:
+    """Return a line on the source and one on each split."""
+    total = sum(split.images for split in summary.splits.values())
+    lines = [f"{summary.spec}: {total:,} images, {len(summary.class_names):,} classes"]
+    return lines + [f"{name}: {_split_text(split)}" for name, split in summary.splits.items()]
+
+
+def _split_text(split: "SplitSummary") -> str:
+    least, most = min(split.per_class), max(split.per_class)
+    spread = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    parts = [f"{split.images:,} images", f"{spread} a class"]
+    if split.sizes is not None:
+        if split.sizes.distinct == 1:
+            parts.append(f"all {_size(split.sizes.median)}")
+        else:
+            parts.append(
+                f"{_size(split.sizes.smallest)} to {_size(split.sizes.largest)}, "
+                f"median {_size(split.sizes.median)}"
+            )
+            width, height, count = split.sizes.common[0]
+            if count > 1:
+                parts.append(f"most often {_size((width, height))} ({count:,})")
+    if split.unreadable:
+        parts.append(f"{len(split.unreadable):,} unreadable")
+    return ", ".join(parts)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _class_lines(summary: "DatasetSummary") -> list[str]:
+    """Return a table of all classes, for a pipe: the counts first, aligned, then the name."""
+    splits = summary.splits
+    lines = ["  ".join([*(f"{name:>10}" for name in splits), "class"])]
+    for label, name in enumerate(summary.class_names):
+        counts = (f"{split.per_class[label]:>10}" for split in splits.values())
+        lines.append("  ".join([*counts, name]))
+    return lines
+
+
+def _unreadable_lines(summary: "DatasetSummary") -> list[str]:
+    found = [image for split in summary.splits.values() for image in split.unreadable]
+    lines = [f"{image.name}: {image.reason}" for image in found[:_MESSAGES]]
+    if len(found) > _MESSAGES:
+        lines.append(f"{len(found) - _MESSAGES:,} more images are unreadable; --json lists all.")
+    return lines
+
+
+def _show(summary: "DatasetSummary") -> None:
+    """Print the classes as a table with bars; of very many, the largest and the smallest."""
+    from rich.bar import Bar
+    from rich.console import Console as Terminal
+    from rich.table import Table
+    from rich.text import Text
+
+    first, *others = summary.splits.items()
+    counts = first[1].per_class
+    shown = list(range(len(counts)))
+    left_out = 0
+    if len(shown) > _ROWS:
+        by_size = sorted(shown, key=lambda label: -counts[label])
+        left_out = len(shown) - _ROWS
+        shown = by_size[: _ROWS // 2] + by_size[-_ROWS // 2 :]
+    widths = {
+        name: max(len(name), *(len(f"{count:,}") for count in split.per_class))
+        for name, split in summary.splits.items()
+    }
+    terminal = Terminal()
+    rest = terminal.width - _BAR - 2 * (len(widths) + 2) - sum(widths.values())
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=max(rest, _NAME))
+    table.add_column("", width=_BAR)
+    for name, width in widths.items():
+        table.add_column(name, justify="right", min_width=width)
+    for row, label in enumerate(shown):
+        if left_out and row == _ROWS // 2:
+            table.add_row(Text(f"… {left_out:,} more, of sizes between", "dim"))
+        table.add_row(
+            Text(summary.class_names[label]),
+            Bar(max(counts), 0, counts[label], color="blue"),
+            f"{counts[label]:,}",
+            *(f"{split.per_class[label]:,}" for _, split in others),
+        )
+    terminal.print(table)

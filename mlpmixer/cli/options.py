@@ -1,0 +1,78 @@
+"""From command line arguments to a verb's options, with errors of one line."""
+
+import contextlib
+import inspect
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+
+from mlpmixer.errors import UsageError, unknown_name
+
+T = TypeVar("T")
+
+_FLAG = re.compile(r"--[A-Za-z][\w-]*")
+
+
+def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
+    """Return the options of `kind` that the arguments of `mixer VERB` give.
+
+    Raises:
+        UsageError: a flag is unknown, with the nearest ones, or a value is of the wrong form.
+    """
+    known = flags(kind)
+    for argument in arguments:
+        match = _FLAG.match(argument)
+        if match and match.group().replace("_", "-") not in known:
+            remedy = f"`mixer {verb} --help` lists all."
+            raise unknown_name("option", match.group(), sorted(known - {"--help"}), remedy)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                kind,
+                prog=f"mixer {verb}",
+                description=inspect.getdoc(kind),
+                args=list(arguments),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise  # --help
+        raise UsageError(f"{_plain(complaint.getvalue())} See `mixer {verb} --help`.") from None
+
+
+def flags(kind: type[Any]) -> set[str]:
+    """Return the flags of a dataclass of options, nested ones included."""
+    found = {"--help", "--tyro-print-completion", "--tyro-write-completion"}
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        hint = hints[one.name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            found |= flags(hint)
+            continue
+        name = one.name.replace("_", "-")
+        found.add(f"--{name}")
+        if hint is bool:
+            found.add(f"--no-{name}")
+    return found
+
+
+def given(arguments: Sequence[str]) -> set[str]:
+    """Return the names of the flags among the arguments, with underscores and no dashes."""
+    matches = [_FLAG.match(argument) for argument in arguments]
+    return {match.group()[2:].replace("-", "_") for match in matches if match}
+
+
+def _plain(complaint: str) -> str:
+    """Return tyro's framed complaint as one sentence, without the frame and the usage."""
+    lines = [re.sub(r"[╭╮╰╯│─━┃]", "", line).strip() for line in complaint.splitlines()]
+    text = [line for line in lines if line and not line.startswith(("usage:", "Parsing error"))]
+    text = [line for line in text if not line.startswith(("For full helptext", "Required options"))]
+    sentence = " ".join(text[:2]) or "the arguments are wrong"
+    sentence = re.sub(r"\s+", " ", sentence).strip()
+    return sentence if sentence.endswith((".", ":", "!")) else sentence + "."

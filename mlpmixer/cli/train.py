@@ -1,0 +1,83 @@
+"""`mixer train`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlpmixer.cli.options import given, parse
+from mlpmixer.errors import UsageError
+from mlpmixer.training.recipe import BUDGETS, Recipe
+from mlpmixer.training.recipes import find_recipe
+
+DEFAULT_RECIPE = "small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Train a model from scratch, evaluate it and write a report.
+
+    Examples:
+      mixer train --recipe quick --data digits --out runs/digits
+      mixer train --data photos/ --model mixer_s16 --recipe finetune --minutes 30
+      mixer train --resume runs/digits
+    """
+
+    recipe: str = DEFAULT_RECIPE
+    """small, quick, finetune, pretrain_imagenet, pretrain_imagenet21k, pretrain_jft, or a TOML
+    file; every field of it can be given as an option."""
+    out: Path | None = None
+    """The run directory; by default a new one under runs/."""
+    resume: Path | None = None
+    """Continue the interrupted run in this directory, by its own recipe."""
+    json: bool = False
+    """Print the outcome as JSON; messages go to standard error."""
+    fields: Recipe = field(default_factory=Recipe)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit status."""
+    named = given(arguments)
+    command = _parse(arguments, named)
+    from mlpmixer.report.console import Console
+    from mlpmixer.training.job import train
+
+    console = Console.choose(command.json)
+    if command.resume is not None:
+        foreign = sorted(named - {"resume", "json", "no_json"})
+        if foreign:
+            raise UsageError(
+                f"--{foreign[0].replace('_', '-')} cannot be changed while resuming: the run's "
+                "own recipe holds. Leave it out, or start a new run with --recipe RUN/recipe.toml."
+            )
+        recipe = Recipe.from_toml(command.resume / "recipe.toml")
+        outcome = train(recipe, command.resume, console, resume=True)
+    else:
+        recipe = command.fields
+        outcome = train(recipe, command.out or _new_directory(recipe), console)
+    return 0 if outcome["finished"] else 130
+
+
+def _parse(arguments: Sequence[str], named: set[str]) -> TrainCommand:
+    """Parse twice: first for the recipe, then for what departs from it."""
+    budgets = [f"--{name}" for name in BUDGETS if name in named]
+    if len(budgets) > 1:
+        raise UsageError(f"{' and '.join(budgets)}: give one budget, not {len(budgets)}.")
+    name = parse(TrainCommand, "train", arguments).recipe
+    recipe = find_recipe(name)
+    if budgets:
+        recipe = recipe.override(dict.fromkeys(BUDGETS))
+    if "warmup" in named:
+        recipe = recipe.override({"warmup_steps": None})
+    return parse(TrainCommand, "train", arguments, TrainCommand(recipe=name, fields=recipe))
+
+
+def _new_directory(recipe: Recipe) -> Path:
+    """Return runs/DATA-MODEL, with a number behind it where that is taken."""
+    data = Path(recipe.data.data.rstrip("/").removeprefix("hf:")).name or "data"
+    data = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in data)
+    base = f"{data.strip('-')}-{recipe.model.model.replace(':', '-').replace('/', '-')}"
+    path, number = Path("runs") / base, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{base}-{number}"
+    return path

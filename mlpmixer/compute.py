@@ -1,0 +1,85 @@
+"""Where a model runs and in which precision, checked against what the machine has."""
+
+import platform
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from mlpmixer.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" takes a GPU where there is one.
+
+    Raises:
+        UsageError: no such device, or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"device {name!r} is not here: {count} CUDA GPUs found. Use --device cpu.")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N.")
+    return device
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether the hardware itself multiplies bfloat16, so that it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type to multiply in; "auto" takes bfloat16 where the hardware has it.
+
+    Raises:
+        UsageError: the device lacks the precision.
+    """
+    native = multiplies_bfloat16(device)
+    if name == "bfloat16" and not native:
+        raise UsageError(
+            f"precision bfloat16 is not in the hardware of {device_name(device)}, and slower than "
+            "float32 there. Use --precision float32."
+        )
+    return torch.bfloat16 if native and name in ("auto", "bfloat16") else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[Any]:
+    """Return the context in which matrix products run in `precision`."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device's name as its maker gives it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    return f"{name} ({torch.get_num_threads()} threads)"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most memory used so far in bytes: of the GPU, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """Return what a reader of a result must know of the machine and the software."""
+    return {
+        "device": device_name(device),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }

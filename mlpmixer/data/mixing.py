@@ -1,0 +1,91 @@
+"""Augmentations after normalisation: mixup, CutMix, random erasing.
+
+mixup and CutMix draw one ratio a batch, as both papers' code and the released Mixer recipe do:
+their probability is a share of batches, and CutMix then is a single copy of one rectangle. The
+partners are a random permutation, so the order in which images arrive does not matter.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlpmixer.data.crops import random_boxes, rectangle_mask
+
+_ERASED_AREA = (0.02, 0.4)  # share of the image, arXiv 1708.04896, section 4
+_ERASED_RATIO = (0.3, 1 / 0.3)
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Return targets (B, K) float32 for `labels` (B,) int64."""
+    return functional.one_hot(labels, num_classes).float()
+
+
+def mixup(
+    images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Average each image and its target with those of a partner (arXiv 1710.09412).
+
+    `images` (B, C, H, W) and `targets` (B, K) float; the ratio is drawn from Beta(alpha, alpha).
+    Returns new tensors of these shapes.
+    """
+    ratio = _draw_ratio(alpha, generator)
+    partners = _draw_partners(images, generator)
+    return images[partners].lerp_(images, ratio), targets[partners].lerp_(targets, ratio)
+
+
+def cutmix(
+    images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of a partner into each image (arXiv 1905.04899).
+
+    `images` (B, C, H, W) and `targets` (B, K) float. The area is drawn from Beta(alpha, alpha) and
+    the centre uniformly; what lies outside is cut off, and targets weigh the pixels that are left.
+    Returns new tensors of these shapes.
+    """
+    height, width = images.shape[-2:]
+    side = math.sqrt(1 - _draw_ratio(alpha, generator))
+    centre_y, centre_x = torch.rand(2, generator=generator).tolist()
+    top, bottom = _interval(centre_y, side, height)
+    left, right = _interval(centre_x, side, width)
+    partners = _draw_partners(images, generator)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
+    kept = 1 - (bottom - top) * (right - left) / (height * width)
+    return mixed, targets[partners].lerp_(targets, kept)
+
+
+def _draw_ratio(alpha: float, generator: torch.Generator) -> float:
+    # PyTorch's beta distribution takes no generator: one draw seeds NumPy's.
+    seed = torch.randint(2**63 - 1, (), generator=generator).item()
+    return float(np.random.default_rng(int(seed)).beta(alpha, alpha))
+
+
+def _draw_partners(images: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(images), generator=generator).to(images.device)
+
+
+def _interval(centre: float, side: float, pixels: int) -> tuple[int, int]:
+    """Return the first and one past the last pixel of a side, all in shares of `pixels`."""
+    start, stop = round((centre - side / 2) * pixels), round((centre + side / 2) * pixels)
+    return max(start, 0), min(stop, pixels)
+
+
+def random_erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Replace a rectangle of an image by noise with the given probability (arXiv 1708.04896).
+
+    `images` (B, C, H, W) float in [-1, 1]; rectangles cover 2 … 40 % of the image with an aspect
+    ratio log-uniform in 0.3 … 1/0.3. Returns a new tensor of that shape.
+    """
+    count, _, height, width = images.shape
+    aspect_ratios = torch.full((count,), width / height, dtype=torch.float64)
+    boxes, found = random_boxes(aspect_ratios, generator, scale=_ERASED_AREA, ratio=_ERASED_RATIO)
+    erased = found & (torch.rand(count, generator=generator) < probability)
+    boxes *= erased[:, None]  # a box of no size covers no pixel
+    # One noise image serves all rectangles of a batch: it is drawn on the CPU, where an image's
+    # worth is cheap and the generator gives the same bits whatever the device.
+    noise = torch.rand(images.shape[1:], generator=generator) * 2 - 1
+    mask = rectangle_mask(boxes.to(images.device, torch.float32), height, width)
+    return torch.where(mask, noise.to(images.device, images.dtype), images)

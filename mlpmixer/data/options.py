@@ -1,0 +1,49 @@
+"""What can be chosen about data and augmentation. Light to import: the command line reads it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Where the images come from and how they reach the model."""
+
+    data: str = "digits"
+    """digits, a folder, a parquet file or folder, shards/{000..127}.tar, hf:user/name, cifar10."""
+    validation_fraction: float = 0.1
+    """Share of the training images held out, stratified, where the source has no validation."""
+    cache: Literal["auto", "memory", "none"] = "auto"
+    """Decode once into memory as uint8, or decode on the fly; auto: memory if it fits."""
+    workers: int = 2
+    """Processes that decode images."""
+    max_unreadable: float = 0.01
+    """Share of unreadable images above which to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """Random changes of the training images; probabilities are in [0, 1]."""
+
+    crop: Literal["auto", "pad", "inception", "none"] = "auto"
+    """pad: shift by up to --pad pixels; inception: random area and aspect ratio;
+    auto: pad where the images already have the model's size, else inception."""
+    pad: int = 4
+    """Largest shift of crop=pad, in pixels; borders are mirrored."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the image's area that crop=inception keeps."""
+    flip: float = 0.5
+    """Probability of a horizontal flip. 0 for digits, text and signs."""
+    randaugment_operations: int = 0
+    """RandAugment operations applied to each image; 0 turns it off."""
+    randaugment_magnitude: float = 15.0
+    """Strength of RandAugment, on the scale where 10 is each operation's usual range."""
+    mixup_alpha: float = 0.0
+    """Beta distribution parameter of mixup; 0 turns it off."""
+    mixup_probability: float = 1.0
+    """Share of batches that mixup is applied to."""
+    cutmix_alpha: float = 0.0
+    """Beta distribution parameter of CutMix; 0 turns it off."""
+    cutmix_probability: float = 1.0
+    """Share of the batches left by mixup that CutMix is applied to."""
+    erase: float = 0.0
+    """Probability that a random rectangle of an image is replaced by noise."""

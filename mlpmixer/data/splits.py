@@ -1,0 +1,78 @@
+"""The two simplest ways to hold a split: files on disk, and pixels in memory."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+class FileSplit:
+    """Image files below one folder.
+
+    The paths are kept as one array of bytes: a list of a million strings would be copied page by
+    page into every forked worker as reference counts change.
+    """
+
+    def __init__(
+        self, root: Path, relative: Sequence[str], labels: Sequence[int] | npt.NDArray[np.int64]
+    ) -> None:
+        """Hold the files `relative` to `root`, with one label each."""
+        self.root = root
+        self._relative = np.array([os.fsencode(path) for path in relative], dtype=np.bytes_)
+        self._labels = np.asarray(labels, dtype=np.int64)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class indices, (N,)."""
+        return self._labels
+
+    def __len__(self) -> int:
+        """Return the number of images, N."""
+        return len(self._labels)
+
+    def path(self, index: int) -> Path:
+        """Return where an image lies."""
+        return self.root / os.fsdecode(bytes(self._relative[index]))
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image file."""
+        return self.path(index).read_bytes()
+
+    def name(self, index: int) -> str:
+        """Return the path of an image."""
+        return str(self.path(index))
+
+
+class ArraySplit:
+    """Images of one size, decoded, in memory."""
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: Sequence[int] | npt.NDArray[np.int64],
+        title: str,
+    ) -> None:
+        """Hold `images` (N, H, W, 3) of 0 to 255; `title` starts their names."""
+        self.images = images
+        self._labels = np.asarray(labels, dtype=np.int64)
+        self.title = title
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class indices, (N,)."""
+        return self._labels
+
+    def __len__(self) -> int:
+        """Return the number of images, N."""
+        return len(self._labels)
+
+    def encoded(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return the pixels of an image, (H, W, 3)."""
+        image: npt.NDArray[np.uint8] = self.images[index]
+        return image
+
+    def name(self, index: int) -> str:
+        """Return the title with the number of the image."""
+        return f"{self.title} image {index}"

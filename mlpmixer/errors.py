@@ -1,0 +1,36 @@
+"""Errors that a user can put right.
+
+Their text is shown as it is, without a traceback: one or two lines that name the value, the
+reason and the remedy. Any other exception is a defect of this package.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MixerError(Exception):
+    """Something failed for a reason outside the program: a damaged file, a full disk."""
+
+    exit_status = 1
+
+
+class UsageError(MixerError, ValueError):
+    """What was asked for cannot be done: an unknown name, sizes that do not fit."""
+
+    exit_status = 2
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -> UsageError:
+    """Return the error for a `name` that is not among the `known` ones, with the nearest of them.
+
+    `kind` says what was named ("model", "recipe"), `remedy` where the full list is found.
+    """
+    choices = list(known)
+    near = get_close_matches(name, choices, n=3, cutoff=0.5)
+    if near:
+        hint = f"Did you mean {', '.join(near)}?"
+    elif len(choices) <= 12:
+        hint = f"Known: {', '.join(choices)}."
+    else:
+        hint = ""
+    return UsageError(" ".join(filter(None, [f"unknown {kind} {name!r}.", hint, remedy])))

@@ -1,0 +1,70 @@
+"""Names of Mixers and their shapes.
+
+The seven of the paper's table 1, and a family for images of 8 to 64 pixels with which its
+experiments can be run on one small machine.
+"""
+
+from typing import Any
+
+from mlpmixer.models.mixer import MixerConfig
+
+PAPER_IMAGE_SIZE = 224
+SMALL_IMAGE_SIZE = 32
+SMALL_GRID = 8
+"""The small family cuts an image of any size into about 8x8 patches unless told otherwise."""
+
+
+def _paper(depth: int, patch_size: int, width: int) -> dict[str, Any]:
+    return {
+        "depth": depth,
+        "patch_size": patch_size,
+        "width": width,
+        "tokens_mlp_dim": width // 2,
+        "channels_mlp_dim": width * 4,
+    }
+
+
+def _small(depth: int, width: int) -> dict[str, Any]:
+    # The exact GELU: on CPUs PyTorch computes it five times as fast as the tanh form.
+    return {
+        "depth": depth,
+        "width": width,
+        "tokens_mlp_dim": width // 2,
+        "channels_mlp_dim": width * 4,
+        "gelu": "erf",
+    }
+
+
+PAPER_MIXERS: dict[str, dict[str, Any]] = {
+    "mixer_s32": _paper(depth=8, patch_size=32, width=512),
+    "mixer_s16": _paper(depth=8, patch_size=16, width=512),
+    "mixer_b32": _paper(depth=12, patch_size=32, width=768),
+    "mixer_b16": _paper(depth=12, patch_size=16, width=768),
+    "mixer_l32": _paper(depth=24, patch_size=32, width=1024),
+    "mixer_l16": _paper(depth=24, patch_size=16, width=1024),
+    "mixer_h14": _paper(depth=32, patch_size=14, width=1280),
+}
+
+SMALL_MIXERS: dict[str, dict[str, Any]] = {
+    "mixer_nano": _small(depth=8, width=128),
+    "mixer_micro": _small(depth=8, width=192),
+    "mixer_mini": _small(depth=12, width=256),
+}
+
+
+def mixer_config(
+    name: str, image_size: tuple[int, int] | None, num_classes: int | None, **overrides: Any
+) -> MixerConfig:
+    """Return the configuration of the preset `name`, with single fields overridden.
+
+    `image_size` and `num_classes` default to 224 pixels and 1000 classes for the paper's models,
+    to 32 and 10 for the small ones, whose patch size follows the image size: an eighth of it.
+    """
+    small = name in SMALL_MIXERS
+    side = SMALL_IMAGE_SIZE if small else PAPER_IMAGE_SIZE
+    size = image_size or (side, side)
+    shape = {**(SMALL_MIXERS if small else PAPER_MIXERS)[name], **overrides}
+    shape.setdefault("patch_size", max(1, round(min(size) / SMALL_GRID)))
+    if num_classes is None:
+        num_classes = 10 if small else 1000
+    return MixerConfig(image_size=size, num_classes=num_classes, **shape)

@@ -1,0 +1,65 @@
+"""Files that appear whole or not at all: written aside, forced to disk, then renamed."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlpmixer.errors import MixerError
+from mlpmixer.report.json_text import json_text
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, with its suffix, that takes its place in the end.
+
+    For libraries that write by path. A reader of `path` sees the old file or the complete new
+    one, never a part, also after a power cut. If the block raises, `path` stays as it was and the
+    temporary file is removed. Missing parent folders are made.
+
+    Raises:
+        MixerError: if the file cannot be written, for example on a full disk.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), str(path.parent)):
+            raise  # the block failed at some other file
+        raise MixerError(f"cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace the file at `path` by one that holds `content`; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Replace the file at `path` by one that holds `text` in UTF-8; see `replacing`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Replace the file at `path` by `value` as indented JSON; NaN and infinities become null."""
+    write_text(path, json_text(value, indent=2) + "\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the rename itself to disk, where the system lets folders be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

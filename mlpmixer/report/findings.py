@@ -1,0 +1,144 @@
+"""What the numbers say about whether a classifier can be trusted, in sentences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlpmixer.report.contents import ReportContents
+from mlpmixer.report.formatting import percent, shortened
+from mlpmixer.report.statistics import expected_calibration_error, wilson_interval
+
+_WIDE_INTERVAL = 0.05  # from its lower to its upper end
+_MISCALIBRATED = 0.05
+_CLASS_BEHIND = 0.15
+_OVERFITTED = 0.10
+_FEW_IMAGES = 10  # of a class: its accuracy says little
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know before relying on the model."""
+
+    good: bool
+    title: str
+    text: str
+
+
+def findings(contents: ReportContents) -> list[Finding]:
+    """Return what speaks for and against trusting the model, warnings first."""
+    found = [
+        _baseline(contents),
+        _sample(contents),
+        _calibration(contents),
+        _weakest_class(contents),
+        _overfitting(contents),
+        _unreadable(contents),
+    ]
+    return sorted(filter(None, found), key=lambda finding: finding.good)
+
+
+def _baseline(contents: ReportContents) -> Finding | None:
+    name = shortened(contents.class_names[contents.most_frequent_class], 30)
+    low, _ = wilson_interval(contents.correct, contents.total)
+    if low > contents.baseline:
+        return None  # the headline's scale shows it
+    return Finding(
+        False,
+        "Hardly better than guessing",
+        f"Always answering “{name}” would be right for {percent(contents.baseline)}.",
+    )
+
+
+def _sample(contents: ReportContents) -> Finding:
+    low, high = wilson_interval(contents.correct, contents.total)
+    interval = f"between {percent(low)} and {percent(high)}"
+    if contents.split != "test":
+        return Finding(
+            False,
+            f"Measured on {contents.split} images",
+            "They took part in making or choosing this model. "
+            "Expect less on new images; hold a test split out to know how much.",
+        )
+    if high - low > _WIDE_INTERVAL:
+        return Finding(
+            False,
+            f"Only {contents.total:,} images tested",
+            f"The accuracy may well be anywhere {interval}. More test images would tell.",
+        )
+    return Finding(
+        True,
+        "Enough test images",
+        f"{contents.total:,} images put the accuracy {interval}.",
+    )
+
+
+def _calibration(contents: ReportContents) -> Finding | None:
+    if not contents.calibration:
+        return None
+    error = expected_calibration_error(contents.calibration)
+    if error <= _MISCALIBRATED:
+        return Finding(
+            True,
+            "Honest confidence",
+            f"Its probabilities are off by {100 * error:.1f} points on average.",
+        )
+    total = sum(bin.count for bin in contents.calibration)
+    confidence = sum(bin.count * bin.confidence for bin in contents.calibration) / total
+    accuracy = sum(bin.count * bin.accuracy for bin in contents.calibration) / total
+    return Finding(
+        False,
+        "Over-confident" if confidence > accuracy else "Under-confident",
+        f"It claims {percent(confidence)} on average and is right for {percent(accuracy)}. "
+        "Do not take its probabilities at their word.",
+    )
+
+
+def _weakest_class(contents: ReportContents) -> Finding | None:
+    total = contents.class_total
+    untested = int((total == 0).sum())
+    if untested:
+        return Finding(
+            False,
+            "Untested classes",
+            f"{untested:,} of {len(total):,} classes have no {contents.split} image.",
+        )
+    enough = np.flatnonzero(total >= _FEW_IMAGES)
+    if len(total) < 2 or len(enough) == 0:
+        return None
+    weakest = int(enough[(contents.class_correct[enough] / total[enough]).argmin()])
+    accuracy = int(contents.class_correct[weakest]) / int(total[weakest])
+    name = shortened(contents.class_names[weakest], 30)
+    recognised = f"is recognised in {percent(accuracy)} of its images."
+    if accuracy < contents.accuracy - _CLASS_BEHIND:
+        return Finding(False, "A class falls behind", f"“{name}” {recognised}")
+    return Finding(True, "No class falls far behind", f"The weakest, “{name}”, {recognised}")
+
+
+def _overfitting(contents: ReportContents) -> Finding | None:
+    train = _last(contents.records, "train_accuracy")
+    validation = _last(contents.records, "validation_accuracy")
+    if train is None or validation is None or train - validation < _OVERFITTED:
+        return None
+    return Finding(
+        False,
+        "Over-fitted",
+        f"It ended at {percent(train)} on training and {percent(validation)} on validation images. "
+        "More data or stronger augmentation may help.",
+    )
+
+
+def _unreadable(contents: ReportContents) -> Finding | None:
+    count = len(contents.dataset.unreadable)
+    if count == 0:
+        return None
+    title = "1 unreadable image" if count == 1 else f"{count:,} unreadable images"
+    return Finding(False, title, "Left out of everything here; listed under Data.")
+
+
+def _last(records: tuple[Mapping[str, object], ...], name: str) -> float | None:
+    for record in reversed(records):
+        value = record.get(name)
+        if isinstance(value, int | float):
+            return float(value)
+    return None

@@ -1,0 +1,54 @@
+"""Numbers as people read them."""
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share in [0, 1] as "88.1 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def number(value: float) -> str:
+    """Return about three significant digits: "1,234", "56.7", "0.123", "3e-04"."""
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    if value == 0 or abs(value) >= 10:
+        return f"{value:.1f}"
+    if abs(value) >= 1:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as "0:07", "12:34" or "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: "7.2 s", "12 min 34 s", "1 h 2 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def memory(size: int) -> str:
+    """Return bytes as "512 MB" or "1.2 GB" (powers of 1,000)."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def magnitude(count: int) -> str:
+    """Return a large count as "59.9 M" or "61.2 k"."""
+    if count >= 1_000_000:
+        return f"{count / 1e6:,.1f} M"
+    return f"{count / 1e3:.1f} k" if count >= 1_000 else str(count)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `text` on one line with at most `length` characters, cut in its middle."""
+    text = " ".join(text.split())
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - length :]}"

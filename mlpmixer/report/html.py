@@ -1,0 +1,219 @@
+"""The report of a run as one page that needs nothing else."""
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mlpmixer.report import formatting, plots, weight_plots
+from mlpmixer.report.contents import Mistake, ReportContents
+from mlpmixer.report.curves import training_curves
+from mlpmixer.report.figure_style import save_png, to_svg
+from mlpmixer.report.files import write_text
+from mlpmixer.report.findings import findings
+from mlpmixer.report.statistics import (
+    expected_calibration_error,
+    most_confused,
+    wilson_interval,
+)
+
+_MISTAKES = 48
+_MISTAKES_UNFOLDED = 12
+_MISTAKES_IN_FIGURE = 16
+_PAIRS = 30
+_WEIGHT_TILES = 144
+_PICTURE_SIZE = 224  # pixels; larger pictures are shrunk to it
+_PIXEL_ART = 64  # smaller pictures are magnified without smoothing
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure as the page shows it."""
+
+    name: str
+    uri: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """A mistake as the page shows it."""
+
+    mistake: Mistake
+    uri: str
+    pixel_art: bool
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A row of the table of classes."""
+
+    name: str
+    correct: int
+    total: int
+    interval: tuple[float, float]
+
+
+def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None:
+    """Write the page to `path`, and its figures as PNG into the folder figures beside it.
+
+    The page is one file: pictures and styles are in it, it has no script and loads nothing.
+
+    Raises:
+        MixerError: if a file cannot be written.
+    """
+    path = Path(path)
+    figures = {}
+    for name, figure, alt, caption in _figures(contents):
+        save_png(figure, path.parent / "figures" / f"{name}.png")
+        figures[name] = FigureView(
+            name, _data_uri("svg+xml", to_svg(figure).encode()), alt, caption
+        )
+    if contents.mistakes:
+        grid = plots.mistake_grid(contents.mistakes[:_MISTAKES_IN_FIGURE])
+        save_png(grid, path.parent / "figures" / "mistakes.png")
+    write_text(path, _page(contents, figures))
+
+
+def _page(contents: ReportContents, figures: dict[str, FigureView]) -> str:
+    environment = Environment(
+        loader=PackageLoader("mlpmixer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=formatting.percent,
+        number=formatting.number,
+        duration=formatting.duration,
+        memory=formatting.memory,
+        magnitude=formatting.magnitude,
+        shortened=formatting.shortened,
+    )
+    pairs = [] if contents.confusion is None else most_confused(contents.confusion, _PAIRS)
+    return environment.get_template("report.html.j2").render(
+        contents=contents,
+        figures=figures,
+        weights=[figure for name, figure in figures.items() if name.startswith("weights_")],
+        interval=wilson_interval(contents.correct, contents.total),
+        calibration_error=expected_calibration_error(contents.calibration),
+        findings=findings(contents),
+        pairs=pairs,
+        classes=_classes(contents),
+        pictures=[_picture(mistake) for mistake in contents.mistakes[:_MISTAKES]],
+        unfolded=_MISTAKES_UNFOLDED,
+    )
+
+
+def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
+    """Return name, figure, text for those who cannot see it, and caption."""
+    made = []
+    curves = training_curves(contents.records)
+    if curves is not None:
+        made.append(
+            (
+                "training_curves",
+                curves,
+                "Curves of loss, accuracy and learning rate over training.",
+                "Training accuracy is measured on augmented images, so it can lie below that of "
+                "validation.",
+            )
+        )
+    if contents.confusion is not None:
+        made.append(
+            (
+                "confusion_matrix",
+                plots.confusion_matrix(contents.confusion, contents.class_names),
+                f"Confusion matrix of {len(contents.class_names)} classes; "
+                "its largest entries are in the table of confused pairs.",
+                "Rows are true classes, columns what they were taken for. Blue is right, orange "
+                "wrong; the deeper, the larger the share of the true class.",
+            )
+        )
+    made.append(
+        (
+            "class_accuracy",
+            plots.class_accuracy(
+                contents.class_correct, contents.class_total, contents.class_names
+            ),
+            "Accuracy of each class; the table of classes holds the numbers.",
+            "The share of each class's images that is recognised, worst first. Thin lines are "
+            "95 % intervals.",
+        )
+    )
+    if contents.calibration:
+        error = formatting.percent(expected_calibration_error(contents.calibration))
+        made.append(
+            (
+                "reliability",
+                plots.reliability_diagram(contents.calibration),
+                f"Reliability diagram: the expected calibration error is {error}.",
+                "Of the predictions made with a confidence of 80 %, 80 % should be right: the "
+                "dashed line. Below it the model claims too much, above it too little.",
+            )
+        )
+    if contents.stem_filters is not None:
+        shown = min(len(contents.stem_filters), _WEIGHT_TILES)
+        made.append(
+            (
+                "weights_stem",
+                weight_plots.stem_filters(contents.stem_filters, _WEIGHT_TILES),
+                f"{shown} learned colour patterns of the patch embedding.",
+                f"Patch embedding: what its channels look for in a patch ({shown} of "
+                f"{len(contents.stem_filters):,}, from coarse to fine).",
+            )
+        )
+    for number, (block, units) in enumerate(contents.token_mixing_units.items()):
+        shown = min(len(units), _WEIGHT_TILES)
+        made.append(
+            (
+                f"weights_token_mixing_{number}",
+                weight_plots.token_mixing_units(units, _WEIGHT_TILES),
+                f"Input weights of {shown} token-mixing hidden units of {block}.",
+                f"Token mixing, {block}: where in the image each hidden unit looks ({shown} of "
+                f"{len(units):,}, from coarse to fine, next to its opposite). "
+                "Red counts for, blue against.",
+            )
+        )
+    return made
+
+
+def _classes(contents: ReportContents) -> list[ClassView]:
+    """Return the classes, the least accurate first, untested ones last."""
+    correct, total = contents.class_correct, contents.class_total
+    accuracy = np.where(total > 0, correct / np.maximum(total, 1), np.inf)
+    return [
+        ClassView(
+            contents.class_names[index],
+            int(correct[index]),
+            int(total[index]),
+            wilson_interval(int(correct[index]), int(total[index])),
+        )
+        for index in np.argsort(accuracy, kind="stable")
+    ]
+
+
+def _picture(mistake: Mistake) -> PictureView:
+    picture = mistake.picture.convert("RGB")
+    pixel_art = max(picture.size) <= _PIXEL_ART
+    picture.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    if pixel_art:
+        picture.save(buffer, "PNG")
+    else:
+        picture.save(buffer, "JPEG", quality=85)
+    return PictureView(
+        mistake, _data_uri("png" if pixel_art else "jpeg", buffer.getvalue()), pixel_art
+    )
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,206 @@
+"""The folder that holds all of one run."""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self, SupportsIndex, cast
+
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.report.files import write_bytes, write_text
+from mlpmixer.report.json_text import json_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+RECIPE = "recipe.toml"
+METRICS = "metrics.jsonl"
+MODEL = "model.safetensors"
+LAST = "last"
+
+
+class RunDirectory:
+    """Paths and log of one run. Make it with `create` or `open`; close it, or use it in `with`.
+
+    TensorBoard event files lie in the folder itself, so `tensorboard --logdir runs` shows all runs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics_file: IO[bytes] | None = None
+        self._tensorboard: SummaryWriter | None = None
+        self._purge_step: int | None = None
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], recipe_toml: str) -> Self:
+        """Make the folder and write the recipe into it.
+
+        Raises:
+            UsageError: if `path` is a file, already holds a run or cannot be written to. Nothing
+                has been written then.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file. Choose another folder with --out.")
+        present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]
+        if present:
+            raise UsageError(
+                f"{path} already holds a run ({present[0]}). "
+                "Choose another folder with --out, or continue that run with --resume."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error.strerror or str(error)) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise _unwritable(path, "permission denied")
+        write_text(path / RECIPE, recipe_toml)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the run that is at `path`.
+
+        Raises:
+            UsageError: if there is none; it names what is missing.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise UsageError(f"no run at {path}: the folder does not exist.")
+        if not path.is_dir():
+            raise UsageError(f"no run at {path}: it is a file. Give the run's folder.")
+        if not (path / RECIPE).is_file():
+            runs = sorted(child.parent for child in path.glob(f"*/{RECIPE}"))
+            hint = f" Did you mean {', '.join(map(str, runs[:3]))}?" if runs else ""
+            raise UsageError(f"no run at {path}: {RECIPE} is missing.{hint}")
+        return cls(path)
+
+    @property
+    def recipe(self) -> Path:
+        """Everything needed to run it again."""
+        return self.path / RECIPE
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, in the order of time."""
+        return self.path / METRICS
+
+    @property
+    def model(self) -> Path:
+        """The best model so far, loadable alone."""
+        return self.path / MODEL
+
+    @property
+    def last(self) -> Path:
+        """Folder with the full state to resume from."""
+        return self.path / LAST
+
+    @property
+    def figures(self) -> Path:
+        """Folder with the report's figures as PNG."""
+        return self.path / "figures"
+
+    @property
+    def evaluation(self) -> Path:
+        """The latest evaluation as JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.path / "report.html"
+
+    def log(self, record: Mapping[str, object]) -> None:
+        """Append `record` to metrics.jsonl and its numbers to TensorBoard, under the same names.
+
+        `record` needs an integer "step": the updates made so far. The names that the training
+        curves know are listed at `mlpmixer.report.curves.training_curves`.
+
+        Raises:
+            MixerError: if the line cannot be written, for example on a full disk.
+        """
+        step = operator.index(cast(SupportsIndex, record["step"]))
+        line = json_text(record) + "\n"
+        try:
+            file = self._open_metrics()
+            file.write(line.encode())
+            file.flush()
+        except OSError as error:
+            raise MixerError(f"cannot write {self.metrics}: {error.strerror or error}.") from error
+        writer = self._open_tensorboard()
+        for name, value in record.items():
+            if name == "step" or isinstance(value, bool):
+                continue
+            if isinstance(value, Real):
+                writer.add_scalar(name, float(value), step)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what was logged so far; a last line that a crash cut short is left out.
+
+        Raises:
+            MixerError: if another line is damaged.
+        """
+        return [record for _, record in self._lines()]
+
+    def truncate_after(self, step: int) -> None:
+        """Forget what was logged after `step`, the one to resume from, and a half-written line."""
+        self.close()
+        if self.metrics.exists():
+            kept = [line for line, record in self._lines() if record["step"] <= step]
+            write_bytes(self.metrics, b"".join(kept))
+        self._purge_step = step + 1  # tells TensorBoard to drop events from there on
+
+    def close(self) -> None:
+        """Bring the logs to disk and close them. Logging again opens them again."""
+        if self._metrics_file is not None:
+            self._metrics_file.close()
+            self._metrics_file = None
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+        if not self.metrics.exists():
+            return []
+        complete = self.metrics.read_bytes().split(b"\n")[:-1]
+        lines = []
+        for number, line in enumerate(complete, start=1):
+            try:
+                lines.append((line + b"\n", json.loads(line)))
+            except ValueError as error:
+                raise MixerError(
+                    f"{self.metrics}, line {number} is damaged: {error}. Remove that line."
+                ) from error
+        return lines
+
+    def _open_metrics(self) -> IO[bytes]:
+        if self._metrics_file is None:
+            if self.metrics.exists() and not self.metrics.read_bytes().endswith(b"\n"):
+                write_bytes(self.metrics, b"".join(line for line, _ in self._lines()))
+            self._metrics_file = self.metrics.open("ab")
+        return self._metrics_file
+
+    def _open_tensorboard(self) -> SummaryWriter:
+        if self._tensorboard is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(
+                str(self.path), purge_step=self._purge_step, flush_secs=10
+            )
+            self._purge_step = None
+        return self._tensorboard
+
+
+def _unwritable(path: Path, reason: str) -> UsageError:
+    reason = reason[:1].lower() + reason[1:]
+    return UsageError(f"cannot write to {path}: {reason}. Choose another folder with --out.")

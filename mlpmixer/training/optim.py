@@ -1,0 +1,120 @@
+"""From a recipe to optimizers, the course of the learning rate and averaged weights."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mlpmixer.training.muon import Muon
+from mlpmixer.training.recipe import OptimizerOptions, ScheduleOptions
+
+MUON_MOMENTUM = 0.95
+
+
+class Optimizers:
+    """The optimizers of a model, moved together.
+
+    Weight decay acts on matrices and kernels, not on biases, norms and other vectors.
+
+    Args:
+        model: the model to be trained; parameters that need no gradient are left out.
+        options: which optimizer, with which hyperparameters.
+    """
+
+    def __init__(self, model: nn.Module, options: OptimizerOptions) -> None:
+        trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        vectors = [p for _, p in trained if p.ndim < 2]
+        matrices = [p for _, p in trained if p.ndim >= 2]
+        orthogonal: list[nn.Parameter] = []
+        if options.optimizer == "muon":
+            outer = _outer_parameters(model)
+            orthogonal = [p for p in matrices if id(p) not in outer]
+            matrices = [p for p in matrices if id(p) in outer]
+        groups = [
+            {"params": matrices, "weight_decay": options.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        self.all: list[torch.optim.Optimizer] = []
+        if options.optimizer == "sgd":
+            sgd = torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
+            self.all.append(sgd)
+        else:
+            adam = torch.optim.AdamW(
+                groups, lr=options.learning_rate, betas=options.betas, fused=True
+            )
+            self.all.append(adam)
+        if orthogonal:
+            self.all.append(
+                Muon(
+                    orthogonal,
+                    lr=options.matrix_learning_rate,
+                    momentum=MUON_MOMENTUM,
+                    weight_decay=options.weight_decay,
+                )
+            )
+        self.parameters = [p for _, p in trained]
+        self.peaks = [[group["lr"] for group in one.param_groups] for one in self.all]
+        self.clip_norm = options.clip_norm
+
+    def step(self, factor: float) -> Tensor:
+        """Clip the gradients, move the weights at `factor` times the peak rates, forget gradients.
+
+        Returns:
+            The gradient's global norm before clipping, a scalar.
+        """
+        limit = self.clip_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        for optimizer, peaks in zip(self.all, self.peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+            optimizer.step()
+            optimizer.zero_grad()
+        return norm
+
+    def state_dict(self) -> list[dict[str, object]]:
+        """Return everything that a resumed training needs."""
+        return [optimizer.state_dict() for optimizer in self.all]
+
+    def load_state_dict(self, states: list[dict[str, object]]) -> None:
+        """Take up the state of an interrupted training."""
+        for optimizer, state in zip(self.all, states, strict=True):
+            optimizer.load_state_dict(state)
+
+
+def _outer_parameters(model: nn.Module) -> set[int]:
+    """Return the ids of the first and the last layer's parameters, which Muon is not made for.
+
+    Both see raw pixels or classes rather than features; their modules are the first and the last
+    with a matrix. What is no layer's weight (a position embedding) counts as well.
+    """
+    weights = [getattr(module, "weight", None) for module in model.modules()]
+    matrices = [one for one in weights if isinstance(one, nn.Parameter) and one.ndim >= 2]
+    inner = {id(weight) for weight in matrices[1:-1]}
+    return {id(p) for p in model.parameters()} - inner
+
+
+def learning_rate_factor(
+    progress: float, options: ScheduleOptions, warmup: float | None = None
+) -> float:
+    """Return the share of the peak learning rate at `progress` in [0, 1] through the budget.
+
+    A linear rise over the warm-up, then a cosine, a straight line or a plateau down to
+    `final_learning_rate`.
+    """
+    warmup = options.warmup if warmup is None else warmup
+    if progress < warmup:
+        return progress / warmup
+    rest = (progress - warmup) / max(1e-9, 1 - warmup)
+    shape = {
+        "cosine": (1 + math.cos(math.pi * min(rest, 1.0))) / 2,
+        "linear": 1 - min(rest, 1.0),
+        "constant": 1.0,
+    }[options.schedule]
+    return options.final_learning_rate + (1 - options.final_learning_rate) * shape
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of the model whose weights follow with an exponential moving average."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)

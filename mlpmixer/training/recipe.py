@@ -1,0 +1,231 @@
+"""A recipe: everything that is needed to run a training again, typed.
+
+A recipe is written and read as one flat TOML file, whose keys are the flags of the command line.
+The named recipes stand in `mlpmixer.training.recipes`. Light to import: the command line reads it.
+"""
+
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Self
+
+import tomli_w
+
+from mlpmixer.data.options import AugmentOptions, DataOptions
+from mlpmixer.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which network. What is not given comes from the model's name."""
+
+    model: str = "mixer_nano"
+    """A name from `mixer info`, or timm:NAME."""
+    image_size: tuple[int, ...] | None = None
+    """Input in pixels, one side or height and width; by default the images' own size where they
+    are all alike and small, else the model's."""
+    patch_size: int | None = None
+    """Side of a Mixer's patches in pixels."""
+    width: int | None = None
+    """Channels C of a Mixer's tokens."""
+    depth: int | None = None
+    """Number of a Mixer's blocks."""
+    tokens_mlp_dim: int | None = None
+    """Hidden units D_S of a Mixer's token-mixing MLPs."""
+    channels_mlp_dim: int | None = None
+    """Hidden units D_C of a Mixer's channel-mixing MLPs."""
+    gelu: Literal["tanh", "erf"] | None = None
+    """A Mixer's GELU: the authors' tanh approximation or the exact form."""
+    head_bias: float | None = None
+    """Initial bias of a Mixer's head; about -ln(classes) suits the sigmoid loss."""
+    dropout: float | None = None
+    """Probability of dropping a hidden value."""
+    stochastic_depth: float | None = None
+    """Probability of dropping the last block's branches; grows linearly from 0 with depth."""
+    grad_checkpointing: bool = False
+    """Keep less memory for the backward pass and compute a third more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """How the weights move."""
+
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    """muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
+    batch_size: int = 128
+    """Images a step."""
+    accumulate: int = 1
+    """Parts that a batch is cut into, to save memory; their gradients are summed up."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    matrix_learning_rate: float = 0.02
+    """Peak learning rate of the matrices under optimizer=muon."""
+    weight_decay: float = 0.05
+    """Decoupled decay a step, times the learning rate; matrices only."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's averaging of the gradient and of its square."""
+    momentum: float = 0.9
+    """Momentum of optimizer=sgd."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0 turns clipping off."""
+    ema: float = 0.0
+    """Decay of the averaged weights that are evaluated and saved; 0 turns averaging off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """How long, and how the learning rate runs over that time. Give one budget."""
+
+    epochs: float | None = None
+    """Budget in passes over the training images."""
+    steps: int | None = None
+    """Budget in batches."""
+    minutes: float | None = None
+    """Budget in minutes; the schedule follows the clock."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup: float = 0.05
+    """Share of the budget in which the learning rate rises linearly."""
+    warmup_steps: int | None = None
+    """Length of the warm-up in steps; takes the place of --warmup."""
+    final_learning_rate: float = 0.0
+    """Share of the peak learning rate that is left at the end."""
+    evaluations: int = 12
+    """Evaluations on the validation images, spread evenly over the budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """What is minimised."""
+
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    """Cross-entropy over the classes, or one of each class for itself (multi-label)."""
+    label_smoothing: float = 0.0
+    """Share of the label that is spread over all classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """Where and how it is computed."""
+
+    seed: int = 0
+    """Every random choice follows from it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the hardware multiplies it, else float32."""
+    compile: bool = False
+    """Compile the model with torch.compile; needs a C++ compiler on CPUs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that is needed to run a training again."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+
+    def override(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with single fields replaced, by their flat names.
+
+        A budget (epochs, steps, minutes) takes the place of the one that stood before.
+
+        Raises:
+            UsageError: a name is unknown or a value is of the wrong type.
+        """
+        groups = flat_fields()
+        changes: dict[str, dict[str, Any]] = {}
+        if any(values.get(budget) is not None for budget in BUDGETS):
+            changes["schedule"] = dict.fromkeys(BUDGETS)
+        for name, value in values.items():
+            if name not in groups:
+                raise unknown_name("recipe field", name, groups, "`mixer train --help` lists all.")
+            group, annotation = groups[name]
+            changes.setdefault(group, {})[name] = _checked(name, value, annotation)
+        return replace(
+            self, **{group: replace(getattr(self, group), **new) for group, new in changes.items()}
+        )
+
+    def to_toml(self) -> str:
+        """Return the recipe as a flat TOML file; what is None is left out."""
+        parts = []
+        for group in fields(self):
+            options = getattr(self, group.name)
+            values = {one.name: getattr(options, one.name) for one in fields(options)}
+            values = {name: value for name, value in values.items() if value is not None}
+            parts.append(f"# {group.name}\n{tomli_w.dumps(values)}")
+        return "\n".join(parts)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a recipe; fields that are left out take their defaults.
+
+        Raises:
+            UsageError: the file is missing, is no TOML, or has a field that is unknown or of the
+                wrong type.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise UsageError(f"no recipe file {str(path)!r}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not a TOML file: {error}.") from None
+        try:
+            return cls().override(values)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+
+
+BUDGETS = ("epochs", "steps", "minutes")
+
+
+def flat_fields() -> dict[str, tuple[str, Any]]:
+    """Return every field of a recipe by its flat name: its group and its type."""
+    found = {}
+    for group, options in typing.get_type_hints(Recipe).items():
+        for name, annotation in typing.get_type_hints(options).items():
+            found[name] = group, annotation
+    return found
+
+
+def check_budget(schedule: ScheduleOptions) -> None:
+    """Raise UsageError unless the schedule has exactly one budget, and a positive one."""
+    given = [name for name in BUDGETS if getattr(schedule, name) is not None]
+    if len(given) != 1:
+        found = "none" if not given else " and ".join(f"--{name}" for name in given)
+        raise UsageError(
+            f"a training needs one budget, {found} given: use --epochs, --steps or --minutes."
+        )
+    if not getattr(schedule, given[0]) > 0:
+        raise UsageError(f"--{given[0]} {getattr(schedule, given[0])} must be more than 0.")
+
+
+def _checked(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value from TOML or Python as the type that the field has."""
+    choices = typing.get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    for choice in choices:
+        origin = typing.get_origin(choice)
+        if origin is Literal and value in typing.get_args(choice):
+            return value
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+        if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(choice, type) and origin is None and type(value) is choice:
+            return value
+    if any(typing.get_origin(choice) is tuple for choice in choices) and isinstance(value, int):
+        return (value,)
+    allowed = [str(one) for choice in choices for one in typing.get_args(choice)]
+    literal = any(typing.get_origin(choice) is Literal for choice in choices)
+    if literal and isinstance(value, str):
+        raise unknown_name(name, value, [one for one in allowed if one != "NoneType"])
+    wanted = " or ".join(getattr(one, "__name__", str(one)) for one in choices)
+    raise UsageError(f"{name} = {value!r} is of the wrong type; it takes {wanted}.")
