@@ -57,8 +57,8 @@ def run(arguments: Sequence[str]) -> int:
     from mlpmixer.data.contact_sheet import contact_sheet
     from mlpmixer.data.sources import open_source
     from mlpmixer.data.summary import summarize
+    from mlpmixer.files import replacing
     from mlpmixer.report.console import Console
-    from mlpmixer.report.files import replacing
 
     console = Console.choose(command.json)
     dataset = open_source(command.source)

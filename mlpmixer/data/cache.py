@@ -1,10 +1,8 @@
-"""Where downloads and indexes are kept between runs, and how files are written there."""
+"""Where downloads and indexes are kept between runs."""
 
 import hashlib
 import os
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -21,19 +19,3 @@ def fingerprint(paths: Iterable[Path]) -> str:
         status = path.stat()
         digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes `target` when all went well, else is removed.
-
-    It lies beside `target` and ends in its name, so that the suffix still tells the format.
-    """
-    part = target.with_name(f".{uuid.uuid4().hex[:8]}-{target.name}")
-    try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -10,7 +10,8 @@ from mlpmixer.data.splits import FileSplit
 from mlpmixer.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif", ".jp2"]
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".avif", ".jp2"}
 )
 _LAYOUT = "Put the images of each class into a folder of their own: {root}/cat/, {root}/dog/, …"
 

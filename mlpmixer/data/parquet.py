@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from mlpmixer.data.cache import data_home, fingerprint, written_whole
+from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.columns import Columns, class_labels, find_columns, image_bytes
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.split_names import ALIASES, group_by_split
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import replacing
 
 _BATCH = 256  # images that are in memory at once while a file is unpacked
 
@@ -167,7 +168,7 @@ def _unpack(file: Path, column: str, target: Path) -> None:
     """Write the images of `file` to `target`."""
     schema = pa.schema([("image", pa.binary())])
     with (
-        written_whole(target) as part,
+        replacing(target) as part,
         pq.ParquetFile(file) as source,
         pa.ipc.new_file(str(part), schema) as sink,
     ):

@@ -13,12 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlpmixer.data.cache import data_home, fingerprint, written_whole
+from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.split_names import group_by_split
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import replacing
 
-_IMAGES = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif"])
+_IMAGES = frozenset(
+    ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif"]
+)
 _THREADS = 8  # shards indexed at once: hides the waiting of network file systems
 
 
@@ -134,7 +137,7 @@ def _store(index: ShardIndex, target: Path) -> None:
     """Write the index to `target`, which appears whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(target) as part:
+        with replacing(target) as part:
             np.savez(part, **vars(index))
     except OSError as error:
         raise MixerError(

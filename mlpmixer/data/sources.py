@@ -99,8 +99,12 @@ def _expand(pattern: Path, spec: str) -> list[Path]:
 
     Every file that braces count up must exist, so that a shard that failed to arrive is noticed.
     """
+    try:
+        names = list(braceexpand(str(pattern)))
+    except ValueError as error:
+        raise UsageError(f"{spec} has a brace without its partner: {error}.") from error
     files: list[Path] = []
-    for name in braceexpand(str(pattern)):
+    for name in names:
         matches = sorted(glob.glob(name)) if any(c in name for c in "*?") else [name]
         files += (Path(match) for match in matches)
     missing = [path for path in files if not path.is_file()]

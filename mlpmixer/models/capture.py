@@ -17,7 +17,8 @@ _INPUT = ".input"
 
 def intermediate_names(model: nn.Module) -> list[str]:
     """Return the names of all values that `capture` can return, in the order of definition."""
-    modules = [name for name, _ in model.named_modules() if name]
+    lists = nn.ModuleList | nn.ModuleDict  # never run themselves
+    modules = [name for name, one in model.named_modules() if name and not isinstance(one, lists)]
     return [value for name in modules for value in (name + _INPUT, name)]
 
 

@@ -6,16 +6,17 @@ images in [-1, 1], start from fresh weights, and have a head that starts at zero
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
 
+import mlpmixer._torchvision  # noqa: F401  (before timm, which imports torchvision)
 from mlpmixer.errors import UsageError, unknown_name
-from mlpmixer.models.fake import fake_copy
+from mlpmixer.models.hollow import hollow_copy
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.timm_model import Comparator
 
 PREFIX = "timm:"
 
@@ -26,20 +27,20 @@ class Recipe:
 
     source: str
     """A key of `small_comparators.FAMILIES`, or "timm:" and a name of timm."""
-    image_size: int
-    """Default side of the images in pixels."""
+    image_size: tuple[int, int]
+    """Default height and width of the images in pixels."""
     num_classes: int
     """Default number of logits."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of timm's model."""
 
 
-def _paper(timm_name: str, image_size: int, **options: Any) -> Recipe:
-    return Recipe(PREFIX + timm_name, image_size, 1000, options)
+def _paper(timm_name: str, side: int, **options: Any) -> Recipe:
+    return Recipe(PREFIX + timm_name, (side, side), 1000, options)
 
 
 def _small(family: str, **options: Any) -> Recipe:
-    return Recipe(family, 32, 10, options)
+    return Recipe(family, (32, 32), 10, options)
 
 
 COMPARATORS: dict[str, Recipe] = {
@@ -55,7 +56,7 @@ COMPARATORS: dict[str, Recipe] = {
     "nfnet_f4": _paper("dm_nfnet_f4", 384),
     # The paper's HaloNet-H4 is not in timm. H1 is: the same family, as published (8.1 M
     # parameters, 3.0 GMACs); timm's other HaloNets are ResNets with some attention.
-    "halonet": Recipe("halonet_h1", 256, 1000),
+    "halonet": Recipe("halonet_h1", (256, 256), 1000),
     "vit_nano": _small("vit", embed_dim=128, depth=6, num_heads=4),
     "vit_micro": _small("vit", embed_dim=192, depth=6, num_heads=6),
     "vit_mini": _small("vit", embed_dim=256, depth=8, num_heads=8),
@@ -71,125 +72,6 @@ COMPARATORS: dict[str, Recipe] = {
 }
 
 
-class Comparator(nn.Module):
-    """A network of timm with the interface of this package's models.
-
-    Args:
-        net: timm's network.
-        name: what `create` was called with.
-        image_size: height and width of the input in pixels.
-        num_classes: number of logits; 0 leaves the head out.
-        overrides: the further arguments of `create`, kept so that the model can be built again.
-
-    Its modules are those of `net`: "net.blocks.0.attn", "net.stages.2.blocks.0.conv1".
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        name: str,
-        image_size: tuple[int, int],
-        num_classes: int,
-        overrides: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        self.net: Any = net  # timm's classes have no common type
-        self.name = name
-        self.image_size = image_size
-        self.num_classes = num_classes
-        self.overrides = overrides
-        self._zero_head()
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What `create_model(self.name, **self.options)` needs to build this model again."""
-        return {
-            **self.overrides,
-            "image_size": self.image_size,
-            "num_classes": self.num_classes,
-        }
-
-    @property
-    def num_features(self) -> int:
-        """Width C of the pooled representation."""
-        return int(getattr(self.net, "head_hidden_size", self.net.num_features))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1] to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(images))
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1] to tokens (B, S, C) or a map (B, C, h, w).
-
-        Raises ValueError where the images are not of `image_size`.
-        """
-        self._check(images)
-        features: Tensor = self.net.forward_features(images)
-        return features
-
-    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool what `forward_features` returns to (B, C); unless `pre_logits`, map it to logits."""
-        output: Tensor = self.net.forward_head(tokens, pre_logits=pre_logits)
-        return output
-
-    def forward_intermediates(
-        self,
-        images: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: Literal["NCHW", "NLC"] = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return what chosen blocks (of a convolutional network: stages) put out.
-
-        Args:
-            images: (B, 3, H, W) in [-1, 1].
-            indices: the blocks or stages; an integer n means the last n, None all of them.
-            norm: apply the final normalisation, where there is one.
-            stop_early: leave out what is behind the last chosen one.
-            output_fmt: (B, C, h, w) or tokens (B, S, C).
-            intermediates_only: return the list alone, not (final features, list).
-        """
-        self._check(images)
-        count = len(self.net.feature_info)
-        if indices is None or isinstance(indices, int):
-            indices = list(range(count - (count if indices is None else indices), count))
-        outputs = self.net.forward_intermediates(
-            images,
-            indices=[range(count)[i] for i in indices],
-            norm=norm,
-            stop_early=stop_early,
-            intermediates_only=intermediates_only,
-        )
-        final, picked = (None, outputs) if intermediates_only else outputs
-        if output_fmt == "NLC":
-            picked = [map_.flatten(2).transpose(1, 2) for map_ in picked]  # (B, h·w, C)
-        return picked if intermediates_only else (final, picked)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
-        self.net.reset_classifier(num_classes)
-        self.num_classes = num_classes
-        self._zero_head()
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks in the backward pass instead of keeping their activations."""
-        self.net.set_grad_checkpointing(enable)
-
-    def _check(self, images: Tensor) -> None:
-        if images.shape[1:] != (3, *self.image_size):
-            expected = (3, *self.image_size)
-            raise ValueError(f"images of shape {tuple(images.shape)}: expected (B, *{expected})")
-
-    def _zero_head(self) -> None:
-        for layer in _head_layers(self.net):
-            nn.init.zeros_(layer.weight)
-            if layer.bias is not None:
-                nn.init.constant_(layer.bias, self.overrides.get("head_bias", 0.0))
-
-
 def knows(name: str) -> bool:
     """Tell whether `name` is a comparator's, or asks for one of timm."""
     return name in COMPARATORS or name.startswith(PREFIX)
@@ -201,7 +83,7 @@ def create(
     image_size: tuple[int, int] | None,
     num_classes: int | None,
     **overrides: Any,
-) -> nn.Module:
+) -> ImageModel:
     """Build a freshly initialised comparator.
 
     Args:
@@ -217,8 +99,7 @@ def create(
     if "pretrained" in overrides:
         raise UsageError("pretrained is no option here: comparators start from fresh weights.")
     recipe = COMPARATORS[name] if name in COMPARATORS else _recipe_of_timm(name)
-    own_size = (recipe.image_size, recipe.image_size)
-    size = image_size or own_size
+    size = image_size or recipe.image_size
     classes = recipe.num_classes if num_classes is None else num_classes
     options = {**recipe.options, **_timm_options(overrides)}
     try:
@@ -232,16 +113,18 @@ def create(
         raise UsageError(f"{name} has no option {asked!r}.") from error
     except AssertionError as error:
         raise UsageError(f"{name} cannot be built with {options}: {error}") from error
+    if not hasattr(net, "get_classifier"):
+        raise UsageError(f"{name} is no image classifier.")
     model = Comparator(
         net, name=name, image_size=size, num_classes=classes, overrides=dict(overrides)
     )
-    if size != own_size:
-        _check_size(model, own_size)
+    _check_patches(model)
+    if size != recipe.image_size:
+        _check_size(model, recipe.image_size)
     return model
 
 
 def _recipe_of_timm(name: str) -> Recipe:
-    import mlpmixer._torchvision  # noqa: F401, I001
     import timm
 
     timm_name = name.removeprefix(PREFIX)
@@ -249,8 +132,8 @@ def _recipe_of_timm(name: str) -> Recipe:
         raise unknown_name("timm model", timm_name, timm.list_models())
     config = timm.get_pretrained_cfg(timm_name)
     if config is None:
-        return Recipe(name, 224, 1000)
-    return Recipe(name, config.input_size[-1], config.num_classes)
+        return Recipe(name, (224, 224), 1000)
+    return Recipe(name, config.input_size[1:], config.num_classes)
 
 
 def _timm_options(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -271,7 +154,6 @@ def _build(
         from mlpmixer.models.small_comparators import FAMILIES
 
         return FAMILIES[source](image_size, num_classes, **options)
-    import mlpmixer._torchvision  # noqa: F401, I001
     import timm
 
     timm_name = source.removeprefix(PREFIX)
@@ -282,32 +164,38 @@ def _build(
     return net
 
 
+def _check_patches(model: Comparator) -> None:
+    """Raise UsageError where patches do not cover the image; timm would leave out the rest."""
+    stem = getattr(model.net, "patch_embed", None)
+    cut = getattr(stem, "proj", None)
+    if not isinstance(cut, nn.Conv2d) or cut.kernel_size != cut.stride:
+        return  # no patches, or such as overlap
+    (height, width), (rows, columns) = model.image_size, cut.stride
+    if (height % rows == 0 and width % columns == 0) or getattr(stem, "dynamic_img_pad", False):
+        return
+    near = max(rows, round(height / rows) * rows), max(columns, round(width / columns) * columns)
+    fits = f"{near[0]}" if height == width else f"{near[0]} {near[1]}"
+    raise UsageError(
+        f"image size {height}x{width} cannot be cut into patches of {rows}x{columns} pixels. "
+        f"Use --image-size {fits}, or a --patch-size that divides it."
+    )
+
+
 def _check_size(model: Comparator, own_size: tuple[int, int]) -> None:
-    """Raise UsageError where the network does not take images of its size, at no real cost."""
-    (height, width), reason = model.image_size, ""
-    patch = getattr(getattr(model.net, "patch_embed", None), "patch_size", None)
-    if isinstance(patch, tuple) and (height % patch[0] or width % patch[1]):
-        reason = f"it cannot be cut into patches of {patch[0]}x{patch[1]} pixels"
-    else:
-        mode = FakeTensorMode()
-        net = fake_copy(model, mode).eval()
-        try:
-            with mode, torch.no_grad():
-                net(torch.empty(1, 3, height, width, device="cpu"))
-        except NotImplementedError:
-            return  # needs values, not only shapes: it shows when the model first runs
-        except (AssertionError, RuntimeError, ValueError) as error:
-            reason = str(error).partition("\n")[0] or "its layers do not divide it"
-    if reason:
+    """Raise UsageError where the network's layers do not take images of its size.
+
+    Only a run shows it, of a copy without numbers.
+    """
+    height, width = model.image_size
+    copy = hollow_copy(model, "meta").eval()
+    try:
+        with torch.no_grad():
+            copy(torch.empty(1, 3, height, width, device="meta"))
+    except NotImplementedError:
+        return  # this network asks for values, not only shapes: the first real run will show
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or "its layers do not divide it"
         raise UsageError(
             f"image size {height}x{width} does not fit {model.name}: {reason}. "
-            f"Its own is --image-size {own_size[0]}."
-        )
-
-
-def _head_layers(net: Any) -> Iterator[nn.Linear | nn.Conv2d]:
-    """Yield the layer that gives the logits; distilled networks have two."""
-    head = net.get_classifier()
-    for layer in head if isinstance(head, tuple) else (head,):
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            yield layer
+            f"Its own is --image-size {own_size[0]} {own_size[1]}."
+        ) from error

@@ -6,12 +6,14 @@ The side of the blocks has to divide every map, so it is chosen by the image siz
 from math import gcd
 from typing import Any
 
+import mlpmixer._torchvision  # noqa: F401  (before timm, which imports torchvision)
+
+# isort: split
 import timm
 from timm.layers import ConvNormAct
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import nn
 
-import mlpmixer._torchvision  # noqa: F401
 from mlpmixer.errors import UsageError
 
 HEAD_WIDTH = 32

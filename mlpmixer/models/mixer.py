@@ -178,8 +178,8 @@ class Mixer(ImageModel):
         self.grad_checkpointing = False
         self.stem = PatchEmbedding(config.patch_size, config.in_channels, config.width)
         slope = config.stochastic_depth / max(1, config.depth - 1)
-        self.blocks = nn.Sequential(
-            *(MixerBlock(config, stochastic_depth=slope * i) for i in range(config.depth))
+        self.blocks = nn.ModuleList(
+            MixerBlock(config, stochastic_depth=slope * i) for i in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
         self.head = self._new_head(config.num_classes)

@@ -12,13 +12,15 @@ from functools import partial
 from math import log2
 from typing import Any
 
+import mlpmixer._torchvision  # noqa: F401  (before timm, which imports torchvision)
+
+# isort: split
 from timm.layers import GroupNormAct, ScaledStdConv2d, StdConv2d
 from timm.models.nfnet import NfCfg, NormFreeNet
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-import mlpmixer._torchvision  # noqa: F401
 from mlpmixer.models import halonets
 
 GRID = 8

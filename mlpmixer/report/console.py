@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from mlpmixer.report.json_text import json_text
+from mlpmixer.json_text import json_text
 from mlpmixer.report.progress import Progress
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlpmixer.report.files import replacing
+from mlpmixer.files import replacing
 
 # These follow the colour scheme of the reader when drawn as SVG; see `to_svg`.
 INK = "#1b2331"

@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mlpmixer.files import write_text
 from mlpmixer.report import formatting, plots, weight_plots
 from mlpmixer.report.contents import Mistake, ReportContents
 from mlpmixer.report.curves import training_curves
 from mlpmixer.report.figure_style import save_png, to_svg
-from mlpmixer.report.files import write_text
 from mlpmixer.report.findings import findings
 from mlpmixer.report.statistics import (
     expected_calibration_error,

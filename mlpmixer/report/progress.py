@@ -28,9 +28,10 @@ class Progress:
     def update(self, fraction: float, **facts: Fact | None) -> None:
         """Say that `fraction`, in [0, 1], is done, and what is known now.
 
-        Facts given earlier stay until they are given again; None is not given. These have a wording of their own:
-        step and steps, epoch and epochs, minutes and of_minutes, loss, train_accuracy and
-        validation_accuracy (in [0, 1]), images_per_second. Others appear under their name.
+        Facts given earlier stay until they are given again; None is not given. These have a
+        wording of their own: step and steps, epoch and epochs, minutes and of_minutes, loss,
+        train_accuracy and validation_accuracy (in [0, 1]), images_per_second. Others appear under
+        their name.
         """
         self.fraction = min(max(fraction, 0.0), 1.0)
         self._facts.update({name: fact for name, fact in facts.items() if fact is not None})

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, SupportsIndex, cast
 
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.report.files import write_bytes, write_text
-from mlpmixer.report.json_text import json_text
+from mlpmixer.files import write_bytes, write_text
+from mlpmixer.json_text import json_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -18,11 +18,11 @@ from mlpmixer.data.loader import common_size, open_images
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import Predictions, accuracy, evaluate, predict
+from mlpmixer.files import write_json
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
 from mlpmixer.report.console import Console
-from mlpmixer.report.files import write_json
 from mlpmixer.report.formatting import number, percent
 from mlpmixer.report.html import write_report
 from mlpmixer.report.run_directory import RunDirectory

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.report.files import replacing
+from mlpmixer.files import replacing
 from mlpmixer.training.optim import Optimizers
 
 STATE_FILE = "state.pt"
+
+_DAMAGE = (RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError)
 
 
 @dataclass
@@ -68,6 +71,6 @@ def load_state(
         if average is not None:
             average.load_state_dict(state["average"])
         return Position(**state["position"])
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0]
         raise MixerError(f"{path} does not fit this run's recipe: {reason}") from error

@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import replacing
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
-from mlpmixer.report.files import replacing
 
 FORMAT = "mlpmixer"
 MODEL_FILE = "model.safetensors"

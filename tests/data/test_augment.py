@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from mlpmixer.data.augment import Augmenter, normalize, prepare
-from mlpmixer.data.crops import central_boxes, extract
+from mlpmixer.data.crops import central_boxes, extract, random_flips, random_offsets
 from mlpmixer.data.options import AugmentOptions
+from mlpmixer.data.randaugment import rand_augment
 from mlpmixer.errors import UsageError
 
 EVERYTHING = AugmentOptions(
@@ -114,6 +115,42 @@ def test_inception_crops_follow_the_original_aspect_ratios():
         seen = (pixels[..., -1] - pixels[..., 0]).mean(dim=(1, 2)) / 2 * 16 / 15
         assert seen.max() < widest + 0.03
         assert seen.max() > 0.7 * widest
+
+
+def test_inception_crops_keep_the_asked_area_and_the_shape_of_the_model():
+    across = torch.arange(0, 256, 4, dtype=torch.uint8).expand(64, 1, 64, 64)
+    # Red grows to the right and green downwards, by their whole range.
+    images = torch.cat([across, across.mT, across], dim=1)
+    options = AugmentOptions(crop="inception", flip=0.0, crop_scale=(0.2, 0.3))
+    pixels, _ = augment(options, images, torch.zeros(64).long(), size=(16, 32))
+    width = (pixels[:, 0, 0, -1] - pixels[:, 0, 0, 0]) / 2 * 32 / 31
+    height = (pixels[:, 1, -1, 0] - pixels[:, 1, 0, 0]) / 2 * 16 / 15
+    area, ratio = width * height, width / height
+    assert 0.17 < area.min() < 0.23
+    assert 0.27 < area.max() < 0.33
+    assert 1.35 < ratio.min() < 1.8
+    assert 2.2 < ratio.max() < 2.9
+
+
+def test_erase_always_changes_a_part_of_every_image():
+    images, labels = some_images(50)
+    options = AugmentOptions(crop="none", flip=0.0, erase=1.0)
+    pixels, _ = augment(options, images, labels)
+    changed = (pixels != normalize(images)).any(dim=1).double().mean(dim=(1, 2))
+    assert changed.min() > 0
+    assert changed.max() < 0.6
+
+
+def test_randaugment_applies_its_operations_at_its_magnitude_after_the_crop():
+    images, labels = some_images(64)
+    options = AugmentOptions(
+        crop="none", flip=0.0, randaugment_operations=2, randaugment_magnitude=8.0
+    )
+    pixels, _ = augment(options, images, labels)
+    stream = generator()
+    random_flips(64, 0.0, stream)
+    random_offsets(64, 0, stream)
+    assert torch.equal(pixels, normalize(rand_augment(images, 2, 8.0, stream)))
 
 
 @pytest.mark.parametrize("stored", [(16, 16), (40, 24)])

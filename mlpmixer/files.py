@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlpmixer.errors import MixerError
-from mlpmixer.report.json_text import json_text
+from mlpmixer.json_text import json_text
 
 
 @contextmanager
@@ -25,17 +25,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename not in (None, str(temporary), str(path.parent)):
+        ours = {None, *map(str, (temporary, *path.parents))}
+        if error.filename not in ours:
             raise  # the block failed at some other file
         raise MixerError(f"cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -52,6 +54,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Replace the file at `path` by `value` as indented JSON; NaN and infinities become null."""
     write_text(path, json_text(value, indent=2) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # it can be read only by being set
+    os.umask(mask)
+    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,27 @@
+"""What tests share: small real images on disk, one thread a process."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 20 handwritten digits each as 16x16 PNG files, split into train and test."""
+    root = tmp_path_factory.mktemp("photos")
+    digits = load_digits()
+    for digit, name in ((0, "zero"), (1, "one"), (7, "seven")):
+        chosen = np.flatnonzero(digits.target == digit)[:20]
+        for number, index in enumerate(chosen):
+            split = "train" if number < 15 else "test"
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (digits.images[index] * 15).astype(np.uint8)
+            Image.fromarray(pixels).resize((16, 16)).save(folder / f"{number:02}.png")
+    return root

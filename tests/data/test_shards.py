@@ -1,0 +1,137 @@
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from mlpmixer.data.shards import open_shards
+from mlpmixer.errors import MixerError, UsageError
+
+
+def write(path: Path, *members: tuple[str, bytes], mode: str = "w") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as tar:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_images_of_all_shards_are_read_in_any_order(tmp_path: Path) -> None:
+    shards = [
+        write(tmp_path / "000.tar", ("a/1.jpg", b"one"), ("a/1.cls", b"0")),
+        write(
+            tmp_path / "001.tar",
+            *[("2.cls", b"1\n"), ("2.txt", b"a caption"), ("2.png", b"second")],
+            *[("3.PNG", b"third"), ("3.cls", b"0")],
+        ),
+    ]
+    dataset = open_shards(shards, "s")
+    train = dataset.splits["train"]
+    assert dataset.class_names == ("0", "1")
+    assert train.labels.tolist() == [0, 1, 0]
+    assert [train.encoded(index) for index in (2, 0, 1)] == [b"third", b"one", b"second"]
+    assert train.name(1) == f"{shards[1]}:2.png"
+
+
+def test_index_survives_pickling_and_the_next_start(tmp_path: Path, data_home: Path) -> None:
+    members = [("1.jpg", b"one"), ("1.cls", b"x"), ("2.jpg", b"two"), ("2.cls", b"y")]
+    shard = write(tmp_path / "0.tar", *members)
+    first = open_shards([shard], "s").splits["train"]
+    (stored,) = (data_home / "shards").iterdir()
+    written = stored.stat().st_mtime_ns
+    second = open_shards([shard], "s").splits["train"]
+    assert stored.stat().st_mtime_ns == written
+    for split in (pickle.loads(pickle.dumps(first)), second):
+        assert split.encoded(1) == b"two"
+        assert split.labels.tolist() == [0, 1]
+        assert split.name(1) == f"{shard}:2.jpg"
+
+
+def test_a_changed_shard_is_indexed_anew(tmp_path: Path) -> None:
+    members = [("1.jpg", b"one"), ("1.cls", b"0"), ("2.jpg", b"two"), ("2.cls", b"1")]
+    shard = write(tmp_path / "0.tar", *members)
+    assert len(open_shards([shard], "s").splits["train"]) == 2
+    write(shard, ("0.jpg", b"x" * 20_000), ("0.cls", b"1"), *members)
+    assert open_shards([shard], "s").splits["train"].encoded(1) == b"one"
+
+
+def test_labels_may_be_names_or_stand_in_json(tmp_path: Path) -> None:
+    shard = write(
+        tmp_path / "0.tar",
+        *[("1.jpg", b"1"), ("1.json", json.dumps({"label": "pear"}).encode())],
+        *[("2.jpg", b"2"), ("2.json", json.dumps({"label": "fig", "width": 3}).encode())],
+    )
+    dataset = open_shards([shard], "s")
+    assert dataset.class_names == ("fig", "pear")
+    assert dataset.splits["train"].labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("labels", [(b"1", b"0"), (b"pear", b"fig")])
+def test_classes_txt_names_numbers_and_orders_names(
+    tmp_path: Path, labels: tuple[bytes, bytes]
+) -> None:
+    (tmp_path / "classes.txt").write_text("fig\npear\nplum\n")
+    members = [("1.jpg", b"1"), ("1.cls", labels[0]), ("2.jpg", b"2"), ("2.cls", labels[1])]
+    dataset = open_shards([write(tmp_path / "0.tar", *members)], "s")
+    assert dataset.class_names == ("fig", "pear", "plum")
+    assert dataset.splits["train"].labels.tolist() == [1, 0]
+
+
+def test_names_of_shards_tell_the_split(tmp_path: Path) -> None:
+    shards = [
+        write(tmp_path / f"{name}.tar", ("1.jpg", name.encode()), ("1.cls", b"1"))
+        for name in ("set-train-000", "set-train-001", "set-val-000")
+    ]
+    dataset = open_shards(shards, "s")
+    assert [len(dataset.splits[name]) for name in ("train", "validation")] == [2, 1]
+    assert dataset.splits["validation"].encoded(0) == b"set-val-000"
+
+
+def test_long_member_names_do_not_shift_the_offsets(tmp_path: Path) -> None:
+    key = "deep/" * 40 + "x" * 150
+    shard = write(tmp_path / "0.tar", (f"{key}.jpg", b"image"), (f"{key}.cls", b"3"))
+    train = open_shards([shard], "s").splits["train"]
+    assert train.encoded(0) == b"image"
+    assert train.name(0) == f"{shard}:{key}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("1.jpg", b"1")], r"no label for 1\.jpg: add 1\.cls"),
+        ([("1.jpg", b"1"), ("1.json", b'{"width": 3}')], r"no label for 1\.jpg"),
+        ([("1.txt", b"1"), ("1.cls", b"0")], "no labelled images"),
+    ],
+)
+def test_shards_without_images_or_labels_are_explained(
+    tmp_path: Path, members: list[tuple[str, bytes]], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_shards([write(tmp_path / "0.tar", *members)], "s")
+
+
+def test_label_outside_the_named_classes_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("fig\npear\n")
+    shard = write(tmp_path / "0.tar", ("1.jpg", b"1"), ("1.cls", b"2"))
+    with pytest.raises(UsageError, match=r"label '2' .* none of its 2 classes"):
+        open_shards([shard], "s")
+
+
+def test_validation_class_must_be_known_from_training(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.tar", ("1.jpg", b"1"), ("1.cls", b"fig"))
+    val = write(tmp_path / "val.tar", ("1.jpg", b"1"), ("1.cls", b"kiwi"))
+    with pytest.raises(UsageError, match="'kiwi' in its validation images"):
+        open_shards([train, val], "s")
+
+
+def test_compressed_and_damaged_shards_are_named(tmp_path: Path) -> None:
+    compressed = write(tmp_path / "0.tar", ("1.jpg", b"1"), ("1.cls", b"1"), mode="w:gz")
+    with pytest.raises(MixerError, match=r"0\.tar as a tar file .* uncompressed"):
+        open_shards([compressed], "s")
+    broken = write(tmp_path / "1.tar", ("1.jpg", b"1"), ("1.json", b"{"))
+    with pytest.raises(MixerError, match=r"1\.tar:1\.json is not JSON"):
+        open_shards([broken], "s")

@@ -1,0 +1,209 @@
+import io
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpmixer.report import plots, weight_plots
+from mlpmixer.report.contents import Mistake
+from mlpmixer.report.curves import training_curves
+from mlpmixer.report.figure_style import MUTED, save_png, to_svg
+from mlpmixer.report.statistics import (
+    CalibrationBin,
+    expected_calibration_error,
+    most_confused,
+    wilson_interval,
+)
+
+
+def texts(figure):
+    return {text.get_text() for text in figure.findobj(matplotlib.text.Text)}
+
+
+def image_of(figure):
+    (axes,) = figure.axes
+    return np.asarray(axes.images[0].get_array())
+
+
+def wave(height, width, cycles, phase):
+    x = np.arange(width) / width
+    return np.tile(np.cos(2 * np.pi * (cycles * x + phase)), (height, 1))
+
+
+def test_wilson_interval_agrees_with_published_values():
+    # Newcombe (1998), table I: 81 of 263, and 0 of 20
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_calibration_error_weighs_bins_by_count():
+    bins = [CalibrationBin(0.9, 0.8, 30), CalibrationBin(0.5, 0.7, 10), CalibrationBin(0.1, 0, 0)]
+    assert expected_calibration_error(bins) == pytest.approx((30 * 0.1 + 10 * 0.2) / 40)
+
+
+def test_most_confused_pairs_come_first_and_right_answers_never():
+    confusion = np.array([[50, 3, 0], [7, 60, 3], [0, 0, 10]])
+    pairs = most_confused(confusion, 10)
+    assert [(pair.true, pair.predicted, pair.count) for pair in pairs] == [
+        (1, 0, 7),
+        (0, 1, 3),
+        (1, 2, 3),
+    ]
+    assert pairs[0].share == pytest.approx(0.1)
+    assert most_confused(confusion, 1) == pairs[:1]
+
+
+def test_curves_show_what_was_logged_and_mark_the_best():
+    records = [
+        {"step": step, "epoch": step / 10, "loss": 1 / step, "learning_rate": 0.1}
+        for step in (1, 2)
+    ]
+    records.append({"step": 3, "epoch": 0.3, "loss": None, "validation_accuracy": 0.75})
+    records.append({"step": 4, "epoch": 0.4, "validation_accuracy": 0.5})
+    figure = training_curves(records)
+    assert {"Loss", "Accuracy", "Learning rate", "epoch", "best 75.0 %"} <= texts(figure)
+    loss = figure.axes[0].lines[0]
+    np.testing.assert_allclose(loss.get_xydata(), [[0.1, 1.0], [0.2, 0.5]])
+
+
+def test_curves_use_updates_where_a_record_has_no_epoch():
+    figure = training_curves([{"step": 1, "epoch": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
+    assert "updates" in texts(figure)
+    assert "Accuracy" not in texts(figure)
+
+
+def test_there_are_no_curves_without_numbers():
+    assert training_curves([]) is None
+    assert training_curves([{"step": 1, "loss": float("nan")}]) is None
+
+
+def test_long_curves_are_thinned_by_averaging():
+    records = [{"step": step, "loss": float(step % 2)} for step in range(10_000)]
+    y = training_curves(records).axes[0].lines[0].get_ydata()
+    assert len(y) <= 500
+    np.testing.assert_allclose(y, 0.5)
+
+
+def test_the_confusion_matrix_of_few_classes_holds_the_counts():
+    confusion = np.array([[1234, 56], [0, 78]])
+    shown = texts(plots.confusion_matrix(confusion, ["cat", "dog"]))
+    assert {"1,234", "56", "78", "cat", "dog"} <= shown
+    assert "0" not in shown  # an empty cell stays empty
+
+
+def test_no_mistake_is_lost_in_the_confusion_matrix_of_many_classes():
+    classes = 1000
+    confusion = np.diag(np.full(classes, 50))
+    confusion[123, 877] = 1
+    figure = plots.confusion_matrix(confusion, [str(index) for index in range(classes)])
+    image = image_of(figure)
+    assert image.shape == (200, 200, 4)
+    opaque = np.argwhere(image[..., 3] > 0)
+    off_diagonal = [tuple(cell) for cell in opaque if cell[0] != cell[1]]
+    assert off_diagonal == [(123 // 5, 877 // 5)]
+    assert len(opaque) == 200 + 1
+
+
+def test_classes_are_sorted_and_only_the_ends_of_many_are_drawn():
+    total = np.full(100, 100)
+    correct = np.arange(100)[::-1].copy()
+    axes = plots.class_accuracy(correct, total, [f"class {k}" for k in range(100)]).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [f"class {k}" for k in [*range(99, 79, -1), *range(19, -1, -1)]]
+    assert "60 classes between" in {text.get_text() for text in axes.texts}
+
+
+def test_classes_without_images_are_not_drawn():
+    axes = plots.class_accuracy(np.array([1, 0]), np.array([2, 0]), ["seen", "unseen"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["seen"]
+
+
+def test_the_reliability_diagram_shows_the_error_and_skips_empty_bins():
+    bins = [CalibrationBin(0.05, 0.0, 0), CalibrationBin(0.9, 0.8, 30)]
+    figure = plots.reliability_diagram(bins)
+    assert "Expected calibration error 10.0 %" in texts(figure)
+    assert len(figure.axes[1].patches) == 1
+
+
+def test_mistakes_are_labelled_with_truth_prediction_and_probability():
+    mistakes = [Mistake(Image.new("RGB", (8, 8)), "cat", "dog", 0.987)] * 5
+    assert "cat\ntaken for dog 99 %" in texts(plots.mistake_grid(mistakes))
+
+
+def test_spatial_frequency_is_in_cycles_a_pixel():
+    pictures = np.stack([np.ones((8, 8)), wave(8, 8, 1, 0.1), wave(8, 8, 3, 0.4)])
+    np.testing.assert_allclose(
+        weight_plots.spatial_frequency(pictures), [0, 1 / 8, 3 / 8], atol=1e-12
+    )
+
+
+def test_units_run_from_low_to_high_frequency_beside_their_opposites():
+    slow, fast = wave(6, 8, 1, 0.1), wave(6, 8, 3, 0.2)
+    middle = wave(6, 8, 2, 0)
+    units = np.stack([fast, slow, -fast, middle, -slow, -middle])
+    pairs = weight_plots.paired_order(units).reshape(3, 2)
+    assert [set(pair) for pair in pairs.tolist()] == [{1, 4}, {3, 5}, {0, 2}]
+
+
+def test_every_unit_is_placed_once_also_constant_ones():
+    units = np.random.default_rng(0).normal(size=(33, 4, 5))
+    units[7] = 0.0
+    assert sorted(weight_plots.paired_order(units)) == list(range(33))
+
+
+def test_a_limit_keeps_whole_pairs_over_all_frequencies():
+    waves = [wave(8, 8, cycles, 0.1) * sign for cycles in (1, 2, 3) for sign in (1, -1)]
+    image = image_of(weight_plots.token_mixing_units(np.stack(waves), limit=4))
+    all_tiles = image_of(weight_plots.token_mixing_units(np.stack(waves)))
+    assert image[..., 3].sum() == 4 * 64
+    assert all_tiles[..., 3].sum() == 6 * 64
+
+
+def test_positive_weights_are_red_negative_blue_and_zero_white():
+    unit = np.array([[[1.0, -1.0], [0.0, 0.5]]])
+    image = image_of(weight_plots.token_mixing_units(unit))
+    red, blue, white = image[0, 0], image[0, 1], image[1, 0]
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+    assert white[:3].min() > 0.95
+
+
+def test_stem_filters_keep_their_colours_around_grey():
+    filters = np.zeros((3, 2, 2, 3))
+    filters[0, ..., 0] = 2.0  # red
+    filters[1, ..., 2] = -0.01  # lack of blue, faint
+    image = image_of(weight_plots.stem_filters(filters, limit=2))
+    assert image[..., 3].sum() == 2 * 4  # the empty filter is left out
+    np.testing.assert_allclose(image[0, 0], [1, 0.5, 0.5, 1])
+    np.testing.assert_allclose(image[0, 3], [0.5, 0.5, 0, 1])
+
+
+def test_drawing_leaves_the_users_matplotlib_alone(tmp_path):
+    before = dict(matplotlib.rcParams)
+    figure = plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"])
+    save_png(figure, tmp_path / "figure.png")
+    to_svg(figure)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_svg_is_alone_reproducible_and_follows_a_dark_scheme():
+    svg = to_svg(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]))
+    head, body = svg.split("</style>", 1)
+    assert svg == to_svg(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]))
+    assert "prefers-color-scheme:dark" in head
+    assert f"--c1:{MUTED}" in head
+    assert "fill: var(--c1)" in body
+    assert MUTED not in body
+    assert "<!DOCTYPE" not in svg
+    assert not re.findall(r'(?:href|src)="(?!#|data:)', svg)
+
+
+def test_any_class_name_can_be_drawn(tmp_path):
+    names = ["$x$ <b>&", "日本語 🙂", "a\nb", "_hidden", "long " * 50, ""]
+    figure = plots.confusion_matrix(np.ones((6, 6), dtype=int), names)
+    save_png(figure, tmp_path / "figure.png")
+    assert "$x$ &lt;b&gt;&amp;" in to_svg(figure)
+    assert Image.open(io.BytesIO((tmp_path / "figure.png").read_bytes())).size[0] > 1000

@@ -1,0 +1,92 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from mlpmixer.errors import MixerError
+from mlpmixer.files import replacing, write_bytes, write_json, write_text
+
+
+def test_a_file_is_replaced_and_missing_folders_are_made(tmp_path):
+    path = tmp_path / "new" / "notes.txt"
+    write_text(path, "old")
+    write_text(path, "größer")
+    assert path.read_text(encoding="utf-8") == "größer"
+    assert os.listdir(path.parent) == ["notes.txt"]
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_bytes(path, b"old")
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "figure.png"
+    write_bytes(path, b"old")
+    with replacing(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".png"
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MixerError, match=r"cannot write .*out\.json"):
+        write_text(tmp_path / "file" / "out.json", "x")
+
+
+def test_an_error_about_another_file_keeps_its_own_message(tmp_path):
+    path = tmp_path / "copy.txt"
+
+    def copy_missing_file():
+        with replacing(path) as temporary:
+            temporary.write_bytes((tmp_path / "missing").read_bytes())
+
+    with pytest.raises(FileNotFoundError, match="missing"):
+        copy_missing_file()
+
+
+def test_json_has_null_for_numbers_that_json_lacks(tmp_path):
+    path = tmp_path / "evaluation.json"
+    write_json(
+        path,
+        {
+            "loss": float("nan"),
+            "bounds": (float("-inf"), 1.5),
+            "array": np.array([[1.0, np.nan]]),
+            "scalar": np.float32(0.5),
+            "path": tmp_path,
+            "name": "é",
+        },
+    )
+
+    def reject(constant):
+        raise AssertionError(constant)
+
+    assert json.loads(path.read_text(encoding="utf-8"), parse_constant=reject) == {
+        "loss": None,
+        "bounds": [None, 1.5],
+        "array": [[1.0, None]],
+        "scalar": 0.5,
+        "path": str(tmp_path),
+        "name": "é",
+    }
+
+
+def test_json_refuses_what_it_cannot_hold(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", {"value": object()})
+    assert not (tmp_path / "x.json").exists()

@@ -1,0 +1,135 @@
+"""Optimizers, schedule, loss and averaged weights."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import mlpmixer
+from mlpmixer.training.loss import classification_loss
+from mlpmixer.training.muon import Muon, orthogonalize
+from mlpmixer.training.optim import Optimizers, averaged, learning_rate_factor
+from mlpmixer.training.recipe import LossOptions, OptimizerOptions, ScheduleOptions
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
+def test_orthogonalize_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    update = orthogonalize(matrix).float()
+    values = torch.linalg.svdvals(update)
+    assert update.shape == shape
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    assert F.cosine_similarity(update.flatten(), (u @ vh).flatten(), dim=0) > 0.97
+
+
+def test_muon_on_a_kernel_moves_as_on_the_matrix_it_stands_for() -> None:
+    start = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    kernel, matrix = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.flatten(1).clone())
+    for _ in range(3):
+        for parameter in (kernel, matrix):
+            optimizer = Muon([parameter], lr=0.1, weight_decay=0.1)
+            parameter.grad = torch.sin(parameter.detach())
+            optimizer.step()
+    torch.testing.assert_close(kernel.flatten(1), matrix)
+
+
+def test_muon_takes_the_inner_matrices_and_adamw_all_else() -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=16, depth=2)
+    optimizers = Optimizers(model, OptimizerOptions(optimizer="muon"))
+    adamw, muon = optimizers.all
+    inner = {id(p) for group in muon.param_groups for p in group["params"]}
+    expected = {id(p) for name, p in model.blocks.named_parameters() if p.ndim == 2}
+    assert inner == expected
+    others = {id(p) for group in adamw.param_groups for p in group["params"]}
+    assert inner | others == {id(p) for p in model.parameters()}
+    assert not inner & others
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_weight_decay_spares_biases_and_norms(name: str) -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=16, depth=2)
+    options = OptimizerOptions(optimizer=name, weight_decay=0.1)
+    for optimizer in Optimizers(model, options).all:
+        for group in optimizer.param_groups:
+            if group["weight_decay"]:
+                assert all(p.ndim >= 2 for p in group["params"])
+            else:
+                assert all(p.ndim < 2 for p in group["params"])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_every_optimizer_lowers_the_loss(name: str) -> None:
+    torch.manual_seed(0)
+    model = mlpmixer.create_model("mixer_nano", image_size=16, depth=2)
+    images, labels = torch.randn(16, 3, 16, 16), torch.arange(16) % 10
+    rate = 0.1 if name == "sgd" else 3e-3
+    optimizers = Optimizers(model, OptimizerOptions(optimizer=name, learning_rate=rate))
+    losses = []
+    for _ in range(8):
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizers.step(1.0)
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.05
+
+
+def test_gradients_are_clipped_to_the_global_norm_and_then_forgotten() -> None:
+    model = torch.nn.Linear(2, 2)
+    options = OptimizerOptions(
+        optimizer="sgd", momentum=0.0, learning_rate=1.0, weight_decay=0.0, clip_norm=1.0
+    )
+    optimizers = Optimizers(model, options)
+    before = model.weight.detach().clone()
+    model.weight.grad = torch.full((2, 2), 3.0)
+    model.bias.grad = torch.zeros(2)
+    norm = optimizers.step(0.5)
+    assert norm.item() == pytest.approx(6.0)
+    torch.testing.assert_close(before - model.weight.detach(), torch.full((2, 2), 0.25))
+    assert model.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "middle"), [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)]
+)
+def test_the_learning_rate_rises_and_falls_as_asked(shape: str, middle: float) -> None:
+    options = ScheduleOptions(schedule=shape, warmup=0.2)
+    assert learning_rate_factor(0.1, options) == pytest.approx(0.5)
+    assert learning_rate_factor(0.2, options) == pytest.approx(1.0)
+    assert learning_rate_factor(0.6, options) == pytest.approx(middle)
+    last = 1.0 if shape == "constant" else 0.0
+    assert learning_rate_factor(1.0, options) == pytest.approx(last)
+
+
+def test_the_learning_rate_ends_at_the_share_that_is_asked_for() -> None:
+    options = ScheduleOptions(schedule="linear", warmup=0.0, final_learning_rate=0.01)
+    assert learning_rate_factor(1.0, options) == pytest.approx(0.01)
+
+
+def test_averaged_weights_follow_exponentially() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(model.weight, 1.0)
+    average = averaged(model, decay=0.9)
+    average.update_parameters(model)
+    torch.nn.init.constant_(model.weight, 2.0)
+    average.update_parameters(model)
+    assert average.module.weight.item() == pytest.approx(0.9 * 1.0 + 0.1 * 2.0)
+
+
+def test_softmax_loss_smooths_labels_as_pytorch_does() -> None:
+    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 4])
+    ours = classification_loss(
+        logits, F.one_hot(labels, 5).float(), LossOptions(label_smoothing=0.1)
+    )
+    torch.testing.assert_close(ours, F.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
+def test_sigmoid_loss_sums_over_classes_and_averages_over_images() -> None:
+    logits = torch.zeros(4, 10)
+    targets = torch.zeros(4, 10)
+    targets[:, :2] = 1.0
+    loss = classification_loss(logits, targets, LossOptions(loss="sigmoid"))
+    assert loss.item() == pytest.approx(10 * math.log(2))

@@ -1,0 +1,88 @@
+"""Recipes: the paper's numbers, files and overrides."""
+
+from pathlib import Path
+
+import pytest
+
+from mlpmixer.errors import UsageError
+from mlpmixer.training.recipe import Recipe, ScheduleOptions, check_budget, flat_fields
+from mlpmixer.training.recipes import RECIPES, find_recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_named_recipe_survives_a_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPES[name].to_toml())
+    assert find_recipe(str(path)) == RECIPES[name]
+    check_budget(RECIPES[name].schedule)
+
+
+def test_the_imagenet_recipe_has_the_released_hyperparameters() -> None:
+    recipe = RECIPES["pretrain_imagenet"]
+    assert recipe.loss.loss == "sigmoid"
+    assert recipe.model.head_bias == -6.9
+    assert recipe.model.stochastic_depth == 0.1
+    assert recipe.optimizer.learning_rate * recipe.schedule.final_learning_rate == pytest.approx(
+        1e-5
+    )
+    assert recipe.optimizer.learning_rate * recipe.optimizer.weight_decay == pytest.approx(1e-4)
+    assert (recipe.optimizer.batch_size, recipe.schedule.epochs) == (4096, 300)
+    assert (recipe.augment.randaugment_operations, recipe.augment.randaugment_magnitude) == (2, 15)
+    assert recipe.augment.mixup_alpha == 0.5
+    assert recipe.schedule.warmup_steps == 10_000
+
+
+def test_fine_tuning_uses_sgd_without_weight_decay() -> None:
+    recipe = RECIPES["finetune"]
+    assert (recipe.optimizer.optimizer, recipe.optimizer.momentum) == ("sgd", 0.9)
+    assert recipe.optimizer.weight_decay == 0
+    assert (recipe.optimizer.batch_size, recipe.optimizer.clip_norm) == (512, 1.0)
+    assert recipe.schedule.schedule == "cosine"
+
+
+def test_field_names_are_unique_over_all_groups() -> None:
+    groups = {group for group, _ in flat_fields().values()}
+    assert groups == {"model", "data", "augment", "optimizer", "schedule", "loss", "compute"}
+    with pytest.raises(UsageError, match="batch_size"):
+        Recipe().override({"batchsize": 3})
+
+
+def test_a_new_budget_takes_the_place_of_the_old_one() -> None:
+    recipe = Recipe().override({"epochs": 3}).override({"minutes": 5})
+    assert recipe.schedule.epochs is None
+    assert recipe.schedule.minutes == 5.0
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [ScheduleOptions(), ScheduleOptions(epochs=1, steps=2), ScheduleOptions(minutes=0)],
+)
+def test_a_budget_must_be_one_and_positive(schedule: ScheduleOptions) -> None:
+    with pytest.raises(UsageError, match=r"epochs|minutes"):
+        check_budget(schedule)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("learning_rat = 0.1", "learning_rate"),
+        ("learning_rate = 'high'", "'high'.*float"),
+        ("optimizer = 'adam'", "adamw"),
+        ("batch_size = 2.5", "2.5"),
+        ("compile = 1", "wrong type"),
+        ("= 3", "not a TOML file"),
+    ],
+)
+def test_a_wrong_line_in_a_recipe_file_is_named(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"epochs = 2\n{line}\n")
+    with pytest.raises(UsageError, match=message) as error:
+        find_recipe(str(path))
+    assert "mine.toml" in str(error.value)
+
+
+def test_a_missing_recipe_is_named() -> None:
+    with pytest.raises(UsageError, match="small"):
+        find_recipe("smal")
+    with pytest.raises(UsageError, match=r"nowhere/x\.toml"):
+        find_recipe("nowhere/x.toml")
