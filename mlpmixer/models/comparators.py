@@ -111,8 +111,11 @@ def create(
         option = {"drop_path_rate": "stochastic_depth", "drop_rate": "dropout"}
         asked = option.get(unknown[1], unknown[1])
         raise UsageError(f"{name} has no option {asked!r}.") from error
-    except AssertionError as error:
-        raise UsageError(f"{name} cannot be built with {options}: {error}") from error
+    except UsageError:
+        raise
+    except (AssertionError, ValueError) as error:
+        reason = str(error) or "the numbers do not fit each other"
+        raise UsageError(f"{name} cannot be built with {overrides}: {reason}.") from error
     if not hasattr(net, "get_classifier"):
         raise UsageError(f"{name} is no image classifier.")
     model = Comparator(
@@ -130,7 +133,10 @@ def _recipe_of_timm(name: str) -> Recipe:
     timm_name = name.removeprefix(PREFIX)
     if not timm.is_model(timm_name):
         raise unknown_name("timm model", timm_name, timm.list_models())
-    config = timm.get_pretrained_cfg(timm_name)
+    try:
+        config = timm.get_pretrained_cfg(timm_name)
+    except RuntimeError as error:  # what stands behind the dot is unknown
+        raise UsageError(f"{name}: {error}") from error
     if config is None:
         return Recipe(name, (224, 224), 1000)
     return Recipe(name, config.input_size[1:], config.num_classes)

@@ -37,7 +37,7 @@ def build_small(
     image_size: tuple[int, int],
     num_classes: int,
     *,
-    stem_stride: int,
+    stem: dict[str, int],
     channels: tuple[int, ...],
     depths: tuple[int, ...],
     **options: Any,
@@ -45,10 +45,12 @@ def build_small(
     """Build a HaloNet for small images, with blocks of about 4 pixels a side and a halo of half.
 
     The first stage is convolutional, as in the paper's fastest large models. The others start
-    with a convolutional bottleneck of stride 2; all further blocks attend.
+    with a convolutional bottleneck of stride 2; all further blocks attend. `stem` is the kernel
+    size, stride and padding of the first convolution.
 
     Raises UsageError where a map cannot be cut into blocks of 2 to 8 pixels a side.
     """
+    stem_stride = stem["stride"]
     deepest = stem_stride * 2 ** (len(depths) - 1)
     stages: list[Any] = [ByoBlockCfg("bottle", d=depths[0], c=channels[0], s=1, br=0.5)]
     for i, (width, depth) in enumerate(zip(channels[1:], depths[1:], strict=True), start=1):
@@ -69,8 +71,7 @@ def build_small(
         self_attn_layer="halo",
     )
     net = ByobNet(config, num_classes=num_classes, **options)
-    kernel = max(3, 2 * stem_stride - 1)
-    net.stem = ConvNormAct(3, channels[0], kernel, stride=stem_stride, act_layer="silu")
+    net.stem = ConvNormAct(3, channels[0], act_layer="silu", **stem)
     nn.init.kaiming_normal_(net.stem.conv.weight, mode="fan_out", nonlinearity="relu")
     return net
 

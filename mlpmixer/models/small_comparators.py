@@ -61,7 +61,7 @@ def build_bit(image_size: tuple[int, int], num_classes: int, **options: Any) -> 
     }
     net = ResNetV2(num_classes=num_classes, **{**defaults, **options})
     width = net.stem.conv.out_channels
-    stem = StdConv2d(3, width, **_convolution(_stem_stride(image_size)))
+    stem = StdConv2d(3, width, **_stem(image_size))
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     net.stem = nn.Sequential(OrderedDict(conv=stem))
     return net
@@ -99,7 +99,7 @@ def build_nfnet(
         first.out_channels,
         gamma=first.scale * first.weight[0].numel() ** 0.5,  # undoes what GELU takes from the scale
         eps=first.eps,
-        **_convolution(_stem_stride(image_size)),
+        **_stem(image_size),
     )
     nn.init.kaiming_normal_(stem.weight, mode="fan_in", nonlinearity="linear")
     nn.init.zeros_(stem.bias)
@@ -109,8 +109,7 @@ def build_nfnet(
 
 def build_halonet(image_size: tuple[int, int], num_classes: int, **options: Any) -> nn.Module:
     """Build a HaloNet for small images; see `halonets.build_small`."""
-    stride = _stem_stride(image_size)
-    return halonets.build_small(image_size, num_classes, stem_stride=stride, **options)
+    return halonets.build_small(image_size, num_classes, stem=_stem(image_size), **options)
 
 
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
@@ -123,10 +122,8 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 """How to build each family: (image_size, num_classes, **options of timm's class)."""
 
 
-def _stem_stride(image_size: tuple[int, int]) -> int:
-    """Return the stem's stride, a power of 2, that leads to a first map of about 32 pixels."""
-    return 2 ** max(0, int(log2(min(image_size) / FIRST_MAP)))
-
-
-def _convolution(stride: int) -> dict[str, int]:
-    return {"kernel_size": max(3, 2 * stride - 1), "stride": stride}
+def _stem(image_size: tuple[int, int]) -> dict[str, int]:
+    """Return the shape of the first convolution, whose stride leads to a map of about 32 pixels."""
+    stride = 2 ** max(0, int(log2(min(image_size) / FIRST_MAP)))
+    kernel = max(3, 2 * stride - 1)
+    return {"kernel_size": kernel, "stride": stride, "padding": kernel // 2}

@@ -1,7 +1,7 @@
 """What a model is made of and what it costs: layers, parameters, multiplications, memory.
 
-Everything is measured on a copy without numbers (`hollow`, inside PyTorch's FakeTensorMode), as
-the model would run on a CPU in its own precision: H/14 takes seconds and no gigabytes.
+A summary is measured on a copy without numbers (`hollow`, inside PyTorch's FakeTensorMode), as the
+model would run on a CPU in its own precision: H/14 takes a second and no gigabytes.
 """
 
 from collections.abc import Iterable
@@ -100,12 +100,10 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_macs(model: ImageModel) -> int:
-    """Return the multiply-accumulates of a forward pass for one image."""
-    with FakeTensorMode():
-        copy = hollow_copy(model, "cpu").eval()
-        images = torch.empty(1, 3, *model.image_size, dtype=_dtype(model))
-        with torch.no_grad(), _flop_counter() as counter:
-            copy(images)
+    """Return `summarize_model(model).macs` alone, on the meta device and in a tenth of the time."""
+    copy = hollow_copy(model, "meta").eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        copy(torch.empty(1, 3, *model.image_size, dtype=_dtype(model), device="meta"))
     return counter.get_total_flops() // 2
 
 

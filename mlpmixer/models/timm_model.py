@@ -99,17 +99,18 @@ class Comparator(ImageModel):
         count = len(self.net.feature_info)
         if indices is None or isinstance(indices, int):
             indices = list(range(count - (count if indices is None else indices), count))
+        chosen = [range(count)[i] for i in indices]
         outputs = self.net.forward_intermediates(
             images,
-            indices=[range(count)[i] for i in indices],
+            indices=chosen,
             norm=norm,
             stop_early=stop_early,
             intermediates_only=intermediates_only,
         )
-        final, picked = (None, outputs) if intermediates_only else outputs
+        picked: list[Tensor] = outputs if intermediates_only else outputs[1]
         if output_fmt == "NLC":
-            picked = [map_.flatten(2).transpose(1, 2) for map_ in picked]  # (B, h·w, C)
-        return picked if intermediates_only else (final, picked)
+            picked = [one.flatten(2).transpose(1, 2) for one in picked]  # (B, h·w, C)
+        return picked if intermediates_only else (outputs[0], picked)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""

@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 
-from mlpmixer.compute import choose_device, choose_precision, peak_memory
+from mlpmixer.compute import (
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    peak_memory,
+)
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images, steps_per_epoch
 from mlpmixer.data.dataset import Dataset, hold_out_validation
@@ -130,6 +135,7 @@ def train(
         UsageError: something that was asked for cannot be done; found before long work begins.
         MixerError: the data or the training failed.
     """
+    keep_freed_memory()
     planned = plan(recipe)
     recipe = planned.recipe
     run = RunDirectory.open(out) if resume else RunDirectory.create(out, recipe.to_toml())

@@ -1,0 +1,165 @@
+"""`mixer info`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from mlpmixer.cli.options import parse
+from mlpmixer.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlpmixer.models.interface import ImageModel
+    from mlpmixer.models.summary import Layer, ModelSummary
+    from mlpmixer.report.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoCommand:
+    """Show a model layer by layer, with its parameters, multiplications and memory.
+
+    Without a name: list all models.
+
+    Examples:
+      mixer info
+      mixer info mixer_b16
+      mixer info vit_nano --image-size 64 --num-classes 100 --json
+    """
+
+    name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
+    """A name from the list, or timm:NAME."""
+    image_size: tuple[int, ...] | None = None
+    """Input in pixels, one side or height and width; by default the model's own."""
+    num_classes: int | None = None
+    """Number of logits; by default the model's own."""
+    all: bool = False
+    """Show every layer by itself, also where many are alike."""
+    json: bool = False
+    """Print JSON."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit status."""
+    command = parse(InfoCommand, "info", arguments)
+    size = command.image_size
+    if size is not None and (len(size) not in (1, 2) or min(size) < 1):
+        raise UsageError(f"image size {size}: give one side, or height and width, in pixels.")
+    if command.num_classes is not None and command.num_classes < 0:
+        raise UsageError(f"--num-classes {command.num_classes} must not be negative.")
+    if command.name is None and (size, command.num_classes, command.all) != (None, None, False):
+        raise UsageError("name a model to see its layers, as in `mixer info mixer_b16`.")
+    from mlpmixer.report.console import Console
+
+    console = Console.choose(command.json)
+    if command.name is None:
+        _list(console)
+        return 0
+    model = _hollow_model(command.name, size, command.num_classes)
+    from mlpmixer.models.summary import summarize_model
+
+    _show(console, summarize_model(model), command.all)
+    return 0
+
+
+def _list(console: "Console") -> None:
+    from mlpmixer.models.registry import list_models
+    from mlpmixer.models.summary import count_macs, count_parameters
+
+    records: list[dict[str, object]] = []
+    rows = []
+    for name in list_models():
+        model = _hollow_model(name)
+        parameters, macs = count_parameters(model), count_macs(model)
+        records.append(
+            {
+                "name": name,
+                "parameters": parameters,
+                "macs": macs,
+                "image_size": model.image_size,
+                "num_classes": model.num_classes,
+            }
+        )
+        rows.append((name, _millions(parameters), f"{macs / 1e9:,.3f}", _size(model.image_size)))
+    footer = "Any other model of timm: timm:NAME. One model: `mixer info NAME`."
+    header = ("model", "parameters", "GMACs", "image")
+    _print(console, {"models": records}, header, rows, [footer], left=1)
+
+
+def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
+    from mlpmixer.models.summary import fold
+    from mlpmixer.report.formatting import memory
+
+    layers = list(summary.layers) if every else fold(summary.layers)
+    header = ("layer", "kind", "output", "parameters", "MMACs")
+    footer = [
+        f"{summary.name}: {summary.parameters:,} parameters, {summary.gmacs:,.3f} GMACs an image "
+        f"of {_size(summary.image_size)}, {summary.num_classes:,} classes",
+        f"{memory(summary.activation_bytes)} an image kept for the backward pass, "
+        + (f"{summary.tokens} tokens of " if summary.tokens else "")
+        + f"{summary.num_features:,} features",
+    ]
+    record = {**asdict(summary), "gmacs": summary.gmacs}
+    _print(console, record, header, [_row(layer) for layer in layers], footer, left=3)
+
+
+def _row(layer: "Layer") -> tuple[str, ...]:
+    """Return a layer's cells; those of a row for several hold the numbers of one of them."""
+    name = (layer.name or "(model)") + (f" ×{layer.count}" if layer.count > 1 else "")
+    shape = "×".join(str(length) for length in layer.output_shape[1:])
+    macs = f"{layer.macs / 1e6:,.2f}" if layer.macs else ""
+    parameters = f"{layer.parameters:,}" if layer.parameters else ""
+    return name, layer.kind, shape, parameters, macs
+
+
+def _print(
+    console: "Console",
+    record: dict[str, object],
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    footer: Sequence[str],
+    left: int,
+) -> None:
+    """Print a table whose first `left` columns are words, the others numbers."""
+    if console.mode == "live":
+        from rich.console import Console as Terminal
+        from rich.table import Table
+
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for i, title in enumerate(header):
+            table.add_column(title, justify="left" if i < left else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        Terminal(highlight=False).print(table)
+        console.result(record, "\n".join(footer))
+        return
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
+    console.result(record, "\n".join([*lines, *footer]))
+
+
+def _hollow_model(
+    name: str, size: tuple[int, ...] | None = None, num_classes: int | None = None
+) -> "ImageModel":
+    """Build a model that takes no memory."""
+    import torch
+
+    from mlpmixer.models.registry import create_model
+
+    side = None if size is None else (size[0], size[-1])
+    with torch.device("meta"):
+        return create_model(name, image_size=side, num_classes=num_classes)
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.2f} M"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

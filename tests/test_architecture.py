@@ -1,0 +1,111 @@
+"""The rules of CONTRIBUTING.md: who may import whom, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mlpmixer"
+LEAVES = {"errors", "files", "json_text", "randomness", "compute", "_torchvision"}
+"""Single modules at the top of the package; everyone may import them."""
+LEVELS = {
+    "kernels": 0,
+    "models": 1,
+    "data": 2,
+    "weights": 2,
+    "training": 3,
+    "evaluation": 3,
+    "studies": 4,
+    "deploy": 4,
+    "cli": 5,
+}
+LONGEST = 400
+
+
+def imports(file: Path) -> set[str]:
+    """Return the modules of this package that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file}: imports are absolute"
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("mlpmixer.")}
+
+
+def modules() -> dict[str, set[str]]:
+    """Return what each module of the package imports of it, by dotted names."""
+    graph = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if name != "mlpmixer":
+            graph[name] = imports(file)
+    return graph
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_nothing_imports_upwards() -> None:
+    for module, imported in modules().items():
+        for other in imported:
+            if room(other) in LEAVES or room(other) == room(module):
+                continue
+            if room(module) in LEAVES:
+                pytest.fail(f"{module} is a leaf and imports {other}")
+            if room(module) == "report":
+                pytest.fail(f"{module} imports {other}: the report is given plain values")
+            if room(other) == "report":
+                assert LEVELS[room(module)] >= LEVELS["training"], f"{module} imports {other}"
+                continue
+            assert LEVELS[room(other)] <= LEVELS[room(module)], f"{module} imports {other}"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    graph = modules()
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join([*path, module])
+        if module in done:
+            return
+        for other in graph.get(module, ()):
+            visit(other, (*path, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_comparators_know_nothing_of_mixer() -> None:
+    own = {"mlpmixer.models.mixer", "mlpmixer.models.presets", "mlpmixer.models.registry"}
+    for module, imported in modules().items():
+        if module.startswith("mlpmixer.models.") and module not in own:
+            names = {"mlpmixer.models.mixer", "mlpmixer.models.presets"}
+            allowed = module == "mlpmixer.models.summary"
+            assert allowed or not imported & names, module
+
+
+@pytest.mark.parametrize("module", ["mlpmixer", "mlpmixer.cli.main", "mlpmixer.cli.train"])
+def test_the_command_line_starts_without_the_heavy_libraries(module: str) -> None:
+    heavy = ("torch", "timm", "matplotlib", "datasets", "sklearn", "pandas")
+    code = f"import sys, {module}; print([n for n in {heavy!r} if n in sys.modules])"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
+
+
+def test_no_file_holds_two_ideas() -> None:
+    files = [*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]
+    long = {
+        str(file): count
+        for file in files
+        if (count := len(file.read_text().splitlines())) > LONGEST
+    }
+    assert not long
