@@ -9,7 +9,6 @@ import torch
 
 from mlpmixer.errors import UsageError
 
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 

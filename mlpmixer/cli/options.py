@@ -69,10 +69,15 @@ def given(arguments: Sequence[str]) -> set[str]:
 
 
 def _plain(complaint: str) -> str:
-    """Return tyro's framed complaint as one sentence, without the frame and the usage."""
-    lines = [re.sub(r"[╭╮╰╯│─━┃]", "", line).strip() for line in complaint.splitlines()]
-    text = [line for line in lines if line and not line.startswith(("usage:", "Parsing error"))]
-    text = [line for line in text if not line.startswith(("For full helptext", "Required options"))]
-    sentence = " ".join(text[:2]) or "the arguments are wrong"
-    sentence = re.sub(r"\s+", " ", sentence).strip()
-    return sentence if sentence.endswith((".", ":", "!")) else sentence + "."
+    """Return tyro's framed complaint as one sentence."""
+    lines = [line.strip("╭╮╰╯│ ").strip() for line in complaint.splitlines()]
+    boxed = lines[1:]  # the first one is the title of the frame
+    rule = next((n for n, line in enumerate(boxed) if line.startswith("───")), len(boxed))
+    sentence = re.sub(r"\s+", " ", " ".join(boxed[:rule])).strip().rstrip(".")
+    wrong = re.match(r"Error parsing (--[\w-]+): .*?('[^']*')?$", sentence)
+    if wrong:
+        flag, value = wrong.groups()
+        form = next((line.removeprefix(flag) for line in boxed[rule:] if line.startswith(flag)), "")
+        form = re.sub(r"[{}]|None\||, --no.*", "", form).strip() or "a value"
+        return f"{flag} takes {form}{f', not {value}' if value else ''}."
+    return f"{sentence[:1].lower()}{sentence[1:]}."

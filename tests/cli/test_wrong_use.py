@@ -53,7 +53,7 @@ def refused(
         (["--device", "tpu"], ["'tpu'", "cpu"]),
         (["--device", "cuda:99"], ["'cuda:99'", "--device cpu"]),
         (["--mixup-alpha", "-1"], ["mixup_alpha"]),
-        (["--model", "vit_nano", "--depth", "3"], ["depth"]),
+        (["--model", "bit_nano", "--tokens-mlp-dim", "3"], ["tokens_mlp_dim"]),
     ],
 )
 def test_a_wrong_value_is_named_with_its_remedy(

@@ -91,9 +91,7 @@ def test_gradients_are_clipped_to_the_global_norm_and_then_forgotten() -> None:
     assert model.weight.grad is None
 
 
-@pytest.mark.parametrize(
-    ("shape", "middle"), [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)]
-)
+@pytest.mark.parametrize(("shape", "middle"), [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])
 def test_the_learning_rate_rises_and_falls_as_asked(shape: str, middle: float) -> None:
     options = ScheduleOptions(schedule=shape, warmup=0.2)
     assert learning_rate_factor(0.1, options) == pytest.approx(0.5)
