@@ -1,0 +1,187 @@
+"""Training speed and peak memory beside a plain loop over timm's model of the same shape.
+
+    python benchmarks/training.py --out benchmarks/results/training.json
+
+Both sides train with AdamW, bfloat16 autocast where the hardware has it, crop and flip, batches
+of 128 images of 32x32 pixels that are in memory. The plain loop is as short as it can be: it
+records nothing, and its crop is the same for a whole batch, which costs it next to nothing. Ours
+is the product's trainer as it is, metrics and all. Each side runs in a process of its own, so
+that its peak memory is its own; the processes alternate, and medians over the rounds are
+reported.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mlpmixer.compute import (
+    autocast,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    machine,
+    peak_memory,
+)
+from mlpmixer.data.augment import Augmenter
+from mlpmixer.data.batches import Unreadable
+from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.splits import ArraySplit
+from mlpmixer.models.registry import create_model
+from mlpmixer.report.console import Console
+from mlpmixer.report.run_directory import RunDirectory
+from mlpmixer.training.recipes import RECIPES
+from mlpmixer.training.trainer import Trainer
+
+MODELS = ("mixer_nano", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
+SIDES = ("ours", "plain")
+BATCH = 128
+CLASSES = 10
+WARMUP = 5
+
+
+def random_images() -> tuple[np.ndarray, np.ndarray]:
+    """Return uint8 images (N, 32, 32, 3) and labels: the speed does not depend on the content."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8)
+    return images, random.integers(0, CLASSES, len(images))
+
+
+def ours(name: str, steps: int) -> float:
+    """Return the median images/s of the product's trainer."""
+    keep_freed_memory()
+    device = choose_device("auto")
+    budget = {"steps": steps + WARMUP, "optimizer": "adamw", "evaluations": 1}
+    recipe = RECIPES["small"].override({**budget, "batch_size": BATCH})
+    model = create_model(name, image_size=32, num_classes=CLASSES).to(device)
+    pixels, labels = random_images()
+    split = ArraySplit(pixels, labels, "random")
+    images = InMemoryImages(split, (32, 32), 1, Unreadable(len(split), 0.0))
+    images.to(device)
+    augmenter = Augmenter(recipe.augment, (32, 32), CLASSES)
+    precision = choose_precision("auto", device)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RunDirectory.create(Path(folder) / "run", recipe.to_toml()) as run,
+        Console("json").progress("training") as progress,
+    ):
+        trainer = Trainer(recipe, model, images, augmenter, None, lambda *_: None, run, precision)
+        trainer.fit(progress)
+        speeds = [one["images_per_second"] for one in run.records()][WARMUP:]
+    return statistics.median(speeds)
+
+
+def timm_model(name: str) -> nn.Module:
+    """Return timm's own model of that shape."""
+    if name != "mixer_nano":
+        return create_model(name, image_size=32, num_classes=CLASSES).net  # type: ignore[return-value]
+    import mlpmixer._torchvision  # noqa: F401  # before timm
+
+    # isort: split
+    from timm.models.mlp_mixer import MlpMixer
+
+    shape = {"patch_size": 4, "num_blocks": 8, "embed_dim": 128, "mlp_ratio": (0.5, 4.0)}
+    model: nn.Module = MlpMixer(img_size=32, num_classes=CLASSES, **shape)
+    return model
+
+
+def plain(name: str, steps: int) -> float:
+    """Return the median images/s of the shortest loop over timm's model."""
+    device = choose_device("auto")
+    precision = choose_precision("auto", device)
+    model = timm_model(name).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    pixels, labels = random_images()
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device)
+    targets = torch.from_numpy(labels).to(device)
+    times = []
+    for step in range(steps + WARMUP):
+        begun = time.perf_counter()
+        chosen = torch.randint(len(images), (BATCH,), device=device)
+        batch = images[chosen].float().div_(127.5).sub_(1)
+        row, column = torch.randint(0, 9, (2,)).tolist()
+        batch = F.pad(batch, (4, 4, 4, 4), mode="reflect")
+        batch = batch[:, :, row : row + 32, column : column + 32]
+        if step % 2:
+            batch = batch.flip(3)
+        with autocast(device, precision):
+            loss = F.cross_entropy(model(batch), targets[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begun)
+    return BATCH / statistics.median(times[WARMUP:])
+
+
+def measure(side: str, name: str, steps: int) -> dict[str, float]:
+    """Run one side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, "--model", name, "--steps", str(steps)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    measured: dict[str, float] = json.loads(output.splitlines()[-1])
+    return measured
+
+
+def compare(steps: int, rounds: int) -> dict[str, object]:
+    """Measure all models, the two sides in turn."""
+    results: dict[str, object] = {}
+    for name in MODELS:
+        runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        for _ in range(rounds):
+            for side in SIDES:
+                runs[side].append(measure(side, name, steps))
+        row = {
+            f"{side}_{key}": statistics.median(run[key] for run in runs[side])
+            for side in SIDES
+            for key in ("images_per_second", "peak_memory_mb")
+        }
+        ratios = [
+            mine["images_per_second"] / other["images_per_second"]
+            for mine, other in zip(runs["ours"], runs["plain"], strict=True)
+        ]
+        row["speed_ratio"] = statistics.median(ratios)
+        results[name] = {key: round(value, 3) for key, value in row.items()}
+        print(f"{name}: {results[name]}", flush=True)
+    return results
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=SIDES, help="run one side alone, for one model")
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    options = parser.parse_args()
+    device = choose_device("auto")
+    if options.side:
+        speed = (ours if options.side == "ours" else plain)(options.model, options.steps)
+        memory = peak_memory(device) / 1e6
+        print(json.dumps({"images_per_second": speed, "peak_memory_mb": memory}))
+        return
+    result = {
+        "what": "training, batch 128, 32x32 pixels, AdamW, crop and flip",
+        "command": "python benchmarks/training.py --out benchmarks/results/training.json",
+        "machine": machine(device),
+        "rounds": options.rounds,
+        "steps": options.steps,
+        "models": compare(options.steps, options.rounds),
+    }
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
