@@ -1,0 +1,99 @@
+"""Model files: the same bits come back, and damage is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import mlpmixer
+from mlpmixer.errors import MixerError, UsageError
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "vit_nano", "bit_nano", "nfnet_nano"])
+def test_a_saved_model_comes_back_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = mlpmixer.create_model(name, image_size=32, num_classes=3)
+    file = tmp_path / "model.safetensors"
+    mlpmixer.save(model, file, ["a", "b", "ü"], step=7)
+    again = mlpmixer.load(file)
+    assert again.class_names == ("a", "b", "ü")
+    assert again.facts == {"step": 7}
+    assert again.name == name
+    assert not again.training
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    state = again.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model.eval()(images), again(images))
+
+
+def test_names_are_kept_when_a_loaded_model_is_saved(tmp_path: Path) -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=8, num_classes=2, depth=1)
+    mlpmixer.save(model, tmp_path / "one.safetensors", ["a", "b"])
+    mlpmixer.save(mlpmixer.load(tmp_path / "one.safetensors"), tmp_path / "two.safetensors")
+    assert mlpmixer.load(tmp_path / "two.safetensors").class_names == ("a", "b")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    model = mlpmixer.create_model("mixer_nano", image_size=8, num_classes=2, depth=1)
+    mlpmixer.save(model, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def rewrite(file: Path, changes: dict[str, torch.Tensor | None]) -> None:
+    """Write the file again with some tensors changed or, where None, left out."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as stored:
+        metadata = stored.metadata()
+    tensors = {**load_file(file), **changes}
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, file, metadata=metadata)
+
+
+def test_a_missing_tensor_is_named(saved: Path) -> None:
+    rewrite(saved, {"norm.bias": None})
+    with pytest.raises(MixerError, match=r"lacks the tensor 'norm\.bias'"):
+        mlpmixer.load(saved)
+
+
+def test_a_foreign_tensor_is_named(saved: Path) -> None:
+    rewrite(saved, {"extra.weight": torch.zeros(1)})
+    with pytest.raises(MixerError, match=r"extra\.weight"):
+        mlpmixer.load(saved)
+
+
+def test_a_tensor_of_the_wrong_shape_is_named(saved: Path) -> None:
+    rewrite(saved, {"norm.bias": torch.zeros(3)})
+    with pytest.raises(MixerError, match=r"norm\.bias.*\(3,\).*\(128,\)"):
+        mlpmixer.load(saved)
+
+
+def test_a_truncated_file_is_named(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:1000])
+    with pytest.raises(MixerError, match=r"model\.safetensors is damaged"):
+        mlpmixer.load(saved)
+
+
+def test_a_foreign_file_is_named(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UsageError, match="not written by mlpmixer"):
+        mlpmixer.load(tmp_path / "other.safetensors")
+
+
+def test_an_unknown_model_in_a_file_is_named(tmp_path: Path) -> None:
+    description = {"name": "mixer_nan", "options": {}, "class_names": None, "facts": {}}
+    metadata = {"mlpmixer": json.dumps(description)}
+    save_file({"weight": torch.zeros(1)}, tmp_path / "x.safetensors", metadata=metadata)
+    with pytest.raises(UsageError, match="mixer_nano"):
+        mlpmixer.load(tmp_path / "x.safetensors")
+
+
+def test_a_missing_file_or_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing"):
+        mlpmixer.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(UsageError, match=r"no model\.safetensors"):
+        mlpmixer.load(tmp_path)
