@@ -68,7 +68,7 @@ FINETUNE = Recipe(
 """Transfer: SGD with momentum 0.9, no weight decay, cosine decay."""
 
 SMALL = Recipe(
-    optimizer=OptimizerOptions(optimizer="muon", learning_rate=2e-3),
+    optimizer=OptimizerOptions(optimizer="muon", learning_rate=2e-3, matrix_learning_rate=0.01),
     schedule=ScheduleOptions(epochs=20),
 )
 """Images of the size of CIFAR's, on one small machine; found by measurement (docs/results.md)."""
