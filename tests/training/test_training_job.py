@@ -62,7 +62,8 @@ def test_a_run_directory_holds_all_that_the_design_promises(tmp_path: Path) -> N
 
 
 def test_training_learns_digits(tmp_path: Path) -> None:
-    changes = {"steps": 200, "batch_size": 64, "dropout": 0.0, "mixup_alpha": 0.0, "width": 32}
+    shape = {"width": 64, "tokens_mlp_dim": 32, "channels_mlp_dim": 128}
+    changes = {"steps": 160, "batch_size": 64, "dropout": 0.0, "mixup_alpha": 0.0, **shape}
     outcome = train(recipe(**changes), tmp_path / "run", silent())
     assert outcome["accuracy"] > 0.85
 
