@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint environment clean
 
 demo: $(READY)  ## train on handwritten digits, evaluate, and show where the report is
-	$(BIN)/mixer train --recipe quick --data digits --out $$($(BIN)/python -c 'import tempfile; print(tempfile.mkdtemp(prefix="mixer-digits-"))')
+	$(BIN)/mixer train --recipe quick --data digits --patch-size 2
 
 test: $(READY) lint  ## lint, format check, type check, tests
 	$(BIN)/pytest -n 2

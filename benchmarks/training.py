@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ from mlpmixer.training.trainer import Trainer
 
 MODELS = ("mixer_nano", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
 SIDES = ("ours", "plain")
+CHOICES: dict[str, dict[str, object]] = {
+    "ours": {},
+    "tanh_gelu": {"gelu": "tanh"},
+    "muon": {"optimizer": "muon"},
+    "compiled": {"compile": True},
+    "freed_memory_given_back": {},
+}
+"""Design decisions, each by itself undone or added; measured on the first model alone."""
 BATCH = 128
 CLASSES = 10
 WARMUP = 5
@@ -56,13 +65,16 @@ def random_images() -> tuple[np.ndarray, np.ndarray]:
     return images, random.integers(0, CLASSES, len(images))
 
 
-def ours(name: str, steps: int) -> float:
+def ours(name: str, steps: int, choice: str) -> float:
     """Return the median images/s of the product's trainer."""
-    keep_freed_memory()
+    if choice != "freed_memory_given_back":
+        keep_freed_memory()
     device = choose_device("auto")
-    budget = {"steps": steps + WARMUP, "optimizer": "adamw", "evaluations": 1}
-    recipe = RECIPES["small"].override({**budget, "batch_size": BATCH})
-    model = create_model(name, image_size=32, num_classes=CLASSES).to(device)
+    work = {"steps": steps + WARMUP, "batch_size": BATCH, "optimizer": "adamw", "evaluations": 1}
+    augment = {"cutmix_alpha": 0.0, "mixup_alpha": 0.0, "randaugment_operations": 0, "erase": 0.0}
+    recipe = RECIPES["small"].override({**work, **augment, **CHOICES[choice]})
+    shape = {} if recipe.model.gelu is None else {"gelu": recipe.model.gelu}
+    model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(device)
     pixels, labels = random_images()
     split = ArraySplit(pixels, labels, "random")
     images = InMemoryImages(split, (32, 32), 1, Unreadable(len(split), 0.0))
@@ -132,14 +144,33 @@ def measure(side: str, name: str, steps: int) -> dict[str, float]:
     return measured
 
 
+def in_turn(
+    sides: Iterable[str], name: str, steps: int, rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    """Measure several sides of one model, one after the other, several times."""
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side, found in runs.items():
+            found.append(measure(side, name, steps))
+    return runs
+
+
+def compare_choices(steps: int, rounds: int) -> dict[str, float]:
+    """Return the median images/s of each design decision on the first model."""
+    runs = in_turn(CHOICES, MODELS[0], steps, rounds)
+    speeds = {
+        choice: round(statistics.median(run["images_per_second"] for run in found), 1)
+        for choice, found in runs.items()
+    }
+    print(f"{MODELS[0]}, design decisions: {speeds}", flush=True)
+    return speeds
+
+
 def compare(steps: int, rounds: int) -> dict[str, object]:
     """Measure all models, the two sides in turn."""
     results: dict[str, object] = {}
     for name in MODELS:
-        runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-        for _ in range(rounds):
-            for side in SIDES:
-                runs[side].append(measure(side, name, steps))
+        runs = in_turn(SIDES, name, steps, rounds)
         row = {
             f"{side}_{key}": statistics.median(run[key] for run in runs[side])
             for side in SIDES
@@ -161,12 +192,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", choices=SIDES, help="run one side alone, for one model")
+    sides = ("plain", *CHOICES)
+    parser.add_argument("--side", choices=sides, help="run one side alone, for one model")
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
     options = parser.parse_args()
     device = choose_device("auto")
     if options.side:
-        speed = (ours if options.side == "ours" else plain)(options.model, options.steps)
+        if options.side == "plain":
+            speed = plain(options.model, options.steps)
+        else:
+            speed = ours(options.model, options.steps, options.side)
         memory = peak_memory(device) / 1e6
         print(json.dumps({"images_per_second": speed, "peak_memory_mb": memory}))
         return
@@ -177,6 +212,7 @@ def main() -> None:
         "rounds": options.rounds,
         "steps": options.steps,
         "models": compare(options.steps, options.rounds),
+        "design_decisions_images_per_second": compare_choices(options.steps, options.rounds),
     }
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from mlpmixer.models.capture import intermediate_names as intermediate_names
     from mlpmixer.models.registry import create_model as create_model
     from mlpmixer.models.registry import list_models as list_models
+    from mlpmixer.models.resize import resize as resize
+    from mlpmixer.weights.checkpoint import export as export
     from mlpmixer.weights.checkpoint import load as load
     from mlpmixer.weights.checkpoint import save as save
 
 _PUBLIC = {
     "capture": "mlpmixer.models.capture",
     "create_model": "mlpmixer.models.registry",
+    "export": "mlpmixer.weights.checkpoint",
     "intermediate_names": "mlpmixer.models.capture",
     "list_models": "mlpmixer.models.registry",
     "load": "mlpmixer.weights.checkpoint",
+    "resize": "mlpmixer.models.resize",
     "save": "mlpmixer.weights.checkpoint",
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
@@ -24,11 +25,12 @@ class InfoCommand:
     Examples:
       mixer info
       mixer info mixer_b16
+      mixer info Mixer-B_16.npz
       mixer info vit_nano --image-size 64 --num-classes 100 --json
     """
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
-    """A name from the list, or timm:NAME."""
+    """A name from the list, timm:NAME, a checkpoint or a run directory."""
     image_size: tuple[int, ...] | None = None
     """Input in pixels, one side or height and width; by default the model's own."""
     num_classes: int | None = None
@@ -55,8 +57,18 @@ def run(arguments: Sequence[str]) -> int:
     if command.name is None:
         _list(console)
         return 0
-    model = _hollow_model(command.name, size, command.num_classes)
+    if Path(command.name).exists() and (size, command.num_classes) != (None, None):
+        raise UsageError(
+            f"{command.name} has a size and classes of its own: leave the options out."
+        )
     from mlpmixer.models.summary import summarize_model
+
+    if Path(command.name).exists():
+        from mlpmixer.weights.checkpoint import load
+
+        model = load(command.name)
+    else:
+        model = _hollow_model(command.name, size, command.num_classes)
 
     _show(console, summarize_model(model), command.all)
     return 0

@@ -19,6 +19,7 @@ VERBS = {
     "train": Verb("mlpmixer.cli.train", "train a model from scratch and report on it"),
     "eval": Verb("mlpmixer.cli.evaluate", "measure a trained model on labelled images"),
     "info": Verb("mlpmixer.cli.info", "list models, or show one: layers, parameters, GMACs"),
+    "convert": Verb("mlpmixer.cli.convert", "rewrite a checkpoint in another layout"),
     "data": Verb("mlpmixer.cli.data", "look at a data source: counts, sizes, a contact sheet"),
 }
 
@@ -27,6 +28,7 @@ examples:
   mixer train --recipe quick --data digits --out runs/digits
   mixer eval runs/digits
   mixer info mixer_b16
+  mixer convert Mixer-B_16.npz mixer_b16.safetensors
   mixer data digits --out digits.png
 """
 

@@ -10,7 +10,7 @@ through identical blocks
 and is normalised, averaged over tokens and classified by a linear layer.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -56,6 +56,10 @@ class MixerConfig:
     """Probability of dropping the last block's branches, growing linearly from 0 with depth."""
     head_bias: float = 0.0
     """Initial bias of the head, e.g. -6.9 for sigmoid loss on 1000 classes."""
+    input_mean: tuple[float, ...] = (0.5,)
+    """What the weights expect to be subtracted from pixels in [0, 1], of each or all channels."""
+    input_std: tuple[float, ...] = (0.5,)
+    """What they expect the difference to be divided by. 0.5 and 0.5 give [-1, 1], the rule."""
 
     def __post_init__(self) -> None:
         height, width = self.image_size
@@ -250,7 +254,7 @@ class Mixer(ImageModel):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
-        self.config = MixerConfig(**{**self.options, "num_classes": num_classes})
+        self.config = replace(self.config, num_classes=num_classes)
         self.head = self._new_head(num_classes).to(self.norm.weight.device)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -261,7 +265,15 @@ class Mixer(ImageModel):
         if images.shape[1:] != (self.config.in_channels, *self.image_size):
             expected = (self.config.in_channels, *self.image_size)
             raise ValueError(f"images of shape {tuple(images.shape)}: expected (B, *{expected})")
+        if self.config.input_mean != (0.5,) or self.config.input_std != (0.5,):
+            images = self._renormalize(images)
         return self.stem(images)  # (B, S, C)
+
+    def _renormalize(self, images: Tensor) -> Tensor:
+        """Bring images in [-1, 1] into the range that foreign weights were trained with."""
+        mean = images.new_tensor(self.config.input_mean)[:, None, None]
+        std = images.new_tensor(self.config.input_std)[:, None, None]
+        return (images / 2 + 0.5 - mean) / std
 
     def _blocks(self, tokens: Tensor, depth: int) -> list[Tensor]:
         outputs = [tokens]

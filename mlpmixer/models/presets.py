@@ -6,6 +6,7 @@ experiments can be run on one small machine.
 
 from typing import Any
 
+from mlpmixer.errors import UsageError
 from mlpmixer.models.mixer import MixerConfig
 
 PAPER_IMAGE_SIZE = 224
@@ -51,6 +52,24 @@ SMALL_MIXERS: dict[str, dict[str, Any]] = {
     "mixer_mini": _small(depth=12, width=256),
 }
 
+CUSTOM = "mixer"
+"""A Mixer of any shape, which has to be given in full; so foreign checkpoints are called."""
+_SHAPE = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim")
+
+
+def is_mixer(name: str) -> bool:
+    """Tell whether `mixer_config` knows the name."""
+    return name == CUSTOM or name in PAPER_MIXERS or name in SMALL_MIXERS
+
+
+def preset_of(config: MixerConfig) -> str:
+    """Return the name that a configuration belongs to, whatever its image size, head and GELU."""
+    for name, shape in {**PAPER_MIXERS, **SMALL_MIXERS}.items():
+        wanted = {key: value for key, value in shape.items() if key != "gelu"}
+        if all(getattr(config, key) == value for key, value in wanted.items()):
+            return name
+    return CUSTOM
+
 
 def mixer_config(
     name: str, image_size: tuple[int, int] | None, num_classes: int | None, **overrides: Any
@@ -63,8 +82,15 @@ def mixer_config(
     small = name in SMALL_MIXERS
     side = SMALL_IMAGE_SIZE if small else PAPER_IMAGE_SIZE
     size = image_size or (side, side)
-    shape = {**(SMALL_MIXERS if small else PAPER_MIXERS)[name], **overrides}
-    shape.setdefault("patch_size", max(1, round(min(size) / SMALL_GRID)))
+    shape = {**{**PAPER_MIXERS, **SMALL_MIXERS}.get(name, {}), **overrides}
+    if small:
+        shape.setdefault("patch_size", max(1, round(min(size) / SMALL_GRID)))
+    for field in _SHAPE:
+        if field not in shape:
+            raise UsageError(f"a custom Mixer needs its whole shape; {field} is missing.")
     if num_classes is None:
         num_classes = 10 if small else 1000
+    for name in ("input_mean", "input_std"):
+        if name in shape:
+            shape[name] = tuple(shape[name])  # a list, when it comes from JSON
     return MixerConfig(image_size=size, num_classes=num_classes, **shape)

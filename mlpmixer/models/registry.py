@@ -7,7 +7,7 @@ from typing import Any
 from mlpmixer.errors import unknown_name
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer, MixerConfig
-from mlpmixer.models.presets import PAPER_MIXERS, SMALL_MIXERS, mixer_config
+from mlpmixer.models.presets import PAPER_MIXERS, SMALL_MIXERS, is_mixer, mixer_config
 
 
 def create_model(
@@ -20,7 +20,8 @@ def create_model(
     """Build a freshly initialised model.
 
     Args:
-        name: one of `list_models()`, or "timm:NAME" for any model of timm.
+        name: one of `list_models()`, "mixer" for a shape of your own, or "timm:NAME" for any model
+            of timm.
         image_size: side or (height, width) in pixels; None takes the model's own.
         num_classes: number of logits; None takes the model's own.
         overrides: single fields of `MixerConfig` (or keyword arguments of timm's model).
@@ -34,7 +35,7 @@ def create_model(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if size is not None:
         size = (size[0], size[1])  # a list, when it comes from JSON
-    if name in PAPER_MIXERS or name in SMALL_MIXERS:
+    if is_mixer(name):
         known = [field.name for field in fields(MixerConfig)]
         for override in overrides:
             if override not in known:

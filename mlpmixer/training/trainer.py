@@ -136,9 +136,10 @@ class Trainer:
                 due = math.floor(now_done * self.recipe.schedule.evaluations)
                 if due > here.evaluations:
                     here.evaluations = due
+                    paused = time.monotonic()
                     self._validate(progress)
+                    window.since += time.monotonic() - paused
                     here.seconds = seconds_before + time.monotonic() - begun
-                    window.since = time.monotonic()
                 if time.monotonic() - last_saved > SAVE_EVERY:
                     self._save()
                     last_saved = time.monotonic()

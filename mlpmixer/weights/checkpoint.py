@@ -1,21 +1,62 @@
-"""A model in one file: safetensors, with what is needed to build and use it in the metadata."""
+"""Models in files: ours, written and read; every foreign layout, read and written."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from torch import Tensor
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError, UsageError, unknown_name
 from mlpmixer.files import replacing
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.registry import create_model
+from mlpmixer.weights.google import GOOGLE, GOOGLE_OLDER
+from mlpmixer.weights.layout import Layout, check_finite
+from mlpmixer.weights.lucidrains import LUCIDRAINS
+from mlpmixer.weights.tensor_files import TensorFile, open_tensors
+from mlpmixer.weights.timm import TIMM
 
 FORMAT = "mlpmixer"
 MODEL_FILE = "model.safetensors"
+HUB_PREFIX = "hf-hub:"
+HUB_CONFIG = "config.json"
+
+LAYOUTS: dict[str, Layout] = {
+    "google": GOOGLE,
+    "google_older": GOOGLE_OLDER,
+    "timm": TIMM,
+    "lucidrains": LUCIDRAINS,
+}
+"""The foreign layouts, by name; `export` takes these."""
+
+
+def load(source: str | Path) -> ImageModel:
+    """Read a model, whoever wrote it; what it is, is read off the file.
+
+    Args:
+        source: a file of ours, the authors' .npz, a state dict of timm or lucidrains
+            (.safetensors, .pth), a run directory, a folder as on the Hugging Face hub, or
+            "hf-hub:user/name" for one there.
+
+    Returns:
+        The model in evaluation mode, on the CPU, with the GELU, epsilon and input normalisation
+        that belong to its weights; it takes images in [-1, 1] all the same. `model.class_names`
+        holds the names of its logits (None if unknown), `model.facts` what was saved beside them.
+
+    Raises:
+        UsageError: there is no such file, or it is of no known layout.
+        MixerError: it is damaged, or its tensors do not fit a model.
+    """
+    if str(source).startswith(HUB_PREFIX):
+        return _load_folder(_download(str(source).removeprefix(HUB_PREFIX)))
+    path = Path(source)
+    if path.is_dir():
+        return _load_folder(path)
+    return _load_file(path)
 
 
 def save(
@@ -24,7 +65,7 @@ def save(
     class_names: Sequence[str] | None = None,
     **facts: Any,
 ) -> None:
-    """Write a model to a safetensors file, whole or not at all.
+    """Write a model to a safetensors file of ours, whole or not at all.
 
     Args:
         model: a model of `create_model`.
@@ -42,61 +83,128 @@ def save(
         "class_names": None if names is None else list(names),
         "facts": facts,
     }
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={FORMAT: json.dumps(description)})
+    _write_safetensors(model.state_dict(), path, {FORMAT: json.dumps(description)})
 
 
-def load(path: str | Path) -> ImageModel:
-    """Read a model from a safetensors file of `save`, or from a run directory.
-
-    Returns:
-        The model in evaluation mode, on the CPU; `model.class_names` holds the names of its
-        logits (None if unknown), `model.facts` what was saved beside them.
+def export(model: ImageModel, path: str | Path, layout: str) -> None:
+    """Write a Mixer in a foreign layout, whole or not at all: .npz, .safetensors or .pth.
 
     Raises:
-        UsageError: there is no such file, or it is not one of ours.
-        MixerError: it is damaged.
+        UsageError: the model is no Mixer, or layout or kind of file are unknown.
+        MixerError: the file cannot be written.
     """
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, LAYOUTS)
+    if not isinstance(model, Mixer):
+        raise UsageError(f"{model.name} is no Mixer: {layout} has a layout for Mixers alone.")
     path = Path(path)
-    file = path / MODEL_FILE if path.is_dir() else path
-    if not file.exists():
-        kind = "run directory" if path.is_dir() else "file"
-        missing = f" (it has no {MODEL_FILE})" if path.is_dir() else ""
-        raise UsageError(f"no model in the {kind} {str(path)!r}{missing}.")
+    tensors = LAYOUTS[layout].write(model)
+    if path.suffix == ".npz":
+        import numpy as np
+
+        with replacing(path) as temporary:
+            arrays = {name: one.numpy() for name, one in tensors.items()}
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]  # taken for allow_pickle
+    elif path.suffix == ".safetensors":
+        _write_safetensors(tensors, path, {"format": "pt"})
+    elif path.suffix in (".pth", ".pt", ".bin"):
+        with replacing(path) as temporary:
+            torch.save(tensors, temporary)
+    else:
+        raise UsageError(f"{path} is of an unknown kind: write .npz, .safetensors or .pth.")
+
+
+def _write_safetensors(
+    tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str]
+) -> None:
+    from safetensors.torch import save_file
+
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(whole, temporary, metadata=metadata)
+
+
+def _load_file(path: Path) -> ImageModel:
+    file = open_tensors(path)
+    if FORMAT in file.metadata:
+        return _load_ours(file)
+    for layout in LAYOUTS.values():
+        if layout.matches(file.shapes):
+            return layout.read(file.shapes, file.read, str(path)).eval()
+    some = ", ".join(sorted(file.shapes)[:3])
+    raise UsageError(
+        f"{path} holds no Mixer of a known layout (ours, {', '.join(LAYOUTS)}); "
+        f"its tensors are called {some}, …"
+    )
+
+
+def _load_ours(file: TensorFile) -> ImageModel:
     try:
-        with safe_open(file, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            if FORMAT not in metadata:
-                raise UsageError(f"{file} was not written by mlpmixer: its metadata is missing.")
-            description = json.loads(metadata[FORMAT])
-            with torch.device("meta"):
-                model = create_model(description["name"], **description["options"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise MixerError(f"{file} is damaged: {error}") from error
-    _check(file, model, tensors)
+        description = json.loads(file.metadata[FORMAT])
+        with torch.device("meta"):
+            model = create_model(description["name"], **description["options"])
+        class_names, facts = description["class_names"], description["facts"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise MixerError(f"{file.path} is damaged: its description lacks {error}.") from error
+    expected = model.state_dict()
+    for name in [*expected, *file.shapes]:
+        if name not in file.shapes:
+            raise MixerError(f"{file.path} lacks the tensor {name!r}.")
+        if name not in expected:
+            raise MixerError(f"{file.path} has a tensor {name!r} that its model does not have.")
+        if tuple(expected[name].shape) != file.shapes[name]:
+            raise MixerError(
+                f"{file.path}: the tensor {name!r} has the shape {file.shapes[name]}, "
+                f"expected {tuple(expected[name].shape)}."
+            )
+    tensors = {name: file.read(name) for name in expected}
+    check_finite(tensors, str(file.path))
     model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    names = description["class_names"]
-    model.class_names = None if names is None else tuple(names)
-    model.facts = description["facts"]
+    model.class_names = None if class_names is None else tuple(class_names)
+    model.facts = facts
     return model.eval()
 
 
-def _check(file: Path, model: ImageModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Raise MixerError unless the tensors are just those that the model has."""
-    expected = model.state_dict()
-    for name in [*expected, *tensors]:
-        if name not in tensors:
-            raise MixerError(f"{file} lacks the tensor {name!r}.")
-        if name not in expected:
-            raise MixerError(f"{file} has a tensor {name!r} that its model does not have.")
-        if expected[name].shape != tensors[name].shape:
-            raise MixerError(
-                f"{file}: the tensor {name!r} has the shape {tuple(tensors[name].shape)}, "
-                f"expected {tuple(expected[name].shape)}."
-            )
+def _load_folder(folder: Path) -> ImageModel:
+    """Load a run directory, or a folder in timm's form: weights beside a config.json."""
+    file = folder / MODEL_FILE
+    if not file.exists():
+        raise UsageError(f"no model in the folder {str(folder)!r}: it has no {MODEL_FILE}.")
+    model = _load_file(file)
+    config = folder / HUB_CONFIG
+    if isinstance(model, Mixer) and config.exists():
+        _apply_hub_config(model, config)
+    return model
+
+
+def _apply_hub_config(model: Mixer, path: Path) -> None:
+    """Take over what timm's config.json says of input normalisation and class names."""
+    try:
+        content = json.loads(path.read_text())
+        pretrained = content.get("pretrained_cfg", content)
+        mean = tuple(map(float, pretrained.get("mean", (0.5,))))
+        std = tuple(map(float, pretrained.get("std", (0.5,))))
+        names = pretrained.get("label_names")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MixerError(f"{path} is damaged: {error}.") from error
+    if min(std) <= 0:
+        raise MixerError(f"{path}: the standard deviation {std} must be positive.")
+    usual = set(mean) == {0.5} and set(std) == {0.5}
+    if not usual:
+        model.config = replace(model.config, input_mean=mean, input_std=std)
+    if names is not None and len(names) == model.num_classes:
+        model.class_names = tuple(names)
+
+
+def _download(name: str) -> Path:
+    """Return the local folder with the files of a model on the Hugging Face hub."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [MODEL_FILE, HUB_CONFIG]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (OSError, ValueError, RuntimeError) as error:  # how the hub's and the network's fail
+        reason = str(error).strip().splitlines()[0]
+        raise MixerError(f"cannot get {name} from the Hugging Face hub: {reason}") from error

@@ -277,6 +277,13 @@ def test_numbers_that_do_not_fit_are_named(changes: dict[str, object], message: 
         MixerConfig(**{**TINY, **changes})
 
 
+def test_a_custom_mixer_needs_its_whole_shape() -> None:
+    model = mlpmixer.create_model("mixer", **TINY)
+    assert model.num_features == 6
+    with pytest.raises(UsageError, match="depth is missing"):
+        mlpmixer.create_model("mixer", **{k: v for k, v in TINY.items() if k != "depth"})
+
+
 def test_unknown_models_and_options_get_the_nearest_names() -> None:
     with pytest.raises(UsageError, match="mixer_b16"):
         mlpmixer.create_model("mixer_b_16")

@@ -80,7 +80,7 @@ def test_a_truncated_file_is_named(saved: Path) -> None:
 
 def test_a_foreign_file_is_named(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(UsageError, match="not written by mlpmixer"):
+    with pytest.raises(UsageError, match="no Mixer of a known layout"):
         mlpmixer.load(tmp_path / "other.safetensors")
 
 
