@@ -17,7 +17,9 @@ class Verb(NamedTuple):
 
 VERBS = {
     "train": Verb("mlpmixer.cli.train", "train a model from scratch and report on it"),
+    "finetune": Verb("mlpmixer.cli.finetune", "train on from a checkpoint, at any resolution"),
     "eval": Verb("mlpmixer.cli.evaluate", "measure a trained model on labelled images"),
+    "fewshot": Verb("mlpmixer.cli.fewshot", "probe a representation with a few images a class"),
     "info": Verb("mlpmixer.cli.info", "list models, or show one: layers, parameters, GMACs"),
     "convert": Verb("mlpmixer.cli.convert", "rewrite a checkpoint in another layout"),
     "data": Verb("mlpmixer.cli.data", "look at a data source: counts, sizes, a contact sheet"),

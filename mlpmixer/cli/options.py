@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -49,17 +49,24 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None 
 def flags(kind: type[Any]) -> set[str]:
     """Return the flags of a dataclass of options, nested ones included."""
     found = {"--help", "--tyro-print-completion", "--tyro-write-completion"}
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     for one in fields(kind):
-        hint = hints[one.name]
+        hint, *marks = (
+            get_args(hints[one.name]) if _annotated(hints[one.name]) else [hints[one.name]]
+        )
         if is_dataclass(hint) and isinstance(hint, type):
             found |= flags(hint)
             continue
-        name = one.name.replace("_", "-")
+        renamed = next((name for mark in marks if (name := getattr(mark, "name", None))), None)
+        name = renamed or one.name.replace("_", "-")
         found.add(f"--{name}")
         if hint is bool:
             found.add(f"--no-{name}")
     return found
+
+
+def _annotated(hint: object) -> bool:
+    return get_origin(hint) is Annotated
 
 
 def given(arguments: Sequence[str]) -> set[str]:

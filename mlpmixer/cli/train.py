@@ -1,8 +1,9 @@
 """`mixer train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from mlpmixer.cli.options import given, parse
 from mlpmixer.errors import UsageError
@@ -18,7 +19,7 @@ class TrainCommand:
 
     Examples:
       mixer train --recipe quick --data digits --out runs/digits
-      mixer train --data photos/ --model mixer_s16 --recipe finetune --minutes 30
+      mixer train --data photos/ --model mixer_micro --image-size 64 --minutes 30
       mixer train --resume runs/digits
     """
 
@@ -37,7 +38,11 @@ class TrainCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     named = given(arguments)
-    command = _parse(arguments, named)
+    return run_command(parse_command(TrainCommand, "train", arguments, named), named)
+
+
+def run_command(command: TrainCommand, named: set[str]) -> int:
+    """Train as the command says; `named` are the options that were given."""
     from mlpmixer.report.console import Console
     from mlpmixer.training.job import train
 
@@ -57,18 +62,27 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if outcome["finished"] else 130
 
 
-def _parse(arguments: Sequence[str], named: set[str]) -> TrainCommand:
-    """Parse twice: first for the recipe, then for what departs from it."""
+Command = TypeVar("Command", bound=TrainCommand)
+
+
+def parse_command(
+    kind: type[Command], verb: str, arguments: Sequence[str], named: set[str]
+) -> Command:
+    """Parse twice: first for the recipe, then for what departs from it.
+
+    Raises:
+        UsageError: an option or the recipe is unknown, or there is more than one budget.
+    """
     budgets = [f"--{name}" for name in BUDGETS if name in named]
     if len(budgets) > 1:
         raise UsageError(f"{' and '.join(budgets)}: give one budget, not {len(budgets)}.")
-    name = parse(TrainCommand, "train", arguments).recipe
-    recipe = find_recipe(name)
+    first = parse(kind, verb, arguments)
+    recipe = find_recipe(first.recipe)
     if budgets:
         recipe = recipe.override(dict.fromkeys(BUDGETS))
     if "warmup" in named:
         recipe = recipe.override({"warmup_steps": None})
-    return parse(TrainCommand, "train", arguments, TrainCommand(recipe=name, fields=recipe))
+    return parse(kind, verb, arguments, replace(first, fields=recipe))
 
 
 def _new_directory(recipe: Recipe) -> Path:

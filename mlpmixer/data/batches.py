@@ -53,6 +53,10 @@ class Images(Protocol):
         """Keep what is in memory on the device."""
         ...
 
+    def digest(self) -> str | None:
+        """Return a key of the pixels and labels; None where they were not read yet."""
+        ...
+
     def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
         """Yield endless batches, shuffled anew each epoch; incomplete ones are left out."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -64,6 +65,14 @@ class InMemoryImages:
         """Move the pixels to the device."""
         self.pixels = self.pixels.to(device)
         self.labels = self.labels.to(device)
+
+    def digest(self) -> str:
+        """Return a key of the pixels and labels."""
+        key = blake2b(repr(tuple(self.pixels.shape)).encode(), digest_size=16)
+        for tensor in (self.pixels, self.labels, self.aspect_ratios):
+            if tensor is not None:
+                key.update(tensor.cpu().contiguous().numpy().data)
+        return key.hexdigest()
 
     def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
         """Yield endless batches, shuffled anew each epoch; incomplete ones are left out."""

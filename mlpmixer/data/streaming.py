@@ -93,6 +93,10 @@ class StreamedImages:
     def to(self, device: torch.device) -> None:
         """Nothing is in memory: batches are moved as they come."""
 
+    def digest(self) -> str | None:
+        """Return None: the pixels are not known before they are wanted."""
+        return None
+
     def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
         """Yield endless batches, shuffled anew each epoch; incomplete ones are left out."""
         orders = training_order(len(self), batch_size, seed, first_step)

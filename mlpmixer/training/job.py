@@ -35,6 +35,7 @@ from mlpmixer.training.contents import report_contents
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
 from mlpmixer.training.state import Position
 from mlpmixer.training.trainer import Trainer, total_steps
+from mlpmixer.training.transfer import freeze, start_from
 from mlpmixer.weights.checkpoint import load, save
 
 LARGEST_OWN_SIZE = 64
@@ -72,7 +73,13 @@ def plan(recipe: Recipe) -> Plan:
         notes.append(f"validation: {fraction:.0%} of the training images, stratified, held out")
     recipe = replace(recipe, model=_with_image_size(recipe.model, dataset))
     torch.manual_seed(derived_seed(recipe.compute.seed, "weights"))
-    model = build(recipe.model, len(dataset.class_names)).to(device)
+    if recipe.model.start_from is None:
+        model = build(recipe.model, len(dataset.class_names))
+    else:
+        model = start_from(recipe.model, dataset.class_names)
+        recipe = replace(recipe, model=replace(recipe.model, model=model.name))
+    freeze(model, recipe.optimizer)
+    model = model.to(device)
     Augmenter(recipe.augment, model.image_size, model.num_classes)  # checks its options
     batch_size, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
     if parts < 1 or batch_size % parts:
@@ -111,7 +118,7 @@ def _with_image_size(options: ModelOptions, dataset: Dataset) -> ModelOptions:
             raise UsageError(f"image size {size}: give one side, or height and width.")
         return options
     own = common_size(dataset.splits["train"])
-    if own is not None and max(own) <= LARGEST_OWN_SIZE:
+    if own is not None and max(own) <= LARGEST_OWN_SIZE and options.start_from is None:
         return replace(options, image_size=own)
     return options  # the model's own
 

@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mlpmixer.training.muon import Muon
 from mlpmixer.training.recipe import OptimizerOptions, ScheduleOptions
+from mlpmixer.training.transfer import blocks_behind
 
 MUON_MOMENTUM = 0.95
 
@@ -23,38 +24,35 @@ class Optimizers:
     """
 
     def __init__(self, model: nn.Module, options: OptimizerOptions) -> None:
-        trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        vectors = [p for _, p in trained if p.ndim < 2]
-        matrices = [p for _, p in trained if p.ndim >= 2]
-        orthogonal: list[nn.Parameter] = []
-        if options.optimizer == "muon":
-            outer = _outer_parameters(model)
-            orthogonal = [p for p in matrices if id(p) not in outer]
-            matrices = [p for p in matrices if id(p) in outer]
+        outer = _outer_parameters(model)
+        usual: dict[tuple[float, float], list[nn.Parameter]] = {}  # by decay and share of the rate
+        orthogonal: dict[float, list[nn.Parameter]] = {}  # by share of the rate
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            share = options.layer_decay ** blocks_behind(model, name)
+            if options.optimizer == "muon" and parameter.ndim >= 2 and id(parameter) not in outer:
+                orthogonal.setdefault(share, []).append(parameter)
+            else:
+                decay = options.weight_decay if parameter.ndim >= 2 else 0.0
+                usual.setdefault((decay, share), []).append(parameter)
         groups = [
-            {"params": matrices, "weight_decay": options.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
+            {"params": chosen, "weight_decay": decay, "lr": options.learning_rate * share}
+            for (decay, share), chosen in usual.items()
         ]
-        groups = [group for group in groups if group["params"]]
         self.all: list[torch.optim.Optimizer] = []
         if options.optimizer == "sgd":
-            sgd = torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
-            self.all.append(sgd)
+            self.all.append(torch.optim.SGD(groups, momentum=options.momentum))
         else:
-            adam = torch.optim.AdamW(
-                groups, lr=options.learning_rate, betas=options.betas, fused=True
-            )
-            self.all.append(adam)
+            self.all.append(torch.optim.AdamW(groups, betas=options.betas, fused=True))
         if orthogonal:
-            self.all.append(
-                Muon(
-                    orthogonal,
-                    lr=options.matrix_learning_rate,
-                    momentum=MUON_MOMENTUM,
-                    weight_decay=options.weight_decay,
-                )
-            )
-        self.parameters = [p for _, p in trained]
+            matrices = [
+                {"params": chosen, "lr": options.matrix_learning_rate * share}
+                for share, chosen in orthogonal.items()
+            ]
+            decay = options.weight_decay
+            self.all.append(Muon(matrices, momentum=MUON_MOMENTUM, weight_decay=decay))
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.peaks = [[group["lr"] for group in one.param_groups] for one in self.all]
         self.clip_norm = options.clip_norm
 

@@ -24,6 +24,9 @@ class ModelOptions:
 
     model: str = "mixer_nano"
     """A name from `mixer info`, or timm:NAME."""
+    start_from: str | None = None
+    """Start from the weights of this checkpoint, run directory or hf-hub:user/name; the model is
+    then the checkpoint's."""
     image_size: tuple[int, ...] | None = None
     """Input in pixels, one side or height and width; by default the images' own size where they
     are all alike and small, else the model's."""
@@ -71,6 +74,10 @@ class OptimizerOptions:
     """Momentum of optimizer=sgd."""
     clip_norm: float = 1.0
     """Largest global norm of the gradient; 0 turns clipping off."""
+    train_last: int | None = None
+    """Train the head and this many of the last blocks alone, 0 the head alone; by default all."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate from each block to the one before it."""
     ema: float = 0.0
     """Decay of the averaged weights that are evaluated and saved; 0 turns averaging off."""
 

@@ -1,0 +1,92 @@
+"""`mixer fewshot`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from mlpmixer.cli.options import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotCommand:
+    """Probe a frozen representation: linear regression on a few images a class, as in the paper.
+
+    Examples:
+      mixer fewshot --from runs/digits --data digits
+      mixer fewshot --from Mixer-B_16.npz --data pets --shots 1 5 --out pets.png
+    """
+
+    source: Annotated[str, arg(name="from")]
+    """A run directory, a checkpoint, or hf-hub:user/name."""
+    data: str
+    """Where the images come from, as for training."""
+    shots: tuple[int, ...] = (1, 5, 10, 25)
+    """Images a class; each number is a probe of its own."""
+    seeds: int = 3
+    """Support sets drawn for each number of shots."""
+    layer: str | None = None
+    """Another layer than the pooled representation, such as blocks.3; averaged over tokens."""
+    image_size: tuple[int, ...] | None = None
+    """Input in pixels, one side or height and width; a Mixer is moved to it."""
+    out: Path | None = None
+    """Write the figure, accuracy against shots, as PNG."""
+    keep: bool = True
+    """Keep the features on the disk for the next probe of the same model and data."""
+    workers: int = 2
+    """Processes that decode images."""
+    max_unreadable: float = 0.01
+    """Share of unreadable images above which to stop."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
+    json: bool = False
+    """Print everything as JSON; messages go to standard error."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit status."""
+    command = parse(FewShotCommand, "fewshot", arguments)
+    from mlpmixer.data.options import DataOptions
+    from mlpmixer.evaluation.probe import probe
+    from mlpmixer.report.console import Console
+    from mlpmixer.report.formatting import percent
+
+    console = Console.choose(command.json)
+    probed = probe(
+        command.source,
+        command.data,
+        image_size=command.image_size,
+        layer=command.layer,
+        shots=command.shots,
+        seeds=command.seeds,
+        options=DataOptions(workers=command.workers, max_unreadable=command.max_unreadable),
+        device=command.device,
+        precision=command.precision,
+        keep=command.keep,
+        console=console,
+    )
+    result = probed.result
+    lines = [
+        f"{probed.model} on {probed.data}: {probed.features} features, {probed.classes} classes, "
+        f"{probed.split} images",
+        "shots  accuracy  spread  strength",
+    ]
+    for row, count in enumerate(result.shots):
+        lines.append(
+            f"{count:>5}  {percent(result.mean[row], 2):>8}  {percent(result.spread[row], 2):>6}  "
+            f"{result.strengths[result.best_strength[row]]:g}"
+        )
+    if command.out is not None:
+        from mlpmixer.report.figure_style import save_png
+        from mlpmixer.report.probe_plots import accuracy_by_shots
+
+        label = f"{probed.model} on {probed.data}"
+        figure = accuracy_by_shots(result.shots, {label: (result.mean, result.spread)})
+        save_png(figure, command.out)
+        lines.append(f"figure: {command.out}")
+    console.result(probed.to_json(), "\n".join(lines))
+    return 0

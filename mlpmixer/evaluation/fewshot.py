@@ -1,0 +1,117 @@
+"""The few-shot probe: how much a frozen representation knows, with a few images a class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.ridge import STRENGTHS, fit
+from mlpmixer.randomness import generator
+
+SHOTS = (1, 5, 10, 25)
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class FewShotResult:
+    """Accuracies for every number of shots, seed and strength; shares are in [0, 1]."""
+
+    shots: tuple[int, ...]
+    strengths: tuple[float, ...]
+    accuracy: NDArray[np.float64]
+    """(shots, seeds, strengths), on the test images."""
+
+    @property
+    def best_strength(self) -> NDArray[np.int64]:
+        """Index of the strength with the best mean over the seeds, for every number of shots.
+
+        As the authors' evaluator does it, the choice is made on the test images: one of few
+        values, the same for all seeds. `spread` shows how much the seeds differ.
+        """
+        return self.accuracy.mean(axis=1).argmax(axis=1)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean over the seeds at the best strength, (shots,)."""
+        return self._best().mean(axis=1)
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Standard deviation over the seeds at the best strength, (shots,)."""
+        return self._best().std(axis=1)
+
+    def _best(self) -> NDArray[np.float64]:
+        rows = zip(self.accuracy, self.best_strength, strict=True)
+        return np.stack([row[:, best] for row, best in rows])  # (shots, seeds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "shots": list(self.shots),
+            "accuracy": self.mean.tolist(),
+            "spread": self.spread.tolist(),
+            "best_strength": [self.strengths[index] for index in self.best_strength],
+            "strengths": list(self.strengths),
+            "all": self.accuracy.tolist(),
+        }
+
+
+def support_set(labels: Tensor, shots: int, num_classes: int, seed: int) -> Tensor:
+    """Return the indices of `shots` images of every class, chosen by the seed.
+
+    Fewer shots of one seed are part of more shots.
+
+    Raises:
+        UsageError: a class has fewer images.
+    """
+    chosen = []
+    for label in range(num_classes):
+        members = torch.nonzero(labels == label).flatten()
+        if len(members) < shots:
+            raise UsageError(
+                f"class {label} has {len(members)} training images, fewer than {shots} shots. "
+                f"Use --shots {max(1, len(members))} or less."
+            )
+        order = torch.randperm(len(members), generator=generator(seed, "support", label))
+        chosen.append(members[order[:shots]])
+    return torch.cat(chosen)
+
+
+def few_shot(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    num_classes: int,
+    *,
+    shots: Sequence[int] = SHOTS,
+    seeds: int = SEEDS,
+    strengths: Sequence[float] = STRENGTHS,
+) -> FewShotResult:
+    """Probe a representation.
+
+    Args:
+        train: features (N, D) and labels (N,) that the support sets are drawn from.
+        test: features (T, D) and labels (T,) that accuracy is measured on.
+        num_classes: number of classes.
+        shots: images a class, each probed by itself.
+        seeds: support sets drawn for each number of shots.
+        strengths: of the L2 regularisation.
+
+    Raises:
+        UsageError: shots or strengths are not positive, or a class has too few images.
+    """
+    if min(shots, default=0) < 1 or seeds < 1 or min(strengths, default=0) <= 0:
+        raise UsageError("shots, seeds and strengths must be positive.")
+    (features, labels), (probed, truth) = train, test
+    accuracy = np.empty((len(shots), seeds, len(strengths)))
+    for row, count in enumerate(shots):
+        for seed in range(seeds):
+            chosen = support_set(labels, count, num_classes, seed)
+            sweep = fit(features[chosen], labels[chosen], num_classes, strengths)
+            for column, scores in enumerate(sweep.scores(probed)):
+                accuracy[row, seed, column] = float((scores.argmax(1) == truth).double().mean())
+    return FewShotResult(tuple(shots), tuple(strengths), accuracy)

@@ -1,0 +1,104 @@
+"""Starting from trained weights: which model, which head, which parameters still move."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import nn
+
+from mlpmixer.errors import UsageError
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.registry import create_model
+from mlpmixer.models.resize import resize
+from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
+from mlpmixer.weights.checkpoint import load
+
+_REGULARISATION = ("dropout", "stochastic_depth")
+_NOT_OF_THE_SHAPE = ("model", "start_from", "image_size", "grad_checkpointing", *_REGULARISATION)
+
+
+def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
+    """Return the model of a checkpoint, made ready for other images and classes.
+
+    A Mixer is moved to the image size asked for. Where the classes are those that the checkpoint
+    knows, its head is kept, its logits in the order of `class_names`; else the head starts anew at
+    zero.
+
+    Raises:
+        UsageError: an option is not free once the weights are given, or the size does not fit.
+        MixerError: the checkpoint is damaged.
+    """
+    assert options.start_from is not None
+    for one in fields(options):
+        if one.name not in _NOT_OF_THE_SHAPE and getattr(options, one.name) is not None:
+            flag = f"--{one.name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} belongs to the checkpoint {options.start_from}: leave it out."
+            )
+    model = load(options.start_from)
+    size = options.image_size
+    if size is not None and (size[0], size[-1]) != model.image_size:
+        if not isinstance(model, Mixer):
+            raise UsageError(f"{model.name} cannot be resized: leave --image-size out.")
+        model = resize(model, (size[0], size[-1]))
+    names = model.class_names
+    if names is not None and sorted(names) == sorted(class_names):
+        _order_head(model, [names.index(name) for name in class_names])
+    else:
+        model.reset_classifier(len(class_names))
+    chosen = {
+        name: value for name in _REGULARISATION if (value := getattr(options, name)) is not None
+    }
+    if chosen:
+        weights = model.state_dict()
+        model = create_model(model.name, **{**model.options, **chosen})
+        model.load_state_dict(weights)
+    if options.grad_checkpointing:
+        model.set_grad_checkpointing(True)
+    model.class_names = tuple(class_names)
+    return model.train()
+
+
+def _order_head(model: ImageModel, order: list[int]) -> None:
+    """Bring the logits into another order."""
+    head = [one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
+    with torch.no_grad():
+        head.weight.copy_(head.weight[order].clone())
+        if head.bias is not None:
+            head.bias.copy_(head.bias[order].clone())
+
+
+def freeze(model: ImageModel, options: OptimizerOptions) -> None:
+    """Let only the head and the last blocks move, where `train_last` asks for it.
+
+    Raises:
+        UsageError: the model has fewer blocks, or is of a family whose blocks are not numbered.
+    """
+    if options.train_last is None and options.layer_decay == 1:
+        return
+    if not isinstance(model, Mixer):
+        raise UsageError(f"--train-last and --layer-decay are for Mixers, not for {model.name}.")
+    if not 0 < options.layer_decay <= 1:
+        raise UsageError(f"--layer-decay {options.layer_decay} is outside (0, 1].")
+    last, depth = options.train_last, model.config.depth
+    if last is None:
+        return
+    if not 0 <= last <= depth:
+        raise UsageError(f"--train-last {last} is outside 0 to {depth}, the model's blocks.")
+    for name, parameter in model.named_parameters():
+        # The final norm moves with the blocks: the head alone means a linear classifier.
+        moves = last > 0 and blocks_behind(model, name) <= last
+        parameter.requires_grad_(name.startswith("head.") or moves)
+
+
+def blocks_behind(model: nn.Module, name: str) -> int:
+    """Return how many blocks stand between a Mixer's parameter and the head, counting its own.
+
+    0 for head and final norm, 1 for the last block, depth + 1 for the stem; 0 for other families.
+    """
+    if not isinstance(model, Mixer):
+        return 0
+    if name.startswith("blocks."):
+        return model.config.depth - int(name.split(".")[1])
+    return model.config.depth + 1 if name.startswith("stem.") else 0

@@ -1,0 +1,164 @@
+"""The few-shot probe: the regression against scikit-learn's, the protocol, the cache."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+import mlpmixer
+from mlpmixer.data.batches import Unreadable
+from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.splits import ArraySplit
+from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.features import extract
+from mlpmixer.evaluation.fewshot import few_shot, support_set
+from mlpmixer.evaluation.ridge import BIAS, fit
+
+
+def made_up(images: int, width: int, classes: int = 4) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(images) % classes
+    centres = torch.randn(classes, width, generator=random)
+    return centres[labels] + torch.randn(images, width, generator=random), labels
+
+
+@pytest.mark.parametrize(("images", "width"), [(60, 12), (20, 90), (31, 30)])
+def test_predictions_equal_those_of_scikit_learns_ridge(images: int, width: int) -> None:
+    features, labels = made_up(images, width)
+    probed, _ = made_up(37, width)
+    strengths = (0.01, 1.0, 100.0)
+    mean, std = features.double().mean(0), features.double().std(0, correction=0)
+
+    def inputs(values: Tensor) -> np.ndarray:
+        bias = torch.full((len(values), 1), BIAS, dtype=torch.float64)
+        return torch.cat([(values.double() - mean) / std, bias], dim=1).numpy()
+
+    wanted = 2.0 * np.eye(4)[labels] - 1
+    sweep = fit(features, labels, 4, strengths)
+    for strength, scores in zip(strengths, sweep.scores(probed), strict=True):
+        ridge = Ridge(alpha=strength, fit_intercept=False, solver="svd")
+        expected = ridge.fit(inputs(features), wanted).predict(inputs(probed))
+        np.testing.assert_allclose(scores.numpy(), expected, atol=1e-6)
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    features, labels = made_up(40, 8)
+    features[:, 3] = 7.0
+    scores = next(fit(features, labels, 4, (1.0,)).scores(features))
+    assert torch.isfinite(scores).all()
+    assert (scores.argmax(1) == labels).double().mean() > 0.8
+
+
+def test_a_support_set_is_balanced_seeded_and_nested() -> None:
+    labels = torch.arange(40) % 4
+    five = support_set(labels, 5, 4, seed=1)
+    assert torch.bincount(labels[five]).tolist() == [5, 5, 5, 5]
+    assert torch.equal(five, support_set(labels, 5, 4, seed=1))
+    assert not torch.equal(five, support_set(labels, 5, 4, seed=2))
+    assert set(support_set(labels, 2, 4, seed=1).tolist()) < set(five.tolist())
+
+
+def test_too_few_images_of_a_class_are_named() -> None:
+    with pytest.raises(UsageError, match=r"class 1 has 1 .*--shots 1"):
+        support_set(torch.tensor([0, 0, 1]), 2, 2, seed=0)
+
+
+@pytest.mark.parametrize("wrong", [{"shots": (0,)}, {"seeds": 0}, {"strengths": (0.0,)}])
+def test_numbers_must_be_positive(wrong: dict[str, object]) -> None:
+    data = made_up(20, 4)
+    with pytest.raises(UsageError, match="positive"):
+        few_shot(data, data, 4, **wrong)
+
+
+def test_more_shots_classify_digits_better() -> None:
+    digits = load_digits()
+    pixels, labels = torch.tensor(digits.data), torch.tensor(digits.target)
+    half = len(labels) // 2
+    train, test = (pixels[:half], labels[:half]), (pixels[half:], labels[half:])
+    result = few_shot(train, test, 10, shots=(1, 5, 25))
+    assert result.accuracy.shape == (3, 3, len(result.strengths))
+    assert (np.diff(result.mean) > 0.05).all()
+    assert result.mean[-1] > 0.85
+    assert result.spread[0] > result.spread[-1]
+
+
+@pytest.fixture
+def images() -> InMemoryImages:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    split = ArraySplit(pixels, np.arange(12) % 3, "noise")
+    return InMemoryImages(split, (8, 8), 1, Unreadable(12, 0.0))
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLPMIXER_DATA", str(tmp_path))
+    return tmp_path / "features"
+
+
+def model(name: str = "mixer_nano") -> mlpmixer.models.interface.ImageModel:
+    torch.manual_seed(0)
+    return mlpmixer.create_model(name, image_size=8).eval()
+
+
+@torch.inference_mode()
+def test_features_are_the_pooled_representation_or_a_layers_mean(
+    images: InMemoryImages, kept: Path
+) -> None:
+    mixer = model()
+    inputs = images.pixels / 127.5 - 1
+    features, labels = extract(mixer, images, batch_size=5)
+    pooled = mixer.forward_head(mixer.forward_features(inputs), pre_logits=True)
+    torch.testing.assert_close(features, pooled)
+    assert torch.equal(labels, images.labels)
+    third, _ = extract(mixer, images, layer="blocks.2")
+    expected = mlpmixer.capture(mixer, inputs, ["blocks.2"])["blocks.2"].mean(1)
+    torch.testing.assert_close(third, expected)
+
+
+def test_features_of_a_convolutional_network_are_averaged_over_places(
+    images: InMemoryImages, kept: Path
+) -> None:
+    features, _ = extract(model("bit_nano"), images, layer="net.stages.1")
+    assert features.ndim == 2
+
+
+def test_features_are_computed_once_for_the_same_weights_and_pixels(
+    images: InMemoryImages, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixer = model()
+    first, _ = extract(mixer, images)
+    assert len(list(kept.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(type(mixer), "forward_features", None)  # must not be needed again
+        again, _ = extract(mixer, images)
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("change", ["weights", "pixels", "labels", "layer", "precision"])
+def test_any_change_gives_features_of_their_own(
+    change: str, images: InMemoryImages, kept: Path
+) -> None:
+    mixer, options = model(), {}
+    extract(mixer, images)
+    if change == "weights":
+        with torch.no_grad():
+            mixer.norm.bias[3] += 1e-3
+    elif change == "pixels":
+        images.pixels[0, 0, 0, 0] ^= 1
+    elif change == "labels":
+        images.labels[0] += 1
+    elif change == "layer":
+        options = {"layer": "blocks.0"}
+    else:
+        options = {"precision": torch.bfloat16}
+    extract(mixer, images, **options)
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_nothing_is_kept_unless_wanted(images: InMemoryImages, kept: Path) -> None:
+    extract(model(), images, keep=False)
+    assert not kept.exists()

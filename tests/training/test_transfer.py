@@ -1,0 +1,134 @@
+"""Starting from trained weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import mlpmixer
+from mlpmixer.cli.main import main
+from mlpmixer.errors import UsageError
+from mlpmixer.models.mixer import Mixer
+from mlpmixer.training.optim import Optimizers
+from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
+from mlpmixer.training.transfer import blocks_behind, freeze, start_from
+
+NAMES = tuple("0123456789")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    shape = {"width": 16, "depth": 3, "tokens_mlp_dim": 8, "channels_mlp_dim": 32}
+    model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=2, **shape)
+    torch.nn.init.normal_(model.head.weight)
+    mlpmixer.save(model, tmp_path / "model.safetensors", NAMES)
+    return str(tmp_path / "model.safetensors")
+
+
+@torch.inference_mode()
+def test_the_head_is_kept_for_the_same_classes_in_any_order(checkpoint: str) -> None:
+    images = torch.randn(2, 3, 8, 8)
+    before = mlpmixer.load(checkpoint)(images)
+    turned = NAMES[::-1]
+    model = start_from(ModelOptions(start_from=checkpoint), turned)
+    torch.testing.assert_close(model(images), before.flip(1))
+    assert model.class_names == turned
+
+
+def test_other_classes_get_a_fresh_zero_head(checkpoint: str) -> None:
+    model = start_from(ModelOptions(start_from=checkpoint), ("a", "b", "c"))
+    assert not model(torch.randn(2, 3, 8, 8)).any()
+    assert model.num_classes == 3
+
+
+def test_a_mixer_moves_to_the_image_size_asked_for(checkpoint: str) -> None:
+    model = start_from(ModelOptions(start_from=checkpoint, image_size=(16,)), NAMES)
+    assert model.image_size == (16, 16)
+    assert isinstance(model, Mixer)
+    assert model.config.tokens_mlp_dim == 4 * 8
+
+
+def test_regularisation_is_free_and_the_shape_is_not(checkpoint: str) -> None:
+    options = ModelOptions(start_from=checkpoint, stochastic_depth=0.3, dropout=0.1)
+    model = start_from(options, NAMES)
+    assert model.options["stochastic_depth"] == 0.3
+    torch.testing.assert_close(
+        model.state_dict()["head.weight"], mlpmixer.load(checkpoint).state_dict()["head.weight"]
+    )
+    with pytest.raises(UsageError, match="--width"):
+        start_from(ModelOptions(start_from=checkpoint, width=8), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (0, {"head"}),
+        (1, {"head", "norm", "blocks.2"}),
+        (3, {"head", "norm", "blocks.0", "blocks.1", "blocks.2"}),
+        (None, {"head", "norm", "blocks.0", "blocks.1", "blocks.2", "stem"}),
+    ],
+)
+def test_only_the_last_blocks_move(checkpoint: str, last: int | None, expected: set[str]) -> None:
+    model = mlpmixer.load(checkpoint)
+    freeze(model, OptimizerOptions(train_last=last))
+    moving = {
+        ".".join(name.split(".")[: 2 if name.startswith("blocks") else 1])
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    assert moving == expected
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_the_learning_rate_decays_towards_the_stem(checkpoint: str, optimizer: str) -> None:
+    model = mlpmixer.load(checkpoint)
+    options = OptimizerOptions(
+        optimizer=optimizer, learning_rate=1.0, matrix_learning_rate=1.0, layer_decay=0.5
+    )
+    rates = {}
+    for one in Optimizers(model, options).all:
+        for group in one.param_groups:
+            rates |= dict.fromkeys(map(id, group["params"]), group["lr"])
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == 0.5 ** blocks_behind(model, name)
+    assert blocks_behind(model, "head.weight") == 0
+    assert blocks_behind(model, "stem.proj.weight") == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (OptimizerOptions(train_last=9), "0 to 3"),
+        (OptimizerOptions(layer_decay=0.0), "outside"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    checkpoint: str, options: OptimizerOptions, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        freeze(mlpmixer.load(checkpoint), options)
+    with pytest.raises(UsageError, match="for Mixers"):
+        freeze(mlpmixer.create_model("vit_nano"), options)
+
+
+FINETUNE = ["finetune", "--data", "digits", "--steps", "4", "--warmup", "0.1", "--batch-size", "16"]
+
+
+def test_fine_tuning_the_head_alone_leaves_all_else(checkpoint: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [*FINETUNE, "--from", checkpoint, "--out", str(out), "--train-last", "0"]
+    assert main([*command, "--validation-fraction", "0", "--crop", "none", "--flip", "0"]) == 0
+    before, after = mlpmixer.load(checkpoint).state_dict(), mlpmixer.load(out).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias"}
+    recipe = (out / "recipe.toml").read_text()
+    assert f'start_from = "{checkpoint}"' in recipe
+    assert 'optimizer = "sgd"' in recipe
+
+
+def test_fine_tuning_needs_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(FINETUNE) == 2
+    assert "--from" in capsys.readouterr().err
+    assert main([*FINETUNE, "--from", "nothing.npz"]) == 2
+    assert "nothing.npz" in capsys.readouterr().err
