@@ -49,7 +49,6 @@ CHOICES: dict[str, dict[str, object]] = {
     "ours": {},
     "tanh_gelu": {"gelu": "tanh"},
     "muon": {"optimizer": "muon"},
-    "compiled": {"compile": True},
     "freed_memory_given_back": {},
 }
 """Design decisions, each by itself undone or added; measured on the first model alone."""

@@ -49,8 +49,8 @@ class InMemoryImages:
                 if problem is not None:
                     readable[index] = False
                     unreadable.add(split.name(index), problem)
-                if on_progress is not None and index % 1000 == 0:
-                    on_progress(index / len(split))
+                if on_progress is not None and (index + 1) % 1000 in (0, len(split) % 1000):
+                    on_progress((index + 1) / len(split))
         self.indices = torch.from_numpy(np.flatnonzero(readable))
         everything = bool(readable.all())
         self.pixels = pixels if everything else pixels[self.indices]
