@@ -217,7 +217,8 @@ def check_budget(schedule: ScheduleOptions) -> None:
 
 def _checked(name: str, value: Any, annotation: Any) -> Any:
     """Return a value from TOML or Python as the type that the field has."""
-    choices = typing.get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    union = typing.get_origin(annotation) in (UnionType, typing.Union)
+    choices = typing.get_args(annotation) if union else (annotation,)
     for choice in choices:
         origin = typing.get_origin(choice)
         if origin is Literal and value in typing.get_args(choice):

@@ -47,6 +47,26 @@ def test_field_names_are_unique_over_all_groups() -> None:
         Recipe().override({"batchsize": 3})
 
 
+def test_every_kind_of_value_survives_a_file(tmp_path: Path) -> None:
+    changes = {
+        "gelu": "tanh",
+        "image_size": [32, 48],
+        "dropout": 0.1,
+        "depth": 3,
+        "start_from": "runs/x",
+        "compile": True,
+        "crop_scale": [0.2, 1.0],
+        "warmup_steps": 10,
+        "minutes": 2,
+    }
+    recipe = Recipe().override(changes)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml())
+    assert Recipe.from_toml(path) == recipe
+    assert recipe.model.gelu == "tanh"
+    assert recipe.model.image_size == (32, 48)
+
+
 def test_a_new_budget_takes_the_place_of_the_old_one() -> None:
     recipe = Recipe().override({"epochs": 3}).override({"minutes": 5})
     assert recipe.schedule.epochs is None
@@ -68,6 +88,7 @@ def test_a_budget_must_be_one_and_positive(schedule: ScheduleOptions) -> None:
         ("learning_rat = 0.1", "learning_rate"),
         ("learning_rate = 'high'", "'high'.*float"),
         ("optimizer = 'adam'", "adamw"),
+        ("gelu = 'than'", "tanh"),
         ("batch_size = 2.5", "2.5"),
         ("compile = 1", "wrong type"),
         ("= 3", "not a TOML file"),
