@@ -48,7 +48,7 @@ def report_contents(
     }
     where = shlex.quote(str(run))
     return ReportContents(
-        title=f"{recipe.model.model} on {recipe.data.data}",
+        title=f"{recipe.model.model} on {Path(recipe.data.data).name}",
         model=recipe.model.model,
         class_names=dataset.class_names,
         class_correct=evaluation.confusion.diagonal(),
