@@ -16,7 +16,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for its next step.
 
     By default glibc gives large blocks back to the system and asks for them anew in every step;
-    each page is then cleared and mapped again, up to a quarter of a training step's time on a
+    each page is then cleared and mapped again, a good part of a training step's time on a
     CPU. Elsewhere than on Linux with glibc nothing is done.
     """
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
