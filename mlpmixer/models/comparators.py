@@ -198,7 +198,7 @@ def _check_size(model: Comparator, own_size: tuple[int, int]) -> None:
         with torch.no_grad():
             copy(torch.empty(1, 3, height, width, device="meta"))
     except NotImplementedError:
-        return  # this network asks for values, not only shapes: the first real run will show
+        return  # PyTorch: an operation asks for values, which the copy lacks; a real run will show
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0] or "its layers do not divide it"
         raise UsageError(
