@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def ours(name: str, steps: int, choice: str) -> float:
     work = {"steps": steps + WARMUP, "batch_size": BATCH, "optimizer": "adamw", "evaluations": 1}
     augment = {"cutmix_alpha": 0.0, "mixup_alpha": 0.0, "randaugment_operations": 0, "erase": 0.0}
     recipe = RECIPES["small"].override({**work, **augment, **CHOICES[choice]})
-    shape = {} if recipe.model.gelu is None else {"gelu": recipe.model.gelu}
+    shape: dict[str, Any] = {} if recipe.model.gelu is None else {"gelu": recipe.model.gelu}
     model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(device)
     pixels, labels = random_images()
     split = ArraySplit(pixels, labels, "random")

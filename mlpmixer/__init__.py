@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlpmixer.deploy.hub import push_to_hub as push_to_hub
+    from mlpmixer.deploy.hub import save_pretrained as save_pretrained
     from mlpmixer.models.capture import capture as capture
     from mlpmixer.models.capture import intermediate_names as intermediate_names
     from mlpmixer.models.registry import create_model as create_model
@@ -15,16 +17,20 @@ if TYPE_CHECKING:
     from mlpmixer.weights.checkpoint import export as export
     from mlpmixer.weights.checkpoint import load as load
     from mlpmixer.weights.checkpoint import save as save
+    from mlpmixer.weights.hub import from_pretrained as from_pretrained
 
 _PUBLIC = {
     "capture": "mlpmixer.models.capture",
     "create_model": "mlpmixer.models.registry",
     "export": "mlpmixer.weights.checkpoint",
+    "from_pretrained": "mlpmixer.weights.hub",
     "intermediate_names": "mlpmixer.models.capture",
     "list_models": "mlpmixer.models.registry",
     "load": "mlpmixer.weights.checkpoint",
+    "push_to_hub": "mlpmixer.deploy.hub",
     "resize": "mlpmixer.models.resize",
     "save": "mlpmixer.weights.checkpoint",
+    "save_pretrained": "mlpmixer.deploy.hub",
 }
 
 __all__ = list(_PUBLIC)

@@ -18,18 +18,25 @@ class ConvertCommand:
     What the input is, is read off it: the authors' .npz, a state dict of timm or lucidrains, a
     file of ours, a run directory, or hf-hub:user/name.
 
+    To a folder or the Hugging Face hub: weights, configuration, and of a run a model card that
+    tells what was measured.
+
     Examples:
       mixer convert Mixer-B_16.npz mixer_b16.safetensors
       mixer convert runs/photos photos.npz
       mixer convert runs/photos photos.safetensors --layout timm
+      mixer convert runs/digits digits-model/
+      mixer convert runs/digits hf-hub:user/digits --private
     """
 
     source: Positional[str]
     """The checkpoint to read."""
-    out: Positional[Path]
-    """The file to write: .npz, .safetensors or .pth."""
+    out: Positional[str]
+    """The file to write: .npz, .safetensors or .pth; a new folder; or hf-hub:user/name."""
     layout: Literal["mlpmixer", "google", "google_older", "timm", "lucidrains"] | None = None
     """By default google for .npz, timm for .pth, and our own for .safetensors."""
+    private: bool = False
+    """Make a new repository of the hub private."""
     json: bool = False
     """Print the outcome as JSON."""
 
@@ -37,14 +44,41 @@ class ConvertCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(ConvertCommand, "convert", arguments)
+    to_hub, out = command.out.startswith("hf-hub:"), Path(command.out)
+    if command.private and not to_hub:
+        raise UsageError("--private is for hf-hub:user/name: leave it out.")
+    if not to_hub and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise UsageError(f"{out} exists already: choose another name or remove it.")
+    if to_hub or out.is_dir() or not out.suffix or command.out.endswith("/"):
+        if command.layout not in (None, "mlpmixer"):
+            raise UsageError(f"folders and the hub take our own layout, not {command.layout}.")
+        return _to_folder(command, out, to_hub)
+    return _to_file(command, out)
+
+
+def _to_folder(command: ConvertCommand, out: Path, to_hub: bool) -> int:
+    from mlpmixer.deploy.hub import push_to_hub, save_pretrained
+    from mlpmixer.report.console import Console
+
+    console = Console.choose(command.json)
+    record = {"source": command.source, "out": command.out}
+    if to_hub:
+        name = command.out.removeprefix("hf-hub:")
+        url = push_to_hub(command.source, name, private=command.private or None)
+        console.result({**record, "commit": url}, f"pushed: {url}")
+    else:
+        save_pretrained(command.source, out)
+        console.result(record, f"{out}: weights, configuration and README.md")
+    return 0
+
+
+def _to_file(command: ConvertCommand, out: Path) -> int:
     usual = {".npz": "google", ".safetensors": "mlpmixer", ".pth": "timm", ".pt": "timm"}
-    layout = command.layout or usual.get(command.out.suffix)
+    layout = command.layout or usual.get(out.suffix)
     if layout is None:
-        raise UsageError(f"{command.out} is of an unknown kind: write .npz, .safetensors or .pth.")
-    if layout == "mlpmixer" and command.out.suffix != ".safetensors":
-        raise UsageError(f"our own layout is written as .safetensors, not {command.out.suffix!r}.")
-    if command.out.exists():
-        raise UsageError(f"{command.out} exists already: choose another name or remove it.")
+        raise UsageError(f"{out} is of an unknown kind: write .npz, .safetensors or .pth.")
+    if layout == "mlpmixer" and out.suffix != ".safetensors":
+        raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
     from mlpmixer.models.mixer import Mixer
     from mlpmixer.report.console import Console
     from mlpmixer.weights.checkpoint import LAYOUTS, export, load, save
@@ -52,14 +86,14 @@ def run(arguments: Sequence[str]) -> int:
     console = Console.choose(command.json)
     model = load(command.source)
     if layout == "mlpmixer":
-        save(model, command.out, **model.facts)
+        save(model, out)
     else:
-        export(model, command.out, layout)
+        export(model, out, layout)
         assert isinstance(model, Mixer)
         if difference := LAYOUTS[layout].differences(model.config):
             console.warning(f"the layout cannot carry what these weights need: {difference}")
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    record = {"source": command.source, "out": str(command.out), "layout": layout}
-    text = f"{command.out}: {model.name}, {parameters:,} parameters, layout {layout}"
+    record = {"source": command.source, "out": command.out, "layout": layout}
+    text = f"{out}: {model.name}, {parameters:,} parameters, layout {layout}"
     console.result({**record, "parameters": parameters}, text)
     return 0

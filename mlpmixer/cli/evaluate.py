@@ -1,26 +1,37 @@
 """`mixer eval`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from mlpmixer.cli.options import parse
+from mlpmixer.cli.measuring import MeasuringOptions
+from mlpmixer.cli.options import given, parse
+from mlpmixer.cli.table import print_table
+from mlpmixer.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlpmixer.evaluation.suite_result import Mean, SuiteResult
+    from mlpmixer.report.console import Console
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCommand:
     """Measure a trained model on labelled images: accuracy, calibration, confusion, speed.
 
+    With --suite: several data sets and protocols in one go, with the mean of their accuracies. What
+    was measured before is taken over, an interrupted training goes on.
+
     Examples:
       mixer eval runs/digits
       mixer eval runs/flowers --data more-flowers/ --split test --json
+      mixer eval hf-hub:timm/mixer_b16_224.goog_in21k --suite avg5
     """
 
-    model: Positional[Path]
-    """A run directory, or a model file."""
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A run directory, a model file, or hf-hub:user/name."""
     data: str | None = None
     """Where the images come from, as for training; by default what it was trained on."""
     split: Literal["train", "validation", "test"] | None = None
@@ -29,37 +40,49 @@ class EvalCommand:
     """A JSON file with a list of right classes for each image, such as ImageNet's ReaL labels."""
     batch_size: int = 256
     """Images a step."""
-    workers: int = 2
-    """Processes that decode images."""
-    max_unreadable: float = 0.01
-    """Share of unreadable images above which to stop."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
-    json: bool = False
-    """Print the measures as JSON; messages go to standard error."""
+    suite: str | None = None
+    """avg5 or vtab1k, the paper's; or a TOML file of tasks."""
+    out: Path | None = None
+    """The suite's folder, by default runs/suite-SUITE-MODEL: results, trainings, the table."""
+    strict: bool = False
+    """Stop where a task of the suite lacks its data or fails, instead of leaving it out."""
+    measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
+
+
+OF_A_SUITE = {"out", "strict"}
+OF_ONE_DATA_SET = {"data", "split", "multi_labels", "batch_size"}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(EvalCommand, "eval", arguments)
-    from mlpmixer.data.options import DataOptions
+    named = given(arguments)
+    if command.suite is None:
+        if foreign := sorted(named & OF_A_SUITE):
+            raise UsageError(f"--{foreign[0]} belongs to a suite: give --suite too.")
+        return _evaluate(command)
+    if foreign := sorted(named & OF_ONE_DATA_SET):
+        flag = f"--{foreign[0].replace('_', '-')}"
+        raise UsageError(f"{flag} and --suite exclude each other: the suite's tasks say it.")
+    return _run_suite(command, command.suite)
+
+
+def _evaluate(command: EvalCommand) -> int:
     from mlpmixer.evaluation.job import evaluate_model
     from mlpmixer.report.console import Console
     from mlpmixer.report.formatting import number, percent
     from mlpmixer.report.statistics import most_confused, wilson_interval
 
-    console = Console.choose(command.json)
+    console = Console.choose(command.measuring.json)
     measured = evaluate_model(
         command.model,
         data=command.data,
         split=command.split,
-        options=DataOptions(workers=command.workers, max_unreadable=command.max_unreadable),
+        options=command.measuring.data_options(),
         multi_labels=command.multi_labels,
         batch_size=command.batch_size,
-        device=command.device,
-        precision=command.precision,
+        device=command.measuring.device,
+        precision=command.measuring.precision,
         console=console,
     )
     result = measured.evaluation
@@ -84,3 +107,53 @@ def run(arguments: Sequence[str]) -> int:
     ]
     console.result(measured.to_json(), "\n".join(lines))
     return 0
+
+
+def _run_suite(command: EvalCommand, name: str) -> int:
+    from mlpmixer.evaluation.suite import find_suite
+    from mlpmixer.report.console import Console
+    from mlpmixer.studies.suite import run_suite
+    from mlpmixer.studies.suite_protocols import Setting
+
+    measuring = command.measuring
+    console = Console.choose(measuring.json)
+    suite = find_suite(name)
+    model = Path(command.model)
+    name = model.stem if model.is_file() else model.name
+    out = command.out or Path("runs") / f"suite-{suite.name}-{name}"
+    setting = Setting(
+        command.model, measuring.data_options(), measuring.device, measuring.precision
+    )
+    result = run_suite(suite, setting, out, console, strict=command.strict)
+    _show(console, result, out)
+    return 1 if any(one.failed for one in result.results) else 0
+
+
+def _show(console: "Console", result: "SuiteResult", out: Path) -> None:
+    from mlpmixer.report.formatting import percent
+
+    several = any(one.multi_label_accuracy is not None for one in result.results)
+    header = ["task", "protocol", "group", "accuracy", "images"] + ["multi-label"] * several
+    rows = []
+    for one in result.results:
+        status = "failed" if one.failed else "left out"
+        row = [one.task, one.protocol, one.group]
+        row.append(status if one.accuracy is None else percent(one.accuracy, 2))
+        row.append("" if one.images is None else f"{one.images:,}")
+        extra = one.multi_label_accuracy
+        rows.append([*row, *["" if extra is None else percent(extra, 2)] * several])
+    footer = [f"{name}: {_mean(mean)}" for name, mean in result.groups.items()]
+    footer.append(f"{result.suite}: {_mean(result.mean)}")
+    footer.append(f"table: {out / 'suite.csv'}")
+    print_table(console, {**result.to_json(), "out": out}, header, rows, footer, left=3)
+
+
+def _mean(mean: "Mean") -> str:
+    """Return the mean in words, and whether it is that of all tasks."""
+    from mlpmixer.report.formatting import percent
+
+    if mean.value is None:
+        return f"none of {mean.tasks} tasks measured"
+    if mean.complete:
+        return f"mean of {mean.tasks}: {percent(mean.value, 2)}"
+    return f"mean of {mean.measured} of {mean.tasks}: {percent(mean.value, 2)}"

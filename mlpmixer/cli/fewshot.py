@@ -1,12 +1,13 @@
 """`mixer fewshot`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import arg
 
+from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import parse
 
 
@@ -35,27 +36,17 @@ class FewShotCommand:
     """Write the figure, accuracy against shots, as PNG."""
     keep: bool = True
     """Keep the features on the disk for the next probe of the same model and data."""
-    workers: int = 2
-    """Processes that decode images."""
-    max_unreadable: float = 0.01
-    """Share of unreadable images above which to stop."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
-    json: bool = False
-    """Print everything as JSON; messages go to standard error."""
+    measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(FewShotCommand, "fewshot", arguments)
-    from mlpmixer.data.options import DataOptions
     from mlpmixer.evaluation.probe import probe
     from mlpmixer.report.console import Console
     from mlpmixer.report.formatting import percent
 
-    console = Console.choose(command.json)
+    console = Console.choose(command.measuring.json)
     probed = probe(
         command.source,
         command.data,
@@ -63,9 +54,9 @@ def run(arguments: Sequence[str]) -> int:
         layer=command.layer,
         shots=command.shots,
         seeds=command.seeds,
-        options=DataOptions(workers=command.workers, max_unreadable=command.max_unreadable),
-        device=command.device,
-        precision=command.precision,
+        options=command.measuring.data_options(),
+        device=command.measuring.device,
+        precision=command.measuring.precision,
         keep=command.keep,
         console=console,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from mlpmixer.cli.options import parse
+from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _list(console: "Console") -> None:
         rows.append((name, _millions(parameters), f"{macs / 1e9:,.3f}", _size(model.image_size)))
     footer = "Any other model of timm: timm:NAME. One model: `mixer info NAME`."
     header = ("model", "parameters", "GMACs", "image")
-    _print(console, {"models": records}, header, rows, [footer], left=1)
+    print_table(console, {"models": records}, header, rows, [footer], left=1)
 
 
 def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
@@ -112,7 +113,7 @@ def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
         + f"{summary.num_features:,} features",
     ]
     record = {**asdict(summary), "gmacs": summary.gmacs}
-    _print(console, record, header, [_row(layer) for layer in layers], footer, left=3)
+    print_table(console, record, header, [_row(layer) for layer in layers], footer, left=3)
 
 
 def _row(layer: "Layer") -> tuple[str, ...]:
@@ -122,38 +123,6 @@ def _row(layer: "Layer") -> tuple[str, ...]:
     macs = f"{layer.macs / 1e6:,.2f}" if layer.macs else ""
     parameters = f"{layer.parameters:,}" if layer.parameters else ""
     return name, layer.kind, shape, parameters, macs
-
-
-def _print(
-    console: "Console",
-    record: dict[str, object],
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    footer: Sequence[str],
-    left: int,
-) -> None:
-    """Print a table whose first `left` columns are words, the others numbers."""
-    if console.mode == "live":
-        from rich.console import Console as Terminal
-        from rich.table import Table
-
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for i, title in enumerate(header):
-            table.add_column(title, justify="left" if i < left else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        Terminal(highlight=False).print(table)
-        console.result(record, "\n".join(footer))
-        return
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]
-    console.result(record, "\n".join([*lines, *footer]))
 
 
 def _hollow_model(

@@ -59,7 +59,12 @@ def run_command(command: TrainCommand, named: set[str]) -> int:
     else:
         recipe = command.fields
         outcome = train(recipe, command.out or _new_directory(recipe), console)
-    return 0 if outcome["finished"] else 130
+    if not outcome["finished"]:
+        run = outcome["run"]
+        console.message(f"stopped and saved; continue with: mixer train --resume {run}")
+        return 130
+    console.result(outcome, f"report: {outcome['report']}")
+    return 0
 
 
 Command = TypeVar("Command", bound=TrainCommand)

@@ -38,7 +38,8 @@ def open_hub(spec: str) -> Dataset:
     except ValueError as error:  # an unknown configuration: the text names those there are
         raise UsageError(f"cannot load {spec}: {' '.join(str(error).split())}") from error
     except (ConnectionError, OSError, datasets.exceptions.DatasetGenerationError) as error:
-        raise MixerError(f"cannot download {spec}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise MixerError(f"cannot download {spec}: {reason}. Check the network.") from error
     tables: dict[str, Any] = {}
     for name, table in loaded.items():
         split = split_of_name(str(name))

@@ -10,8 +10,13 @@ class DataOptions:
 
     data: str = "digits"
     """digits, a folder, a parquet file or folder, shards/{000..127}.tar, hf:user/name, cifar10."""
+    splits: Literal["own", "joined", "vtab800", "vtab1000"] = "own"
+    """own: the source's; joined: learn from its validation images too; vtab800 and vtab1000:
+    VTAB-1k's, with 200 images to choose hyperparameters by, and with all 1000 to learn from."""
     validation_fraction: float = 0.1
     """Share of the training images held out, stratified, where the source has no validation."""
+    train_fraction: float = 1.0
+    """Share of the training images to use, in (0, 1]; nested and balanced over the classes."""
     cache: Literal["auto", "memory", "none"] = "auto"
     """Decode once into memory as uint8, or decode on the fly; auto: memory if it fits."""
     workers: int = 2

@@ -26,7 +26,8 @@ def open_source(spec: str) -> Dataset:
     """Return the data set that `spec` names.
 
     - ``digits``: scikit-learn's handwritten digits, without download.
-    - ``cifar10``, ``cifar100``, ``pets``, ``flowers``, ``imagenet``: downloaded by torchvision.
+    - ``cifar10``, ``pets``, ``imagenet`` and further names of
+      `mlpmixer.data.torchvision_sets`: downloaded by torchvision.
     - ``hf:user/name`` or ``hf:user/name:config``: from the Hugging Face hub.
     - a folder: of class folders, of parquet files, or of WebDataset shards (``.tar``).
     - a ``.parquet`` or ``.tar`` file, or a pattern of them: ``shards/{000..127}.tar``.
@@ -44,6 +45,16 @@ def open_source(spec: str) -> Dataset:
     if len(np.unique(np.concatenate([s.labels for s in dataset.splits.values()]))) < 2:
         raise UsageError(f"{spec} has images of one class only: a classifier needs at least two.")
     return dataset
+
+
+def check_name(spec: str) -> None:
+    """Raise UsageError where `spec` is a single word that names no data source.
+
+    Nothing is opened or downloaded: other sources may still turn out to be missing.
+    """
+    named = spec in KNOWN_NAMES or any(character in spec for character in "/\\.:{*?~")
+    if not named and not Path(spec).exists():
+        raise _no_such_source(spec, Path(spec))
 
 
 def _open(spec: str) -> Dataset:

@@ -1,18 +1,31 @@
-"""The paper's downstream data sets by name, downloaded through torchvision."""
+"""Known data sets by name, the paper's and those of VTAB, downloaded through torchvision."""
 
 import contextlib
+import json
 import sys
-from collections.abc import Callable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
+
 from mlpmixer.data.cache import data_home
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.protocol_splits import with_test
 from mlpmixer.data.splits import ArraySplit, FileSplit
 from mlpmixer.errors import MixerError, UsageError
 
-NAMES = ("cifar10", "cifar100", "pets", "flowers", "imagenet")
+NAMES = (
+    *("cifar10", "cifar100", "pets", "flowers", "imagenet"),
+    *("caltech101", "dtd", "eurosat", "sun397", "svhn", "clevr_count", "clevr_distance"),
+)
+_FEWEST = 3  # objects in a scene of CLEVR
+_NEAREST = (8.0, 8.5, 9.0, 9.5, 10.0)
+"""Distances of the nearest object where VTAB's classes of clevr_distance begin and end."""
 
 
 def open_torchvision(name: str) -> Dataset:
@@ -26,6 +39,19 @@ def open_torchvision(name: str) -> Dataset:
       (https://www.robots.ox.ac.uk/~vgg/data/flowers/102/).
     - imagenet: ILSVRC 2012, 1,281,167 training and 50,000 validation images. It may not be
       downloaded by a program; its archives must lie in the folder imagenet of the data home.
+    - caltech101: 8,677 images of 101 classes (https://data.caltech.edu/records/mzrjq-6wc02).
+    - dtd: describable textures, 1,880 training, validation and test images each of 47 classes,
+      their first partition (https://www.robots.ox.ac.uk/~vgg/data/dtd/).
+    - eurosat: 27,000 satellite images of 10 kinds of land (https://github.com/phelber/eurosat).
+    - sun397: 108,754 images of 397 scenes (https://vision.princeton.edu/projects/2010/SUN/).
+    - svhn: house numbers, 73,257 training and 26,032 test images of 32x32
+      (http://ufldl.stanford.edu/housenumbers/).
+    - clevr_count, clevr_distance: 70,000 training and 15,000 test (its validation) images of
+      rendered scenes; the class is the number of objects, 3 to 10, or how far the nearest is, in
+      six ranges as in VTAB (https://cs.stanford.edu/people/jcjohns/clevr/).
+
+    Caltech-101, EuroSAT and SUN397 were published without a split: a stratified fifth, always the
+    same, is their test split here.
 
     Raises UsageError where ImageNet's archives are missing, MixerError where a download fails.
     """
@@ -37,8 +63,15 @@ def open_torchvision(name: str) -> Dataset:
         "pets": _open_pets,
         "flowers": _open_flowers,
         "imagenet": _open_imagenet,
+        "caltech101": _open_caltech,
+        "dtd": _open_dtd,
+        "eurosat": _open_eurosat,
+        "sun397": _open_sun,
+        "svhn": _open_svhn,
+        "clevr_count": _open_clevr_count,
+        "clevr_distance": _open_clevr_distance,
     }
-    root = data_home() / name
+    root = data_home() / name.partition("_")[0]  # CLEVR's tasks share its files
     try:
         root.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(sys.stderr):  # torchvision prints while it downloads
@@ -113,8 +146,100 @@ def _open_imagenet(root: Path) -> Dataset:
         source = ImageNet(str(root), split=published)
         paths, labels = zip(*source.samples, strict=True)
         splits[split] = _files([Path(path) for path in paths], list(labels), root)
-    return Dataset(root.name, tuple(names[0] for names in source.classes), splits)
+    class_names = _told_apart([names[0] for names in source.classes], source.wnids)
+    return Dataset(root.name, class_names, splits)
 
 
-def _files(paths: list[Path], labels: list[int], root: Path) -> FileSplit:
+def _told_apart(names: list[str], ids: list[str]) -> tuple[str, ...]:
+    """Return the names; those of several classes ("crane", "maillot") with the class's id."""
+    counts = Counter(names)
+    pairs = zip(names, ids, strict=True)
+    return tuple(name if counts[name] == 1 else f"{name} ({id})" for name, id in pairs)
+
+
+def _open_caltech(root: Path) -> Dataset:
+    from torchvision.datasets import Caltech101
+
+    source = _present_or_downloaded(Caltech101, root)
+    folder = Path(source.root) / "101_ObjectCategories"
+    numbered = zip(source.y, source.index, strict=True)
+    paths = [folder / source.categories[y] / f"image_{i:04d}.jpg" for y, i in numbered]
+    train = _files(paths, source.y, root)
+    return with_test(Dataset(root.name, tuple(source.categories), {"train": train}))
+
+
+def _open_dtd(root: Path) -> Dataset:
+    from torchvision.datasets import DTD
+
+    splits: dict[str, Split] = {}
+    for split, published in (("train", "train"), ("validation", "val"), ("test", "test")):
+        source = _present_or_downloaded(DTD, root, split=published)
+        splits[split] = _files(source._image_files, source._labels, root)
+    return Dataset(root.name, tuple(source.classes), splits)
+
+
+def _open_eurosat(root: Path) -> Dataset:
+    from torchvision.datasets import EuroSAT
+
+    source = _present_or_downloaded(EuroSAT, root)
+    paths, labels = zip(*source.samples, strict=True)
+    train = _files([Path(path) for path in paths], labels, root)
+    return with_test(Dataset(root.name, tuple(source.classes), {"train": train}))
+
+
+def _open_sun(root: Path) -> Dataset:
+    from torchvision.datasets import SUN397
+
+    source = _present_or_downloaded(SUN397, root)
+    pairs = sorted(zip(source._image_files, source._labels, strict=True))  # listed in no order
+    paths, labels = zip(*pairs, strict=True)
+    train = _files(paths, labels, root)
+    return with_test(Dataset(root.name, tuple(source.classes), {"train": train}))
+
+
+def _open_svhn(root: Path) -> Dataset:
+    from torchvision.datasets import SVHN
+
+    splits: dict[str, Split] = {}
+    for split in ("train", "test"):
+        source = _present_or_downloaded(SVHN, root, split=split)
+        pixels = np.ascontiguousarray(source.data.transpose(0, 2, 3, 1))  # (N, 32, 32, 3)
+        splits[split] = ArraySplit(pixels, source.labels, f"{root.name} {split}")
+    return Dataset(root.name, tuple(str(digit) for digit in range(10)), splits)
+
+
+def _open_clevr_count(root: Path) -> Dataset:
+    names = tuple(str(count) for count in range(_FEWEST, 11))
+    return _open_clevr("clevr_count", root, names, lambda objects: len(objects) - _FEWEST)
+
+
+def _open_clevr_distance(root: Path) -> Dataset:
+    edges = [f"{edge:g}" for edge in _NEAREST]
+    between = [f"{low} to {high}" for low, high in pairwise(edges)]
+    names = (f"up to {edges[0]}", *between, f"over {edges[-1]}")
+
+    def label(objects: list[dict[str, Any]]) -> int:
+        nearest = min(one["pixel_coords"][2] for one in objects)
+        return bisect_left(_NEAREST, nearest)
+
+    return _open_clevr("clevr_distance", root, names, label)
+
+
+def _open_clevr(
+    name: str, root: Path, names: tuple[str, ...], label: Callable[[list[dict[str, Any]]], int]
+) -> Dataset:
+    from torchvision.datasets import CLEVRClassification
+
+    splits: dict[str, Split] = {}
+    for split, published in (("train", "train"), ("test", "val")):
+        source = _present_or_downloaded(CLEVRClassification, root, split=published)
+        file = source._data_folder / "scenes" / f"CLEVR_{published}_scenes.json"
+        scenes = json.loads(file.read_text())["scenes"]
+        labels = {scene["image_filename"]: label(scene["objects"]) for scene in scenes}
+        paths = source._image_files
+        splits[split] = _files(paths, [labels[path.name] for path in paths], root)
+    return Dataset(name, names, splits)
+
+
+def _files(paths: Iterable[Path], labels: Sequence[int], root: Path) -> FileSplit:
     return FileSplit(root, [str(path.relative_to(root)) for path in paths], labels)

@@ -1,6 +1,7 @@
 """How well a model classifies, and whether its probabilities can be trusted."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from sklearn.metrics import confusion_matrix
 from mlpmixer.compute import autocast
 from mlpmixer.data.augment import prepare
 from mlpmixer.data.batches import Images
+from mlpmixer.data.dataset import Split
 from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
 
 CALIBRATION_BINS = 15
+_IMAGENET_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
 @dataclass(frozen=True)
@@ -217,3 +220,22 @@ def read_label_sets(path: Path) -> list[list[int]]:
     if not right:
         raise UsageError(f"{path} must hold one list of class indices for each image.")
     return sets
+
+
+def in_order_of(split: Split, label_sets: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """Return label sets in the order of a split's images.
+
+    ImageNet's ReaL labels are listed by the number in a file's name, ILSVRC2012_val_00000001, while
+    the files lie in class folders (https://github.com/google-research/reassessed-imagenet). Where
+    all images are named so, their numbers find their sets; elsewhere the order is taken as it is.
+
+    Raises:
+        UsageError: a number is beyond the list.
+    """
+    found = [_IMAGENET_NUMBER.search(split.name(index)) for index in range(len(split))]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) < len(found):
+        return label_sets
+    if max(numbers, default=0) > len(label_sets):
+        raise UsageError(f"{len(label_sets)} label sets, but an image has number {max(numbers)}.")
+    return [label_sets[number - 1] for number in numbers]

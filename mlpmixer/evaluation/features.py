@@ -14,6 +14,7 @@ from mlpmixer.data.batches import Images
 from mlpmixer.data.cache import data_home
 from mlpmixer.files import replacing
 from mlpmixer.models.capture import capture
+from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
 
 
@@ -81,8 +82,6 @@ def _file(
     content = images.digest()
     if content is None:
         return None
-    digest = blake2b(f"{content} {model.image_size} {layer} {precision}".encode(), digest_size=16)
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return data_home() / "features" / f"{digest.hexdigest()}.safetensors"
+    key = f"{content} {model_digest(model)} {layer} {precision}"
+    digest = blake2b(key.encode(), digest_size=16).hexdigest()
+    return data_home() / "features" / f"{digest}.safetensors"

@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpmixer.compute import choose_device, choose_precision
-from mlpmixer.data.dataset import Dataset, Split, hold_out_validation
+from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
+from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import (
     Evaluation,
     evaluate,
+    in_order_of,
     multi_label_accuracy,
     predict,
     read_label_sets,
 )
+from mlpmixer.models.interface import ImageModel
 from mlpmixer.report.console import Console
 from mlpmixer.weights.checkpoint import load
 
@@ -45,7 +48,7 @@ class Measured:
 
 
 def evaluate_model(
-    path: Path,
+    path: str | Path,
     *,
     data: str | None,
     split: str | None,
@@ -70,13 +73,9 @@ def evaluate_model(
     if source is None:
         raise UsageError(f"{path} does not say what it was trained on: give --data.")
     dataset = open_source(source)
-    name, chosen = _choose(dataset, split, model.facts)
-    class_names = model.class_names or dataset.class_names
-    if len(class_names) != model.num_classes:
-        raise UsageError(
-            f"{path} has {model.num_classes} logits, but {source} has {len(class_names)} classes."
-        )
-    chosen = Relabelled(chosen, dataset.class_names, class_names, source)
+    name, chosen = images_for(model, dataset, split)
+    if label_sets is not None:
+        label_sets = chosen.renumbered(in_order_of(chosen, label_sets))
     with console.progress(f"reading {name} images") as progress:
         images = open_images(chosen, model.image_size, options, None, progress.update)
     for unreadable, reason in images.unreadable.reasons.items():
@@ -90,15 +89,31 @@ def evaluate_model(
             on_progress=progress.update,
         )
     allowed = None if label_sets is None else multi_label_accuracy(predictions, label_sets)
+    class_names = model.class_names or dataset.class_names
     return Measured(source, name, class_names, evaluate(predictions), allowed)
+
+
+def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, "Relabelled"]:
+    """Return the split to measure a model on, by its name and with labels that are its logits.
+
+    Raises:
+        UsageError: there is no such split, or the classes of model and data do not match.
+    """
+    name, chosen = _choose(dataset, split, model.facts)
+    class_names = model.class_names or dataset.class_names
+    if len(class_names) != model.num_classes:
+        raise UsageError(
+            f"the model has {model.num_classes} logits, but {dataset.spec} has "
+            f"{len(class_names)} classes."
+        )
+    return name, Relabelled(chosen, dataset.class_names, class_names, dataset.spec)
 
 
 def _choose(dataset: Dataset, split: str | None, facts: Mapping[str, Any]) -> tuple[str, Split]:
     """Return the split asked for; the best unseen one if none was."""
-    fraction = facts.get("validation_fraction", 0)
-    held_out = dataset.spec == facts.get("data") and "validation" not in dataset.splits
-    if held_out and fraction > 0:  # the same images as were held out in training
-        dataset = hold_out_validation(dataset, fraction, facts["seed"])
+    if dataset.spec == facts.get("data") and "train" in dataset.splits and "seed" in facts:
+        fraction = facts.get("validation_fraction", 0)  # the same images as training held out
+        dataset, _ = arrange_splits(dataset, facts.get("splits", "own"), fraction, facts["seed"])
     order = ("test", "validation", "train") if split is None else (split,)
     for name in order:
         if name in dataset.splits:
@@ -128,14 +143,28 @@ class Relabelled:
                 f"It knows {', '.join(map(repr, model_names[:5]))}"
                 f"{', …' if len(model_names) > 5 else ''}."
             )
-        table = np.array([position[name] for name in names], dtype=np.int64)
         self.split = split
-        self._labels: NDArray[np.int64] = table[split.labels]
+        self._table = np.array([position[name] for name in names], dtype=np.int64)
+        self._labels: NDArray[np.int64] = self._table[split.labels]
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Class indices of the model, (N,)."""
         return self._labels
+
+    def renumbered(self, label_sets: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Return sets of the data's class indices as sets of the model's.
+
+        Raises:
+            UsageError: an index is outside the data's classes.
+        """
+        largest = max((label for labels in label_sets for label in labels), default=0)
+        if largest >= len(self._table):
+            raise UsageError(
+                f"the label sets have the class {largest}, outside the {len(self._table)} classes "
+                f"of the data (0 to {len(self._table) - 1})."
+            )
+        return [self._table[list(labels)].tolist() for labels in label_sets]
 
     def __len__(self) -> int:
         return len(self.split)

@@ -8,19 +8,18 @@ from mlpmixer.compute import choose_device, choose_precision, keep_freed_memory
 from mlpmixer.data.dataset import hold_out_validation
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
+from mlpmixer.data.protocol_splits import HELD_OUT
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import FewShotResult, few_shot
 from mlpmixer.evaluation.ridge import STRENGTHS
 from mlpmixer.models.capture import intermediate_names
+from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.resize import resize
 from mlpmixer.report.console import Console
 from mlpmixer.weights.checkpoint import load
-
-HELD_OUT = 0.2
-"""Share of the training images to test on, where a source has no other split."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Probed:
     model: str
     data: str
     split: str
+    images: int
+    """How many were tested on."""
     classes: int
     features: int
     result: FewShotResult
@@ -37,7 +38,7 @@ class Probed:
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
         facts = {"model": self.model, "data": self.data, "split": self.split}
-        counts = {"classes": self.classes, "features": self.features}
+        counts = {"images": self.images, "classes": self.classes, "features": self.features}
         return {**facts, **counts, **self.result.to_json()}
 
 
@@ -68,11 +69,7 @@ def probe(
     model = load(source)
     if layer is not None and layer not in intermediate_names(model):
         raise UsageError(f"{source} has no layer {layer!r}: `mixer info {source}` lists them.")
-    if image_size is not None and (image_size[0], image_size[-1]) != model.image_size:
-        if not isinstance(model, Mixer):
-            raise UsageError(f"{model.name} cannot be resized: leave --image-size out.")
-        model = resize(model, (image_size[0], image_size[-1]))
-    model = model.to(where)
+    model = at_size(model, image_size).to(where)
     dataset = open_source(data)
     if "train" not in dataset.splits:
         raise UsageError(f"{data} has no training images to draw the shots from.")
@@ -104,5 +101,19 @@ def probe(
         seeds=seeds,
         strengths=strengths,
     )
-    width = found["train"][0].shape[1]
-    return Probed(model.name, data, tested, len(dataset.class_names), width, result)
+    width, images_tested = found["train"][0].shape[1], len(found[tested][1])
+    classes = len(dataset.class_names)
+    return Probed(model.name, data, tested, images_tested, classes, width, result)
+
+
+def at_size(model: ImageModel, image_size: tuple[int, ...] | None) -> ImageModel:
+    """Return the model for images of a size: one side, or height and width; None for its own.
+
+    Raises:
+        UsageError: it is no Mixer, or the size does not fit its patches.
+    """
+    if image_size is None or (image_size[0], image_size[-1]) == model.image_size:
+        return model
+    if not isinstance(model, Mixer):
+        raise UsageError(f"{model.name} cannot be resized: leave --image-size out.")
+    return resize(model, (image_size[0], image_size[-1]))

@@ -1,10 +1,13 @@
 """What every model offers, whatever its family."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+
+from mlpmixer.models.saving import save_model
 
 
 class ImageModel(nn.Module):
@@ -59,3 +62,44 @@ class ImageModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to logits (B, num_classes)."""
         return self.forward_head(self.forward_features(images))
+
+    def save(
+        self, path: str | Path, class_names: Sequence[str] | None = None, **facts: Any
+    ) -> None:
+        """Write the model to a safetensors file that `mlpmixer.load` reads, whole or not at all.
+
+        Args:
+            path: the file.
+            class_names: the name of each logit; None keeps `self.class_names`.
+            facts: anything else worth knowing, as JSON values; none keep `self.facts`.
+
+        Raises:
+            MixerError: the file cannot be written.
+        """
+        names = self.class_names if class_names is None else class_names
+        save_model(self, path, names, facts or self.facts)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder as the Hugging Face hub holds it: weights, configuration, a short card."""
+        from mlpmixer.models.hub import HubFolder
+
+        HubFolder(self).save_pretrained(folder)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload that folder to the Hugging Face hub, and return the address of the commit.
+
+        `mlpmixer.push_to_hub` does so with a card made from the run that trained the model.
+
+        Args:
+            repo_id: "user/name".
+            options: of `huggingface_hub.ModelHubMixin.push_to_hub`: private, token, branch,
+                commit_message, create_pr.
+
+        Raises:
+            UsageError: the name is of the wrong form.
+            MixerError: nobody is logged in, the account lacks the right, or the network fails.
+        """
+        from mlpmixer.models.hub import HubFolder, hub_failures
+
+        with hub_failures(f"cannot push to {repo_id}"):
+            return HubFolder(self).push_to_hub(repo_id, **options)

@@ -8,8 +8,13 @@ Token mixing has a weight for every patch, so another image size needs other mat
 - interpolate: for any grid. Each hidden unit's input weights are an image on the grid, and so are
   its output weights; both are resampled, the input weights scaled so that sums stay what they were.
 
-The patch size can change too: the stem's filters are resampled by the pseudo-inverse, so that a
-resized patch gives the token that the patch gave (https://arxiv.org/abs/2212.08013, section 3.3).
+The patch size can change too, with the grid as it is. Two ways for the stem's filters:
+
+- resample: the new filter resizes the patch to its old size and applies the old filter.
+- pseudo_inverse: the new filter gives a resized patch the token that the patch gave
+  (https://arxiv.org/abs/2212.08013, section 3.3).
+
+Which way is best for which size was measured: see "Another image size" in docs/results.md.
 """
 
 from dataclasses import replace
@@ -23,6 +28,7 @@ from mlpmixer.errors import UsageError
 from mlpmixer.models.mixer import Mixer, MixerConfig, initialize
 
 Method = Literal["auto", "tiles", "interpolate", "fresh"]
+StemMethod = Literal["resample", "pseudo_inverse"]
 Grid = tuple[int, int]
 
 
@@ -32,6 +38,7 @@ def resize(
     *,
     patch_size: int | None = None,
     method: Method = "auto",
+    stem: StemMethod = "resample",
 ) -> Mixer:
     """Return a Mixer for another image size, with the weights of `model`, which stays as it is.
 
@@ -41,6 +48,7 @@ def resize(
         patch_size: another side of the patches in pixels; None keeps it.
         method: how token mixing gets its new weights. auto: tiles where both sides of the grid
             grow by integer factors, else interpolate. fresh: start token mixing anew.
+        stem: how the stem's filters get another patch size.
 
     Raises:
         UsageError: the patch size does not divide the image, or tiles do not fit the grid.
@@ -65,7 +73,7 @@ def resize(
     state = dict(model.state_dict())
     if patch != model.config.patch_size:
         state["stem.proj.weight"] = resize_stem(
-            state["stem.proj.weight"], model.config.patch_size, patch
+            state["stem.proj.weight"], model.config.patch_size, patch, stem
         )
     for index in range(config.depth):
         block = f"blocks.{index}.mlp_tokens"
@@ -130,18 +138,23 @@ def resample(values: Tensor, old: Grid, new: Grid) -> Tensor:
     return images[0].flatten(1).to(values.dtype)
 
 
-def resize_stem(weight: Tensor, old: int, new: int) -> Tensor:
-    """Return the stem's filters (C, 3·P·P) for patches of another side.
-
-    The filters are those whose products with resized patches come nearest to the products of the
-    old filters with the patches themselves.
-    """
-    identity = torch.eye(old * old, dtype=torch.float64).unflatten(1, (old, old))[:, None]
-    enlarged = F.interpolate(identity, (new, new), mode="bilinear", align_corners=False)
-    resizing = enlarged.flatten(1).mT  # (P'·P', P·P): the linear map from a patch to a resized one
+def resize_stem(weight: Tensor, old: int, new: int, method: StemMethod = "resample") -> Tensor:
+    """Return the stem's filters (C, 3·P·P) for patches of another side; see the module."""
     filters = weight.unflatten(1, (-1, old * old)).double().cpu()  # (C, 3, P·P)
-    resized = filters @ torch.linalg.pinv(resizing)  # (C, 3, P'·P')
-    return resized.flatten(1).to(weight)
+    if method == "resample":
+        change = _resizing(new, old, antialias=True)  # (P·P, P'·P')
+    else:
+        change = torch.linalg.pinv(_resizing(old, new, antialias=False))
+    return (filters @ change).flatten(1).to(weight)  # (C, 3·P'·P')
+
+
+def _resizing(old: int, new: int, antialias: bool) -> Tensor:
+    """Return the linear map (P'·P', P·P) from a patch to a resized one."""
+    identity = torch.eye(old * old, dtype=torch.float64).unflatten(1, (old, old))[:, None]
+    resized = F.interpolate(
+        identity, (new, new), mode="bilinear", align_corners=False, antialias=antialias
+    )
+    return resized.flatten(1).mT
 
 
 def _fresh_token_mixing(config: MixerConfig, like: Tensor) -> TokenMixing:

@@ -1,13 +1,11 @@
 """The report of a run as one page that needs nothing else."""
 
-import base64
 import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -17,6 +15,7 @@ from mlpmixer.report.contents import Mistake, ReportContents
 from mlpmixer.report.curves import training_curves
 from mlpmixer.report.figure_style import save_png, to_svg
 from mlpmixer.report.findings import findings
+from mlpmixer.report.page import FigureView, data_uri, environment
 from mlpmixer.report.statistics import (
     expected_calibration_error,
     most_confused,
@@ -30,16 +29,6 @@ _PAIRS = 30
 _WEIGHT_TILES = 144
 _PICTURE_SIZE = 224  # pixels; larger pictures are shrunk to it
 _PIXEL_ART = 64  # smaller pictures are magnified without smoothing
-
-
-@dataclass(frozen=True)
-class FigureView:
-    """A figure as the page shows it."""
-
-    name: str
-    uri: str
-    alt: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None
     for name, figure, alt, caption in _figures(contents):
         save_png(figure, path.parent / "figures" / f"{name}.png")
         figures[name] = FigureView(
-            name, _data_uri("svg+xml", to_svg(figure).encode()), alt, caption
+            name, data_uri("image/svg+xml", to_svg(figure).encode()), alt, caption
         )
     if contents.mistakes:
         grid = plots.mistake_grid(contents.mistakes[:_MISTAKES_IN_FIGURE])
@@ -83,23 +72,8 @@ def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None
 
 
 def _page(contents: ReportContents, figures: dict[str, FigureView]) -> str:
-    environment = Environment(
-        loader=PackageLoader("mlpmixer.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=formatting.percent,
-        number=formatting.number,
-        duration=formatting.duration,
-        memory=formatting.memory,
-        magnitude=formatting.magnitude,
-        shortened=formatting.shortened,
-    )
     pairs = [] if contents.confusion is None else most_confused(contents.confusion, _PAIRS)
-    return environment.get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         contents=contents,
         figures=figures,
         weights=[figure for name, figure in figures.items() if name.startswith("weights_")],
@@ -210,10 +184,5 @@ def _picture(mistake: Mistake) -> PictureView:
         picture.save(buffer, "PNG")
     else:
         picture.save(buffer, "JPEG", quality=85)
-    return PictureView(
-        mistake, _data_uri("png" if pixel_art else "jpeg", buffer.getvalue()), pixel_art
-    )
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    kind = "png" if pixel_art else "jpeg"
+    return PictureView(mistake, data_uri(f"image/{kind}", buffer.getvalue()), pixel_art)

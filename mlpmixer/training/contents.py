@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mlpmixer.compute import machine
 from mlpmixer.data.batches import Images
@@ -16,7 +15,8 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.decode import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer, MixerBlock
+from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
 from mlpmixer.report.contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
 from mlpmixer.report.statistics import CalibrationBin
 from mlpmixer.training.recipe import Recipe
@@ -115,17 +115,9 @@ def learned_weights(model: ImageModel) -> dict[str, Any]:
     """Return a Mixer's stem filters and token-mixing input weights; nothing for others."""
     if not isinstance(model, Mixer):
         return {}
-    config = model.config
-    shape = (config.in_channels, config.patch_size, config.patch_size)
-    filters = _plain(model.stem.proj.weight).unflatten(1, shape)  # (C, 3, P, P)
-    units = {}
-    for index in dict.fromkeys((0, config.depth // 2, config.depth - 1)):
-        block = model.blocks[index]
-        assert isinstance(block, MixerBlock)
-        weights = _plain(block.mlp_tokens.fc1.weight)  # (D_S, S)
-        units[f"block {index + 1}"] = weights.unflatten(1, config.grid).numpy()  # (D_S, h, w)
-    return {"stem_filters": filters.permute(0, 2, 3, 1).numpy(), "token_mixing_units": units}
-
-
-def _plain(weights: Tensor) -> Tensor:
-    return weights.detach().float().cpu()
+    filters, mixing = stem_filters(model), token_mixing_weights(model)
+    shown = dict.fromkeys((0, len(mixing) // 2, len(mixing) - 1))
+    return {
+        "stem_filters": None if filters is None else filters.numpy(),
+        "token_mixing_units": {f"block {i + 1}": mixing[i].inputs.numpy() for i in shown},
+    }

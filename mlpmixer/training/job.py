@@ -14,12 +14,15 @@ from mlpmixer.compute import (
     choose_device,
     choose_precision,
     keep_freed_memory,
+    machine,
     peak_memory,
 )
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images, steps_per_epoch
-from mlpmixer.data.dataset import Dataset, hold_out_validation
+from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.loader import common_size, open_images
+from mlpmixer.data.protocol_splits import arrange_splits
+from mlpmixer.data.share import keep_share
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import Predictions, accuracy, evaluate, predict
@@ -66,11 +69,11 @@ def plan(recipe: Recipe) -> Plan:
     dataset = open_source(recipe.data.data)
     if "train" not in dataset.splits:
         raise UsageError(f"{recipe.data.data} has no training images, only {list(dataset.splits)}.")
-    notes = []
-    fraction = recipe.data.validation_fraction
-    if "validation" not in dataset.splits and fraction > 0:
-        dataset = hold_out_validation(dataset, fraction, recipe.compute.seed)
-        notes.append(f"validation: {fraction:.0%} of the training images, stratified, held out")
+    options = recipe.data
+    dataset, note = arrange_splits(
+        dataset, options.splits, options.validation_fraction, recipe.compute.seed
+    )
+    dataset = keep_share(dataset, options.train_fraction, recipe.compute.seed)
     recipe = replace(recipe, model=_with_image_size(recipe.model, dataset))
     torch.manual_seed(derived_seed(recipe.compute.seed, "weights"))
     if recipe.model.start_from is None:
@@ -86,7 +89,7 @@ def plan(recipe: Recipe) -> Plan:
         raise UsageError(f"--accumulate {parts} does not divide the batch size {batch_size}.")
     steps_per_epoch(len(dataset.splits["train"]), batch_size)
     total_steps(recipe, len(dataset.splits["train"]))
-    return Plan(recipe, dataset, tuple(notes), device, precision, model)
+    return Plan(recipe, dataset, (note,) if note else (), device, precision, model)
 
 
 def build(options: ModelOptions, num_classes: int) -> ImageModel:
@@ -96,7 +99,8 @@ def build(options: ModelOptions, num_classes: int) -> ImageModel:
         UsageError: an option is not one of this model, or does not fit.
     """
     named = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "gelu")
-    optional = (*named, "head_bias", "dropout", "stochastic_depth")
+    shuffle = ("input_shuffle", "shuffle_patch_size")
+    optional = (*named, *shuffle, "head_bias", "dropout", "stochastic_depth")
     given = {name: getattr(options, name) for name in optional}
     size = options.image_size
     model = create_model(
@@ -157,7 +161,6 @@ def train(
         with console.progress("training") as progress:
             finished = trainer.fit(progress)
         if not finished:
-            console.message(f"stopped and saved; continue with: mixer train --resume {out}")
             return {"finished": False, "run": str(out), "step": trainer.position.step}
         return _report(planned, images, run, trainer.position, console)
 
@@ -192,6 +195,7 @@ def _trainer(planned: Plan, images: Mapping[str, Images], run: RunDirectory) -> 
     def save_model(candidate: ImageModel, position: Position) -> None:
         facts = {
             "data": recipe.data.data,
+            "splits": recipe.data.splits,
             "validation_fraction": recipe.data.validation_fraction,
             "seed": recipe.compute.seed,
             "step": position.step,
@@ -237,7 +241,9 @@ def _report(
     with console.progress(f"evaluating on the {split} images") as progress:
         predictions: Predictions = predict(model, images[split], on_progress=progress.update)
     evaluation = evaluate(predictions)
-    write_json(run.evaluation, {"split": split, **evaluation.to_json(planned.dataset.class_names)})
+    measures = evaluation.to_json(planned.dataset.class_names)
+    where = {"split": split, "machine": machine(planned.device)}
+    write_json(run.evaluation, {**where, **measures})
     records = run.records()
     contents = report_contents(
         recipe=planned.recipe,
@@ -258,6 +264,7 @@ def _report(
         "finished": True,
         "run": str(run.path),
         "split": split,
+        "images": evaluation.images,
         "accuracy": evaluation.top1,
         "top5": evaluation.top5,
         "validation_accuracy": position.best_accuracy if position.best_step else None,
@@ -273,5 +280,4 @@ def _report(
         f"{number(contents.training_images_per_second or 0)} images/s"
     )
     console.message(f"{split} accuracy: {percent(evaluation.top1, 2)}")
-    console.result(outcome, f"report: {run.report}")
     return outcome

@@ -48,6 +48,11 @@ class ModelOptions:
     """Probability of dropping a hidden value."""
     stochastic_depth: float | None = None
     """Probability of dropping the last block's branches; grows linearly from 0 with depth."""
+    input_shuffle: Literal["patches", "pixels"] | None = None
+    """Shuffle every image by a fixed permutation: of the patches and of the pixels in them, or of
+    all pixels. Tells what a model has built in."""
+    shuffle_patch_size: int | None = None
+    """Side in pixels of the patches that are shuffled; by default a Mixer's own."""
     grad_checkpointing: bool = False
     """Keep less memory for the backward pass and compute a third more."""
 
@@ -143,7 +148,8 @@ class Recipe:
     def override(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with single fields replaced, by their flat names.
 
-        A budget (epochs, steps, minutes) takes the place of the one that stood before.
+        A budget (epochs, steps, minutes) takes the place of the one that stood before, a warm-up
+        as a share that of one in steps.
 
         Raises:
             UsageError: a name is unknown or a value is of the wrong type.
@@ -152,11 +158,13 @@ class Recipe:
         changes: dict[str, dict[str, Any]] = {}
         if any(values.get(budget) is not None for budget in BUDGETS):
             changes["schedule"] = dict.fromkeys(BUDGETS)
+        if "warmup" in values:
+            changes.setdefault("schedule", {})["warmup_steps"] = None
         for name, value in values.items():
             if name not in groups:
                 raise unknown_name("recipe field", name, groups, "`mixer train --help` lists all.")
             group, annotation = groups[name]
-            changes.setdefault(group, {})[name] = _checked(name, value, annotation)
+            changes.setdefault(group, {})[name] = checked_value(name, value, annotation)
         return replace(
             self, **{group: replace(getattr(self, group), **new) for group, new in changes.items()}
         )
@@ -215,8 +223,12 @@ def check_budget(schedule: ScheduleOptions) -> None:
         raise UsageError(f"--{given[0]} {getattr(schedule, given[0])} must be more than 0.")
 
 
-def _checked(name: str, value: Any, annotation: Any) -> Any:
-    """Return a value from TOML or Python as the type that the field has."""
+def checked_value(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value from TOML or Python as the type that the field has.
+
+    Raises:
+        UsageError: it is of another type, or none of the choices.
+    """
     union = typing.get_origin(annotation) in (UnionType, typing.Union)
     choices = typing.get_args(annotation) if union else (annotation,)
     for choice in choices:

@@ -1,29 +1,26 @@
 """Models in files: ours, written and read; every foreign layout, read and written."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mlpmixer.errors import MixerError, UsageError, unknown_name
 from mlpmixer.files import replacing
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.registry import create_model
+from mlpmixer.models.saving import FORMAT, HUB_CONFIG, MODEL_FILE, write_tensors
 from mlpmixer.weights.google import GOOGLE, GOOGLE_OLDER
 from mlpmixer.weights.layout import Layout, check_finite
 from mlpmixer.weights.lucidrains import LUCIDRAINS
 from mlpmixer.weights.tensor_files import TensorFile, open_tensors
 from mlpmixer.weights.timm import TIMM
 
-FORMAT = "mlpmixer"
-MODEL_FILE = "model.safetensors"
 HUB_PREFIX = "hf-hub:"
-HUB_CONFIG = "config.json"
 
 LAYOUTS: dict[str, Layout] = {
     "google": GOOGLE,
@@ -52,10 +49,10 @@ def load(source: str | Path) -> ImageModel:
         MixerError: it is damaged, or its tensors do not fit a model.
     """
     if str(source).startswith(HUB_PREFIX):
-        return _load_folder(_download(str(source).removeprefix(HUB_PREFIX)))
+        return load_folder(download(str(source).removeprefix(HUB_PREFIX)))
     path = Path(source)
     if path.is_dir():
-        return _load_folder(path)
+        return load_folder(path)
     return _load_file(path)
 
 
@@ -71,19 +68,13 @@ def save(
         model: a model of `create_model`.
         path: the file.
         class_names: the name of each logit; None keeps those that the model was loaded with.
-        facts: anything else worth knowing, as JSON values (the step, the accuracy).
+        facts: anything else worth knowing, as JSON values (the step, the accuracy); none keep
+            those that the model was loaded with.
 
     Raises:
         MixerError: the file cannot be written.
     """
-    names = class_names if class_names is not None else model.class_names
-    description = {
-        "name": model.name,
-        "options": model.options,
-        "class_names": None if names is None else list(names),
-        "facts": facts,
-    }
-    _write_safetensors(model.state_dict(), path, {FORMAT: json.dumps(description)})
+    model.save(path, class_names, **facts)
 
 
 def export(model: ImageModel, path: str | Path, layout: str) -> None:
@@ -106,22 +97,12 @@ def export(model: ImageModel, path: str | Path, layout: str) -> None:
             arrays = {name: one.numpy() for name, one in tensors.items()}
             np.savez(temporary, **arrays)  # type: ignore[arg-type]  # taken for allow_pickle
     elif path.suffix == ".safetensors":
-        _write_safetensors(tensors, path, {"format": "pt"})
+        write_tensors(tensors, path, {"format": "pt"})
     elif path.suffix in (".pth", ".pt", ".bin"):
         with replacing(path) as temporary:
             torch.save(tensors, temporary)
     else:
         raise UsageError(f"{path} is of an unknown kind: write .npz, .safetensors or .pth.")
-
-
-def _write_safetensors(
-    tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str]
-) -> None:
-    from safetensors.torch import save_file
-
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(whole, temporary, metadata=metadata)
 
 
 def _load_file(path: Path) -> ImageModel:
@@ -167,8 +148,8 @@ def _load_ours(file: TensorFile) -> ImageModel:
     return model.eval()
 
 
-def _load_folder(folder: Path) -> ImageModel:
-    """Load a run directory, or a folder in timm's form: weights beside a config.json."""
+def load_folder(folder: Path) -> ImageModel:
+    """Load a run directory, or a folder as on the hub: weights beside a config.json."""
     file = folder / MODEL_FILE
     if not file.exists():
         raise UsageError(f"no model in the folder {str(folder)!r}: it has no {MODEL_FILE}.")
@@ -198,13 +179,20 @@ def _apply_hub_config(model: Mixer, path: Path) -> None:
         model.class_names = tuple(names)
 
 
-def _download(name: str) -> Path:
-    """Return the local folder with the files of a model on the Hugging Face hub."""
+def download(name: str, **options: Any) -> Path:
+    """Return the local folder with the files of a model on the Hugging Face hub.
+
+    Args:
+        name: "user/name".
+        options: of `huggingface_hub.snapshot_download`: revision, token, cache_dir.
+
+    Raises:
+        UsageError: the name is of the wrong form.
+        MixerError: there is no such model, or the network fails.
+    """
     from huggingface_hub import snapshot_download
 
-    wanted = [MODEL_FILE, HUB_CONFIG]
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (OSError, ValueError, RuntimeError) as error:  # how the hub's and the network's fail
-        reason = str(error).strip().splitlines()[0]
-        raise MixerError(f"cannot get {name} from the Hugging Face hub: {reason}") from error
+    from mlpmixer.models.hub import hub_failures
+
+    with hub_failures(f"cannot get {name} from the Hugging Face hub"):
+        return Path(snapshot_download(name, allow_patterns=[MODEL_FILE, HUB_CONFIG], **options))

@@ -73,7 +73,7 @@ def test_resizing_to_a_larger_patch_keeps_the_tokens_of_resized_patches() -> Non
     weight = torch.randn(5, 3 * 4 * 4)
     patch = torch.randn(2, 3, 4, 4)
     larger = torch.nn.functional.interpolate(patch, (8, 8), mode="bilinear", align_corners=False)
-    resized = resize_stem(weight, 4, 8)
+    resized = resize_stem(weight, 4, 8, "pseudo_inverse")
     torch.testing.assert_close(
         larger.flatten(1) @ resized.mT, patch.flatten(1) @ weight.mT, rtol=1e-4, atol=1e-4
     )
@@ -104,3 +104,14 @@ def test_fresh_token_mixing_keeps_everything_else() -> None:
 def test_what_does_not_fit_is_named(size: int, method: str) -> None:
     with pytest.raises(UsageError, match=r"18x18|6x6"):
         resize(small(), size, method=method)
+
+
+@pytest.mark.parametrize("new", [2, 6, 8])
+def test_a_resampled_stem_sees_a_patch_as_resized_to_the_old_size(new: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    patches = torch.randn(5, 3, new, new, generator=random)
+    weight = torch.randn(10, 3 * 4 * 4, generator=random)
+    as_before = F.interpolate(patches, (4, 4), mode="bilinear", antialias=True)
+    expected = as_before.flatten(1) @ weight.mT
+    found = patches.flatten(1) @ resize_stem(weight, 4, new).mT
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,29 @@
+"""The options that the measuring verbs share."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mlpmixer.data.options import DataOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions:
+    """What to measure with."""
+
+    workers: int = 2
+    """Processes that decode images."""
+    max_unreadable: float = 0.01
+    """Share of unreadable images above which to stop."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
+    json: bool = False
+    """Print everything as JSON; messages go to standard error."""
+
+    def data_options(self) -> "DataOptions":
+        """Return how images are to be read."""
+        from mlpmixer.data.options import DataOptions
+
+        return DataOptions(workers=self.workers, max_unreadable=self.max_unreadable)

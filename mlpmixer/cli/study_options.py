@@ -1,0 +1,77 @@
+"""The options that all studies share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlpmixer.cli.table import print_table
+
+if TYPE_CHECKING:
+    from mlpmixer.report.console import Console
+    from mlpmixer.studies.grid import Cell, Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """How a study is run."""
+
+    out: Path
+    """The study's folder. Started again with the same folder, only what is missing is computed."""
+    seeds: int = 1
+    """Repetitions with other random choices."""
+    jobs: int | None = None
+    """Cells at a time; by default one a GPU where there are several, else one."""
+    dry_run: bool = False
+    """Show the plan with an estimate of the time, and compute nothing."""
+    recipe: str = "small"
+    """The trainings' recipe: a name as for `mixer train`, or a TOML file for every detail."""
+    image_size: tuple[int, ...] | None = None
+    """Input in pixels; by default the images' own size where they are small and all alike."""
+    batch_size: int | None = None
+    """Images a step; by default the recipe's."""
+    workers: int = 2
+    """Processes that decode images."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
+    json: bool = False
+    """Print everything as JSON; messages go to standard error."""
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the fields of a recipe that these options set."""
+        found: dict[str, Any] = {
+            "workers": self.workers,
+            "device": self.device,
+            "precision": self.precision,
+        }
+        if self.image_size is not None:
+            found["image_size"] = self.image_size
+        if self.batch_size is not None:
+            found["batch_size"] = self.batch_size
+        return found
+
+
+def print_plan(
+    grid: "Grid", seconds: Callable[["Cell"], float], console: "Console", jobs: int
+) -> None:
+    """Show every cell, whether it is done, and about how long the others take."""
+    from mlpmixer.report.formatting import duration
+
+    missing = {cell.name for cell in grid.missing()}
+    names = list(grid.cells[0].values)
+    rows, records, total = [], [], 0.0
+    for cell in grid.cells:
+        needed = seconds(cell) if cell.name in missing else 0.0
+        total += needed
+        state = "to do" if cell.name in missing else "done"
+        values = [str(cell.values.get(name, "")) for name in names]
+        rows.append([*values, state, duration(needed) if needed else ""])
+        records.append({**cell.values, "done": cell.name not in missing, "seconds": needed})
+    record: Mapping[str, object] = {"cells": records, "seconds": total / jobs}
+    footer = [
+        f"{len(missing)} of {len(rows)} cells to do: about {duration(total / jobs)} of training; "
+        "reading, validating and testing come on top."
+    ]
+    print_table(console, record, [*names, "state", "time"], rows, footer, left=len(names) + 1)

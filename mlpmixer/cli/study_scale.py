@@ -1,0 +1,108 @@
+"""`mixer study scale`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlpmixer.cli.options import parse
+from mlpmixer.cli.study_options import StudyOptions, print_plan
+from mlpmixer.cli.table import print_table
+from mlpmixer.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleCommand(StudyOptions):
+    """Pre-train models on growing parts of a data set; see which of them gains most.
+
+    Each model is judged on another data set, by the few-shot probe and by fine-tuning, as in
+    the paper's section 3.3.
+
+    Examples:
+      mixer study scale --data tiny-imagenet/ --downstream cifar10 --steps 2000 --out runs/scale
+      mixer study scale --data digits --downstream digits --models mixer_nano bit_nano \
+--fractions 0.3 1 --recipe quick --steps 60 --finetune-steps 30 --out runs/digits-scale
+    """
+
+    data: str
+    """What to pre-train on."""
+    downstream: str
+    """What to judge the pre-trained models by."""
+    models: tuple[str, ...] = ("mixer_nano", "vit_nano", "bit_nano")
+    """Names from `mixer info`."""
+    fractions: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    """Shares of the pre-training images, in (0, 1]; nested, balanced over the classes."""
+    steps: int | None = None
+    """Pre-train for this many steps, on all subsets alike."""
+    epochs: float | None = None
+    """Pre-train for this many passes over each subset."""
+    finetune_steps: int = 500
+    """Steps of fine-tuning."""
+    finetune_recipe: str = "small"
+    """The fine-tuning's recipe: a name, or a TOML file; the paper's is called finetune."""
+    shots: int = 5
+    """Images a class of the few-shot probe."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the study; returns the exit status."""
+    command = parse(ScaleCommand, "study scale", arguments)
+    if (command.steps is None) == (command.epochs is None):
+        raise UsageError("the pre-training needs one budget: give --steps or --epochs.")
+    from mlpmixer.report.console import Console
+    from mlpmixer.report.formatting import number, percent
+    from mlpmixer.studies.grid import Cell, Grid
+    from mlpmixer.studies.scale import MEASURES, ScaleStudy, estimate, slopes
+    from mlpmixer.training.recipes import find_recipe
+
+    shared = command.overrides()
+    budget = {"steps": command.steps} if command.steps else {"epochs": command.epochs}
+    study = ScaleStudy(
+        models=command.models,
+        fractions=command.fractions,
+        seeds=command.seeds,
+        pretraining=find_recipe(command.recipe).override(
+            {**shared, **budget, "data": command.data}
+        ),
+        finetuning=find_recipe(command.finetune_recipe).override(
+            {
+                **{name: value for name, value in shared.items() if name != "image_size"},
+                "steps": command.finetune_steps,
+                "data": command.downstream,
+            }
+        ),
+        shots=command.shots,
+    )
+    console = Console.choose(command.json)
+    grid = Grid(command.out, study.cells())
+    grid.missing()  # damaged or foreign results are named before the work
+    plans = study.check()
+    if command.dry_run:
+        seconds = estimate(study, plans)
+
+        def of_cell(cell: Cell) -> float:
+            return seconds[str(cell.values["model"]), float(cell.values["fraction"] or 0)]
+
+        print_plan(grid, of_cell, console, command.jobs or 1)
+        return 0
+    grid.run(console, command.jobs)
+    rows = grid.rows()
+    print_table(
+        console,
+        {"cells": rows, "slopes": {name: slopes(rows, name) for name in MEASURES}},
+        ["model", "images", "seed", f"{command.shots}-shot", "fine-tuned"],
+        [
+            [
+                row["model"],
+                number(row["images"]),
+                str(row["seed"]),
+                percent(row["fewshot"]),
+                percent(row["finetuned"]),
+            ]
+            for row in rows
+        ],
+        [
+            f"{model} gains {percent(gain)} of fine-tuned accuracy by tenfold data"
+            for model, gain in slopes(rows, "finetuned").items()
+        ],
+        left=1,
+    )
+    return 0

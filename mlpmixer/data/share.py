@@ -1,0 +1,43 @@
+"""A part of the training images, as small as one likes: nested and balanced over the classes."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from mlpmixer.data.dataset import Dataset, Subset
+from mlpmixer.errors import UsageError
+
+
+def keep_share(dataset: Dataset, share: float, seed: int) -> Dataset:
+    """Return `dataset` with a share of its training images; its other splits stay.
+
+    Each class gives that share of its images, rounded, and at least one. The seed chooses them, and
+    a smaller share is always part of a larger one, so that subsets differ in size alone.
+
+    Args:
+        dataset: has training images.
+        share: in (0, 1]; 1 keeps all.
+        seed: of the choice.
+
+    Raises:
+        UsageError: the share is outside (0, 1], or leaves fewer images than there are classes.
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"a share of {share:g} of the training images is outside (0, 1].")
+    if share == 1:
+        return dataset
+    train = dataset.splits["train"]
+    labels = train.labels
+    classes = np.unique(labels)
+    if round(share * len(labels)) < len(classes):
+        raise UsageError(
+            f"{share:g} of the {len(labels):,} training images of {dataset.spec} are fewer than "
+            f"its {len(classes)} classes: use {len(classes) / len(labels):.2g} or more."
+        )
+    chosen = []
+    for label in classes:
+        random = np.random.default_rng((seed, int(label)))
+        members = random.permutation(np.flatnonzero(labels == label))
+        chosen.append(members[: max(1, round(share * len(members)))])
+    kept = Subset(train, np.sort(np.concatenate(chosen)))
+    return replace(dataset, splits={**dataset.splits, "train": kept})

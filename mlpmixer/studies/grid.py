@@ -1,0 +1,215 @@
+"""A study as a grid of cells, each computed once.
+
+A cell's result is one JSON file, written whole when the cell is finished. Killed and started again,
+a study reads the results that are there and computes the others; the trainings inside a cell go on
+where they were.
+"""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import write_json
+from mlpmixer.report.console import Console
+
+RESULT = "result.json"
+LOG = "log.txt"
+
+Value = str | int | float | bool | None
+Work = Callable[[Path, Console], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid: what it is, and how it is computed."""
+
+    values: Mapping[str, Value]
+    """What tells it from the other cells, e.g. model, fraction, seed; columns of the table."""
+    settings: Mapping[str, Any]
+    """All else that its result depends on, as JSON values; a stored result must agree."""
+    work: Work
+    """Computes the result, as JSON values, in a folder of its own. It has to be picklable, and may
+    be called again on what an interrupted call left there."""
+
+    @property
+    def name(self) -> str:
+        """The cell's folder, e.g. "mixer_nano,fraction=0.1,seed=0"."""
+        parts = (
+            str(value) if isinstance(value, str) else f"{key}={value}"
+            for key, value in self.values.items()
+        )
+        return ",".join(part.replace("/", "-").replace(":", "-") for part in parts)
+
+
+class Grid:
+    """The cells of a study and the folder with their results.
+
+    Args:
+        out: the study's folder; results are in `out/cells/NAME/result.json`.
+        cells: all of them, in the order in which to compute them.
+
+    Raises:
+        UsageError: `out` is a file.
+    """
+
+    def __init__(self, out: Path, cells: Sequence[Cell]) -> None:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file. Choose another folder with --out.")
+        self.out = out
+        self.cells = tuple(cells)
+
+    def folder(self, cell: Cell) -> Path:
+        """Return where a cell works and keeps its result."""
+        return self.out / "cells" / cell.name
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """Return a cell's stored result; None where it is not finished.
+
+        Raises:
+            MixerError: the file is damaged.
+            UsageError: it was computed with other settings.
+        """
+        file = self.folder(cell) / RESULT
+        if not file.exists():
+            return None
+        try:
+            stored = json.loads(file.read_text())
+            settings, result = stored["settings"], stored["result"]
+            if not isinstance(result, dict):
+                raise TypeError("its result is no table")
+        except (ValueError, KeyError, TypeError) as error:
+            raise MixerError(
+                f"{file} is damaged ({error}). Remove it to have the cell computed again."
+            ) from error
+        wanted = json.loads(json.dumps(cell.settings))
+        if settings != wanted:
+            name = next(n for n in {**wanted, **settings} if wanted.get(n) != settings.get(n))
+            raise UsageError(
+                f"{file} was computed with {name} = {settings.get(name)!r}, now it is "
+                f"{wanted.get(name)!r}. Choose another --out, or remove the file."
+            )
+        return result
+
+    def results(self) -> list[tuple[Cell, dict[str, Any]]]:
+        """Return the finished cells with their results, in order; raises as `result`."""
+        found = ((cell, self.result(cell)) for cell in self.cells)
+        return [(cell, result) for cell, result in found if result is not None]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the tidy table, a row a finished cell: its values and its result."""
+        return [{**cell.values, **result} for cell, result in self.results()]
+
+    def missing(self) -> list[Cell]:
+        """Return the cells that are not finished; raises as `result`."""
+        return [cell for cell in self.cells if self.result(cell) is None]
+
+    def run(self, console: Console, jobs: int | None = None) -> None:
+        """Compute what is missing.
+
+        Args:
+            console: takes messages and progress.
+            jobs: cells at a time, each in a process of its own with its share of the cores, or its
+                own GPU; None: one a GPU where there are several, else one.
+
+        Raises:
+            UsageError: another process is at work in the folder, or a stored result has other
+                settings.
+            MixerError: a stored result is damaged, or a cell failed; the other results are kept.
+            KeyboardInterrupt: it was interrupted; what was reached is kept.
+        """
+        missing = self.missing()
+        gpus = torch.cuda.device_count()
+        jobs = max(1, min(jobs or gpus, len(missing)))
+        self.out.mkdir(parents=True, exist_ok=True)
+        with _alone(self.out):
+            if len(missing) < len(self.cells):
+                done = len(self.cells) - len(missing)
+                console.message(f"{done} of {len(self.cells)} cells are there already")
+            if jobs == 1:
+                for number, cell in enumerate(missing, start=1):
+                    console.message(f"cell {number} of {len(missing)}: {cell.name}")
+                    self._compute(cell, console)
+            else:
+                self._run_parallel(missing, jobs, gpus, console)
+
+    def _compute(self, cell: Cell, console: Console) -> None:
+        folder = self.folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = time.monotonic()
+        result = dict(cell.work(folder, console))
+        write_json(
+            folder / RESULT,
+            {
+                "values": cell.values,
+                "settings": cell.settings,
+                "seconds": round(time.monotonic() - begun, 1),
+                "result": result,
+            },
+        )
+
+    def _compute_logged(self, cell: Cell) -> None:
+        """Compute a cell in a process of its own, its messages in a file."""
+        log = self.folder(cell) / LOG
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            self._compute(cell, Console("plain", out=file, err=file))
+
+    def _run_parallel(
+        self, missing: Sequence[Cell], jobs: int, gpus: int, console: Console
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        places: SimpleQueue[int] = context.SimpleQueue()
+        for place in range(jobs):
+            places.put(place)
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        with ProcessPoolExecutor(
+            jobs, mp_context=context, initializer=_take_place, initargs=(places, gpus, threads)
+        ) as pool:
+            waiting: dict[Future[None], Cell] = {
+                pool.submit(self._compute_logged, cell): cell for cell in missing
+            }
+            with console.progress(f"{len(missing)} cells, {jobs} at a time") as progress:
+                while waiting:
+                    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        cell = waiting.pop(future)
+                        try:
+                            future.result()
+                        except BaseException:
+                            pool.shutdown(cancel_futures=True)
+                            raise
+                        console.message(f"finished: {cell.name}")
+                        progress.update(1 - len(waiting) / len(missing))
+
+
+def _take_place(places: "SimpleQueue[int]", gpus: int, threads: int) -> None:
+    """Give this process its GPU, or its share of the cores."""
+    place = places.get()
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"another process is at work in {folder}: wait for it.") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,130 @@
+"""Which model minds if its input is shuffled.
+
+Section 3.4 and figure 5 of the paper (https://arxiv.org/abs/2105.01601): each model is trained from
+scratch on untouched images, on images whose patches and whose pixels within the patches are
+shuffled, and on images whose pixels are all shuffled, each by one fixed permutation. For a Mixer
+the first two are the same problem.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpmixer.errors import UsageError
+from mlpmixer.report.console import Console
+from mlpmixer.report.run_directory import RunDirectory
+from mlpmixer.studies.grid import Cell
+from mlpmixer.studies.training import recipe_settings, trained
+from mlpmixer.training.job import Plan, plan
+from mlpmixer.training.recipe import Recipe
+
+INPUTS: dict[str, str | None] = {"untouched": None, "patches": "patches", "pixels": "pixels"}
+"""The three inputs, and the `input_shuffle` of a recipe that makes each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermutationStudy:
+    """What to measure.
+
+    Raises:
+        UsageError: there is no model or no seed.
+    """
+
+    models: tuple[str, ...]
+    seeds: int
+    training: Recipe
+    """With its budget."""
+
+    def __post_init__(self) -> None:
+        if not self.models or self.seeds < 1:
+            raise UsageError("models and seeds must be at least one.")
+
+    def recipe(self, model: str, kind: str, seed: int) -> Recipe:
+        """Return the recipe of one training."""
+        return self.training.override({"model": model, "input_shuffle": INPUTS[kind], "seed": seed})
+
+    def cells(self) -> list[Cell]:
+        """Return the grid, seed by seed."""
+        return [
+            Cell(
+                {"model": model, "input": kind, "seed": seed},
+                recipe_settings(self.training, "training"),
+                partial(train_on, self.recipe(model, kind, seed)),
+            )
+            for seed in range(self.seeds)
+            for model in self.models
+            for kind in INPUTS
+        ]
+
+    def check(self) -> dict[tuple[str, str], Plan]:
+        """Find out whether all of it can be done; returns the plan of each model and input.
+
+        Raises:
+            UsageError: a model does not fit the data.
+        """
+        plans = {}
+        for model in self.models:
+            for kind in INPUTS:
+                try:
+                    plans[model, kind] = plan(self.recipe(model, kind, seed=0))
+                except UsageError as error:
+                    raise UsageError(f"{model}, {kind}: {error}") from error
+        return plans
+
+
+def train_on(recipe: Recipe, folder: Path, console: Console) -> Mapping[str, Any]:
+    """Compute one cell: train; returns the accuracy and its course, in [0, 1]."""
+    run = folder / "training"
+    outcome = trained(recipe, run, console)
+    records = RunDirectory.open(run).records()
+    validated = [record for record in records if "validation_accuracy" in record]
+    return {
+        "accuracy": outcome["accuracy"],
+        "test_images": outcome["images"],
+        "steps": outcome["steps"],
+        "seconds": outcome["training_seconds"],
+        "course": [[record["step"], record["validation_accuracy"]] for record in validated],
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much less accurate a model is on a shuffled input; shares in [0, 1]."""
+
+    mean: float
+    """Accuracy on the untouched input minus that on the shuffled one, mean over the seeds."""
+    margin: float
+    """Half the 95 % interval of that."""
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether zero is outside the interval."""
+        return abs(self.mean) > self.margin
+
+
+def difference(rows: Sequence[Mapping[str, Any]], model: str, kind: str) -> Difference | None:
+    """Compare a model's accuracies on the untouched and on a shuffled input.
+
+    The margin has two sources: the test images are a sample, and so is each training with its
+    random weights and order. With one seed only the first is known, and the margin is a lower
+    bound.
+
+    Returns:
+        The difference; None where one of the two inputs has no result.
+    """
+    untouched = {r["seed"]: r for r in rows if r["model"] == model and r["input"] == "untouched"}
+    shuffled = {r["seed"]: r for r in rows if r["model"] == model and r["input"] == kind}
+    seeds = sorted(set(untouched) & set(shuffled))
+    if not seeds:
+        return None
+    one = np.array([untouched[seed]["accuracy"] for seed in seeds])
+    other = np.array([shuffled[seed]["accuracy"] for seed in seeds])
+    images = untouched[seeds[0]]["test_images"]
+    sampling = (one * (1 - one) + other * (1 - other)).mean() / images  # of one difference
+    training = float((one - other).var(ddof=1)) if len(seeds) > 1 else 0.0
+    variance = max(sampling, training) / len(seeds)
+    return Difference(float((one - other).mean()), 1.96 * variance**0.5)

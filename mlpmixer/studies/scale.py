@@ -1,0 +1,166 @@
+"""How much each model gains from more pre-training data.
+
+Section 3.3 and figure 3 of the paper (https://arxiv.org/abs/2105.01601): every model is pre-trained
+on nested subsets of one data set, then judged on another one by the few-shot probe and by
+fine-tuning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpmixer.data.options import DataOptions
+from mlpmixer.data.sources import open_source
+from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.probe import probe
+from mlpmixer.report.console import Console
+from mlpmixer.studies.estimate import training_seconds
+from mlpmixer.studies.grid import Cell
+from mlpmixer.studies.training import recipe_settings, trained
+from mlpmixer.training.job import Plan, plan
+from mlpmixer.training.recipe import Recipe
+
+SUPPORT_SETS = 3
+"""Support sets of each few-shot probe."""
+MEASURES = ("fewshot", "finetuned")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleStudy:
+    """What to measure.
+
+    Raises:
+        UsageError: a list is empty or has a value that is out of range.
+    """
+
+    models: tuple[str, ...]
+    fractions: tuple[float, ...]
+    """Shares of the pre-training images, in (0, 1]."""
+    seeds: int
+    pretraining: Recipe
+    """With its budget, in steps (the same for all subsets) or epochs (of each subset)."""
+    finetuning: Recipe
+    """With its budget; its data is the downstream set."""
+    shots: int = 5
+
+    def __post_init__(self) -> None:
+        for fraction in self.fractions:
+            if not 0 < fraction <= 1:
+                raise UsageError(f"--fractions {fraction:g} is outside (0, 1].")
+        if not self.fractions or not self.models or self.seeds < 1 or self.shots < 1:
+            raise UsageError("models, fractions, seeds and shots must be at least one.")
+
+    def pretraining_recipe(self, model: str, fraction: float, seed: int) -> Recipe:
+        """Return the recipe of one pre-training."""
+        return self.pretraining.override({"model": model, "train_fraction": fraction, "seed": seed})
+
+    def cells(self) -> list[Cell]:
+        """Return the grid, the smallest subsets of all models first."""
+        settings = {
+            "shots": self.shots,
+            **recipe_settings(self.pretraining, "pretraining"),
+            **recipe_settings(self.finetuning, "finetuning"),
+        }
+        return [
+            Cell(
+                {"model": model, "fraction": fraction, "seed": seed},
+                settings,
+                partial(pretrain_and_transfer, self, model, fraction, seed),
+            )
+            for seed in range(self.seeds)
+            for fraction in sorted(self.fractions)
+            for model in self.models
+        ]
+
+    def check(self) -> dict[tuple[str, float], Plan]:
+        """Find out whether all of it can be done; returns the plan of each model and fraction.
+
+        Raises:
+            UsageError: a model does not fit the data, a subset is too small, or a class of the
+                downstream set has too few images for the shots.
+        """
+        plans = {}
+        for model in self.models:
+            for fraction in self.fractions:
+                try:
+                    planned = plan(self.pretraining_recipe(model, fraction, seed=0))
+                except UsageError as error:
+                    raise UsageError(f"{model}, fraction {fraction:g}: {error}") from error
+                plans[model, fraction] = planned
+        downstream = open_source(self.finetuning.data.data)
+        if "train" not in downstream.splits:
+            raise UsageError(f"{downstream.spec} has no training images to draw shots from.")
+        counts = np.bincount(downstream.splits["train"].labels)
+        if counts.min() < self.shots:
+            rarest = downstream.class_names[int(counts.argmin())]
+            raise UsageError(
+                f"class {rarest!r} of {downstream.spec} has {counts.min()} training images, fewer "
+                f"than {self.shots} shots: use --shots {counts.min()} or less."
+            )
+        return plans
+
+
+def pretrain_and_transfer(
+    study: ScaleStudy, model: str, fraction: float, seed: int, folder: Path, console: Console
+) -> Mapping[str, Any]:
+    """Compute one cell: pre-train, probe, fine-tune; returns the accuracies, in [0, 1]."""
+    run = folder / "pretraining"
+    pretrained = trained(study.pretraining_recipe(model, fraction, seed), run, console)
+    probed = probe(
+        str(run),
+        study.finetuning.data.data,
+        image_size=None,
+        layer=None,
+        shots=(study.shots,),
+        seeds=SUPPORT_SETS,
+        options=DataOptions(workers=study.finetuning.data.workers),
+        device=study.finetuning.compute.device,
+        precision=study.finetuning.compute.precision,
+        keep=False,
+        console=console,
+    )
+    recipe = study.finetuning.override({"start_from": str(run), "seed": seed})
+    finetuned = trained(recipe, folder / "finetuning", console)
+    planned = plan(study.pretraining_recipe(model, fraction, seed))
+    return {
+        "images": len(planned.dataset.splits["train"]),
+        "steps": pretrained["steps"],
+        "upstream": pretrained["accuracy"],
+        "fewshot": float(probed.result.mean[0]),
+        "fewshot_spread": float(probed.result.spread[0]),
+        "finetuned": finetuned["accuracy"],
+        "pretraining_seconds": pretrained["training_seconds"],
+        "finetuning_seconds": finetuned["training_seconds"],
+    }
+
+
+def estimate(
+    study: ScaleStudy, plans: Mapping[tuple[str, float], Plan]
+) -> dict[tuple[str, float], float]:
+    """Return about how many seconds the trainings of a cell take, by model and fraction."""
+    found = {}
+    for (model, fraction), planned in plans.items():
+        # The fine-tuning starts from weights that are not there yet: fresh ones take as long.
+        like = {"model": model, "image_size": planned.model.image_size}
+        finetuning = training_seconds(plan(study.finetuning.override(like)))
+        found[model, fraction] = training_seconds(planned) + finetuning
+    return found
+
+
+def slopes(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, float]:
+    """Return the accuracy, in [0, 1], that each model gains by tenfold pre-training data.
+
+    A straight line over the logarithm of the number of images, fitted by least squares to all rows
+    of a model; a model with a single subset has none.
+    """
+    found = {}
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        sizes = np.log10([row["images"] for row in own])
+        if np.ptp(sizes) > 0:
+            found[model] = float(np.polyfit(sizes, [row[measure] for row in own], 1)[0])
+    return found

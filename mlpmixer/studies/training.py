@@ -1,0 +1,52 @@
+"""A training as a part of a cell: done once, continued where it was interrupted."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlpmixer.errors import MixerError
+from mlpmixer.files import write_json
+from mlpmixer.report.console import Console
+from mlpmixer.training.job import train
+from mlpmixer.training.recipe import Recipe
+
+OUTCOME = "outcome.json"
+_WITHOUT_INFLUENCE = ("workers", "cache", "max_unreadable")
+
+
+def recipe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return what of a recipe has influence on a result, as "NAME.FIELD": value."""
+    values = {field: value for group in asdict(recipe).values() for field, value in group.items()}
+    return {
+        f"{name}.{field}": value
+        for field, value in values.items()
+        if field not in _WITHOUT_INFLUENCE
+    }
+
+
+def trained(recipe: Recipe, run: Path, console: Console) -> dict[str, Any]:
+    """Train by a recipe in the run directory `run`, unless that is done; returns the outcome.
+
+    Raises:
+        MixerError: the data or the training failed, or the stored outcome is damaged.
+        KeyboardInterrupt: the training was interrupted and its state saved.
+    """
+    file = run / OUTCOME
+    if file.exists():
+        try:
+            outcome: dict[str, Any] = json.loads(file.read_text())
+        except ValueError as error:
+            raise MixerError(f"{file} is damaged ({error}): remove the folder {run}.") from error
+        return outcome
+    begun = (run / "last").is_dir() and any((run / "last").iterdir())
+    if begun:
+        recipe = Recipe.from_toml(run / "recipe.toml")
+    elif run.exists():
+        shutil.rmtree(run)  # stopped before there was anything to continue
+    outcome = dict(train(recipe, run, console, resume=begun))
+    if not outcome["finished"]:
+        raise KeyboardInterrupt
+    write_json(file, outcome)
+    return outcome

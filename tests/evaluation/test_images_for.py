@@ -1,0 +1,62 @@
+"""Which images a model is measured on, and what counts as right."""
+
+import numpy as np
+import pytest
+
+import mlpmixer
+from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.protocol_splits import arrange_splits
+from mlpmixer.data.splits import ArraySplit
+from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.classify import in_order_of
+from mlpmixer.evaluation.job import images_for
+
+
+class Named(ArraySplit):
+    """A split whose images have file names."""
+
+    def __init__(self, names: list[str], labels: list[int]) -> None:
+        super().__init__(np.zeros((len(names), 8, 8, 3), dtype=np.uint8), labels, "")
+        self.names = names
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+
+def test_imagenets_label_sets_are_found_by_the_number_in_the_name() -> None:
+    """Its files lie in class folders, its ReaL labels in the order of the numbers."""
+    names = ["n01/ILSVRC2012_val_00000003.JPEG", "n02/ILSVRC2012_val_00000001.JPEG"]
+    assert in_order_of(Named(names, [0, 1]), [[5], [6], [7, 8]]) == [[7, 8], [5]]
+    with pytest.raises(UsageError, match="number 3"):
+        in_order_of(Named(names, [0, 1]), [[5], [6]])
+
+
+def test_other_label_sets_are_in_the_order_of_the_split() -> None:
+    names = ["a.png", "ILSVRC2012_val_00000001.JPEG"]
+    assert in_order_of(Named(names, [0, 1]), [[5], [6]]) == [[5], [6]]
+
+
+def test_label_sets_are_renumbered_with_the_labels() -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, num_classes=3)
+    model.class_names = ("c", "a", "b")
+    split = Named(["1", "2"], [0, 1])
+    _, images = images_for(model, Dataset("made-up", ("a", "b"), {"test": split}), None)
+    assert images.labels.tolist() == [1, 2]
+    assert images.renumbered([[0, 1], []]) == [[1, 2], []]
+    with pytest.raises(UsageError, match="class 2, outside the 2 classes"):
+        images.renumbered([[2]])
+
+
+@pytest.mark.parametrize("splits", ["own", "joined"])
+def test_the_images_that_training_set_apart_are_found_again(splits: str) -> None:
+    dataset = Dataset(
+        "made-up", ("a", "b"), {"train": Named([str(i) for i in range(40)], [0, 1] * 20)}
+    )
+    arranged, _ = arrange_splits(dataset, splits, 0.1, seed=3)
+    unseen = arranged.splits["validation" if splits == "own" else "test"]
+    model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, num_classes=2)
+    model.facts = {"data": "made-up", "splits": splits, "validation_fraction": 0.1, "seed": 3}
+    _, images = images_for(model, dataset, None)
+    assert [images.name(i) for i in range(len(images))] == [
+        unseen.name(i) for i in range(len(unseen))
+    ]

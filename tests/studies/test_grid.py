@@ -1,0 +1,104 @@
+"""A grid computes each cell once, and loses nothing."""
+
+import io
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.report.console import Console
+from mlpmixer.studies.grid import Cell, Grid
+
+
+def square(number: int, folder: Path, console: Console) -> Mapping[str, Any]:
+    """Compute a cell; leaves a line for every call."""
+    with (folder / "calls").open("a") as file:
+        file.write("called\n")
+    console.message(f"squaring {number}")
+    if (folder / "stop").exists():
+        raise KeyboardInterrupt
+    return {"square": number**2}
+
+
+def cells(count: int = 3, **settings: Any) -> list[Cell]:
+    return [Cell({"number": n}, settings, partial(square, n)) for n in range(count)]
+
+
+def calls(grid: Grid) -> list[int]:
+    files = [grid.folder(cell) / "calls" for cell in grid.cells]
+    return [len(file.read_text().split()) if file.exists() else 0 for file in files]
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console("plain", out=io.StringIO(), err=io.StringIO())
+
+
+def test_every_cell_is_computed_and_stored(tmp_path: Path, console: Console) -> None:
+    grid = Grid(tmp_path / "study", cells())
+    grid.run(console)
+    assert [result["square"] for _, result in grid.results()] == [0, 1, 4]
+
+
+def test_a_second_run_computes_only_what_is_missing(tmp_path: Path, console: Console) -> None:
+    Grid(tmp_path, cells(2)).run(console)
+    grid = Grid(tmp_path, cells(4))
+    assert [cell.values["number"] for cell in grid.missing()] == [2, 3]
+    grid.run(console)
+    assert calls(grid) == [1, 1, 1, 1]
+
+
+def test_an_interrupted_cell_is_computed_again_and_the_others_are_kept(
+    tmp_path: Path, console: Console
+) -> None:
+    grid = Grid(tmp_path, cells())
+    stop = grid.folder(grid.cells[1]) / "stop"
+    stop.parent.mkdir(parents=True)
+    stop.touch()
+    with pytest.raises(KeyboardInterrupt):
+        grid.run(console)
+    assert len(grid.results()) == 1
+    stop.unlink()
+    grid.run(console)
+    assert calls(grid) == [1, 2, 1]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"settings": {}}', '{"settings": {}, "result": 3}'])
+def test_a_damaged_result_is_named_before_the_work(
+    tmp_path: Path, console: Console, content: str
+) -> None:
+    grid = Grid(tmp_path, cells())
+    file = grid.folder(grid.cells[2]) / "result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    with pytest.raises(MixerError, match=r"number=2/result\.json is damaged .* Remove it"):
+        grid.run(console)
+    assert calls(grid) == [0, 0, 0]
+
+
+def test_results_of_other_settings_are_refused(tmp_path: Path, console: Console) -> None:
+    Grid(tmp_path, cells(steps=500)).run(console)
+    with pytest.raises(UsageError, match="steps = 500, now it is 1000"):
+        Grid(tmp_path, cells(steps=1000)).run(console)
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path: Path, console: Console) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process"):
+        Grid(tmp_path, cells()).run(console)
+
+
+def test_cells_run_side_by_side(tmp_path: Path, console: Console) -> None:
+    grid = Grid(tmp_path, cells(2))
+    grid.run(console, jobs=2)
+    assert [result["square"] for _, result in grid.results()] == [0, 1]
+    logs = [(grid.folder(cell) / "log.txt").read_text() for cell in grid.cells]
+    assert logs == ["squaring 0\n", "squaring 1\n"]
+
+
+def test_the_name_of_a_cell_is_a_folder_name() -> None:
+    cell = Cell({"model": "timm:a/b", "fraction": 0.1}, {}, partial(square, 0))
+    assert cell.name == "timm-a-b,fraction=0.1"

@@ -1,0 +1,99 @@
+"""The permutation study: three inputs, two models, one comparison."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlpmixer.cli.main import main
+from mlpmixer.studies.permutation import difference
+
+TINY = """
+optimizer = "adamw"
+batch_size = 64
+steps = 4
+evaluations = 2
+flip = 0.0
+crop = "none"
+width = 16
+depth = 1
+tokens_mlp_dim = 8
+channels_mlp_dim = 32
+patch_size = 2
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY)
+    return [
+        *("study", "permutation", "--data", "digits", "--recipe", str(recipe), "--steps", "4"),
+        *("--models", "mixer_nano", "--out", str(tmp_path / "study")),
+    ]
+
+
+def test_each_input_is_trained_on_and_its_course_kept(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [cell["input"] for cell in found["cells"]] == ["untouched", "patches", "pixels"]
+    assert all([step for step, _ in cell["course"]] == [2, 4] for cell in found["cells"])
+    recipes = [
+        (tmp_path / "study" / "cells" / f"mixer_nano,{kind},seed=0" / "training" / "recipe.toml")
+        for kind in ("untouched", "patches", "pixels")
+    ]
+    told = [file.read_text() for file in recipes]
+    assert ["input_shuffle" in text for text in told] == [False, True, True]
+    assert 'input_shuffle = "pixels"' in told[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--minutes", "1"], "one budget"),
+        (["--shuffle-patch-size", "3"], "--shuffle-patch-size that divides"),
+        (["--image-size", "9"], "mixer_nano, untouched: image size 9x9"),
+        (["--models", "bit_nona"], "bit_nano"),
+        (["--seeds", "0"], "at least one"),
+    ],
+)
+def test_wrong_use_is_named_before_the_work(
+    command: list[str],
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def rows(**accuracies: list[float]) -> list[dict[str, object]]:
+    return [
+        {"model": "m", "input": kind, "seed": seed, "accuracy": accuracy, "test_images": 10_000}
+        for kind, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+
+
+def test_a_difference_is_told_from_chance() -> None:
+    found = rows(untouched=[0.70, 0.71, 0.69], patches=[0.71, 0.69, 0.70], pixels=[0.5, 0.51, 0.49])
+    alike, worse = difference(found, "m", "patches"), difference(found, "m", "pixels")
+    assert alike is not None
+    assert worse is not None
+    assert not alike.distinguishable
+    assert worse.distinguishable
+    assert worse.mean == pytest.approx(0.2)
+    # Of one difference: sqrt(0.7·0.3/10,000 + 0.5·0.5/10,000) = 0.0068; of the mean of three less.
+    assert worse.margin == pytest.approx(1.96 * 0.0068 / 3**0.5, rel=0.01)
+
+
+def test_only_seeds_with_both_inputs_are_compared() -> None:
+    found = rows(untouched=[0.7, 0.9], patches=[0.6])
+    compared = difference(found, "m", "patches")
+    assert compared is not None
+    assert compared.mean == pytest.approx(0.1)
+    assert difference(found, "m", "pixels") is None

@@ -1,0 +1,133 @@
+"""The scale study: from its options to accuracies."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from mlpmixer.cli.main import main
+from mlpmixer.errors import MixerError
+from mlpmixer.report.console import Console
+from mlpmixer.studies.scale import slopes
+from mlpmixer.studies.training import trained
+from mlpmixer.training.recipe import Recipe
+
+TINY = """
+optimizer = "adamw"
+batch_size = 16
+learning_rate = 0.003
+steps = 4
+evaluations = 1
+flip = 0.0
+crop = "none"
+width = 16
+depth = 1
+tokens_mlp_dim = 8
+channels_mlp_dim = 32
+patch_size = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def finetuning(tmp_path: Path) -> Path:
+    path = tmp_path / "finetuning.toml"
+    path.write_text(TINY[: TINY.index("width")])
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path, recipe: Path, finetuning: Path) -> list[str]:
+    return [
+        *("study", "scale", "--data", "digits", "--downstream", "digits"),
+        *("--models", "mixer_nano", "--fractions", "0.1", "1", "--steps", "4"),
+        *("--finetune-steps", "3", "--recipe", str(recipe), "--finetune-recipe", str(finetuning)),
+        *("--out", str(tmp_path / "study")),
+    ]
+
+
+def test_every_subset_is_pretrained_probed_and_finetuned_once(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    results = sorted((tmp_path / "study" / "cells").glob("*/result.json"))
+    found = [json.loads(file.read_text())["result"] for file in results]
+    assert [one["images"] for one in found] == [129, 1295]
+    assert all(0 < one[measure] < 1 for one in found for measure in ("fewshot", "finetuned"))
+    before = [file.stat().st_mtime_ns for file in results]
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "2 of 2 cells are there already" in capsys.readouterr().out
+    assert [file.stat().st_mtime_ns for file in results] == before
+
+
+def test_a_dry_run_tells_cells_and_time_and_computes_nothing(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--seeds", "2", "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert len(planned["cells"]) == 4
+    assert all(cell["seconds"] > 0 and not cell["done"] for cell in planned["cells"])
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fractions", "0"], r"--fractions 0 is outside (0, 1]"),
+        (["--fractions", "1.5"], "--fractions 1.5 is outside"),
+        (["--fractions", "0.005"], "fewer than its 10 classes"),
+        (["--fractions", "0.01"], "batch size 16 is larger"),
+        (["--image-size", "31"], "cannot be cut into patches"),
+        (["--models", "mixer_nona"], "mixer_nano"),
+        (["--epochs", "2"], "one budget"),
+        (["--shots", "500"], "use --shots"),
+        (["--downstream", "digit"], "digits"),
+        (["--recipe", "smal"], "small"),
+    ],
+)
+def test_wrong_use_is_named_before_the_work(
+    command: list[str],
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_slope_is_the_gain_by_tenfold_data() -> None:
+    rows = [
+        {"model": model, "images": images, "finetuned": 0.2 + gain * power}
+        for model, gain in (("steep", 0.1), ("flat", 0.02))
+        for power, images in enumerate((100, 1000, 10000))
+    ]
+    rows.append({"model": "single", "images": 100, "finetuned": 0.5})
+    assert slopes(rows, "finetuned") == pytest.approx({"steep": 0.1, "flat": 0.02})
+
+
+def test_a_training_in_a_cell_is_done_once(tmp_path: Path, recipe: Path) -> None:
+    console = Console("plain", out=io.StringIO(), err=io.StringIO())
+    planned = Recipe.from_toml(recipe)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.toml").write_text("# stopped before the first step")
+    first = trained(planned, run, console)
+    weights = (run / "model.safetensors").stat().st_mtime_ns
+    assert trained(planned, run, console) == first
+    assert (run / "model.safetensors").stat().st_mtime_ns == weights
+    (run / "outcome.json").unlink()  # stopped between the last step and the outcome
+    again = trained(planned, run, console)
+    assert (again["steps"], again["accuracy"]) == (first["steps"], first["accuracy"])
+    (run / "outcome.json").write_text('{"accu')
+    with pytest.raises(MixerError, match=r"outcome\.json is damaged"):
+        trained(planned, run, console)
