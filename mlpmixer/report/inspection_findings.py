@@ -7,7 +7,7 @@ import numpy as np
 from mlpmixer.report.formatting import percent
 from mlpmixer.report.inspection_contents import InspectionContents, Representations, TokenMixings
 
-_CLEARLY = 0.15  # share of the pairs, of the pictures
+_CLEARLY = 0.25  # share of the pairs; chance gives 5 %
 _DECIDED = 0.9  # share of the pictures
 
 

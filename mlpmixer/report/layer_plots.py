@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mlpmixer.report.figure_style import BLUE, INK, MUTED, VERMILION, new_figure, styled
+from mlpmixer.report.figure_style import BLUE, INK, MUTED, VERMILION, WIDTH, new_figure, styled
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of a distribution: what `distributions` draws."""
@@ -69,27 +69,24 @@ def spectra(
     `frequency` is (rings,) in cycles a patch, `power` (L, rings), 1 for fresh weights.
     """
     with styled():
-        figure = new_figure(_HEIGHT)
+        figure = new_figure(_HEIGHT, 2 * WIDTH)
         axes = figure.subplots()
         shades = colormaps["cividis"](np.linspace(0, 1, len(names)))
-        axes.axhline(1, color=VERMILION, linewidth=1.6, linestyle=(0, (3, 2)))
+        axes.axhline(1, color=VERMILION, lw=1.6, linestyle=(0, (3, 2)), label="fresh weights")
         for line, shade in zip(power, shades, strict=True):
             # A rim lets the palest and the darkest line stand off from any background.
-            axes.plot(frequency, line, color=MUTED, linewidth=2.4)
-            axes.plot(frequency, line, color=tuple(shade), linewidth=1.7, marker="o", markersize=2.5)
-        axes.annotate(
-            "fresh weights", (1, 1), xycoords=("axes fraction", "data"), xytext=(0, 4),
-            textcoords="offset points", ha="right", color=VERMILION, fontsize=9,
-        )  # fmt: skip
+            axes.plot(frequency, line, color=MUTED, linewidth=2.6)
+            axes.plot(frequency, line, color=tuple(shade), lw=1.7, marker="o", markersize=2.5)
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(FixedLocator(_decades(power)))
+        axes.yaxis.set_major_locator(FixedLocator(_round_values(power)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.set_xlim(left=0)
         axes.set_xlabel("spatial frequency (cycles a patch)")
         axes.set_ylabel("power beside fresh weights")
+        _legend_above(axes)
         scale = ScalarMappable(Normalize(1, max(len(names), 2)), "cividis")
-        bar = figure.colorbar(scale, ax=axes, label=unit, pad=0.02, aspect=30)
+        bar = figure.colorbar(scale, ax=axes, label=unit, pad=0.01, aspect=30)
         shown = sorted({1, (len(names) + 1) // 2, len(names)})
         bar.set_ticks(shown, labels=[names[place - 1] for place in shown])
         bar.outline.set_visible(False)
@@ -174,9 +171,12 @@ def _shown(names: Sequence[str]) -> list[int]:
     return list(range((step - 1) if names[0].isdigit() else offset, len(names), step))
 
 
-def _decades(power: NDArray[np.floating]) -> list[float]:
-    """Return round values over the range of a logarithmic axis."""
+def _round_values(power: NDArray[np.floating]) -> list[float]:
+    """Return round values over the range of a logarithmic axis, about six of them."""
     low, high = float(power[power > 0].min(initial=1.0)), float(power.max(initial=1.0))
-    steps = [base * 10.0**exponent for exponent in range(-12, 9) for base in (1, 3)]
-    inside = [step for step in steps if low / 2 <= step <= high * 2]
-    return inside if len(inside) <= 9 else [step for step in inside if f"{step:e}"[0] == "1"]
+    for bases in ((1, 1.5, 2, 3, 4, 6, 8), (1, 2, 5), (1,)):
+        steps = [base * 10.0**exponent for exponent in range(-12, 9) for base in bases]
+        inside = [step for step in steps if low * 0.8 <= step <= high * 1.2]
+        if len(inside) <= 8:
+            break
+    return inside

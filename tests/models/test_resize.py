@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 import mlpmixer
 from mlpmixer.errors import UsageError
@@ -72,7 +73,7 @@ def test_resizing_to_a_larger_patch_keeps_the_tokens_of_resized_patches() -> Non
     torch.manual_seed(0)
     weight = torch.randn(5, 3 * 4 * 4)
     patch = torch.randn(2, 3, 4, 4)
-    larger = torch.nn.functional.interpolate(patch, (8, 8), mode="bilinear", align_corners=False)
+    larger = F.interpolate(patch, (8, 8), mode="bilinear", align_corners=False)
     resized = resize_stem(weight, 4, 8, "pseudo_inverse")
     torch.testing.assert_close(
         larger.flatten(1) @ resized.mT, patch.flatten(1) @ weight.mT, rtol=1e-4, atol=1e-4
