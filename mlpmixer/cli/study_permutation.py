@@ -46,7 +46,9 @@ def run(arguments: Sequence[str]) -> int:
     from mlpmixer.report.formatting import percent
     from mlpmixer.studies.estimate import training_seconds
     from mlpmixer.studies.grid import Cell, Grid
-    from mlpmixer.studies.permutation import PermutationStudy, difference
+    from mlpmixer.studies.outputs import PAGE
+    from mlpmixer.studies.permutation import PermutationStudy
+    from mlpmixer.studies.permutation_report import report_permutation
     from mlpmixer.training.recipes import find_recipe
 
     fields = {
@@ -74,22 +76,14 @@ def run(arguments: Sequence[str]) -> int:
         print_plan(grid, of_cell, console, command.jobs or 1)
         return 0
     grid.run(console, command.jobs)
+    sentences = report_permutation(study, grid, plans)
     rows = grid.rows()
-    lines = []
-    for model in study.models:
-        for kind in ("patches", "pixels"):
-            found = difference(rows, model, kind)
-            if found is not None:
-                lines.append(
-                    f"{model} loses {percent(found.mean)} ± {percent(found.margin)} "
-                    f"on shuffled {kind}"
-                )
     print_table(
         console,
-        {"cells": rows, "findings": lines},
+        {"cells": rows, "findings": sentences, "page": grid.out / PAGE},
         ["model", "input", "seed", "accuracy"],
         [[row["model"], row["input"], str(row["seed"]), percent(row["accuracy"])] for row in rows],
-        lines,
+        [*sentences, f"page: {grid.out / PAGE}"],
         left=2,
     )
     return 0

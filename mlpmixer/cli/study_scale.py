@@ -50,7 +50,9 @@ def run(arguments: Sequence[str]) -> int:
     from mlpmixer.report.console import Console
     from mlpmixer.report.formatting import number, percent
     from mlpmixer.studies.grid import Cell, Grid
-    from mlpmixer.studies.scale import MEASURES, ScaleStudy, estimate, slopes
+    from mlpmixer.studies.outputs import PAGE
+    from mlpmixer.studies.scale import ScaleStudy, estimate
+    from mlpmixer.studies.scale_report import report_scale
     from mlpmixer.training.recipes import find_recipe
 
     shared = command.overrides()
@@ -84,10 +86,11 @@ def run(arguments: Sequence[str]) -> int:
         print_plan(grid, of_cell, console, command.jobs or 1)
         return 0
     grid.run(console, command.jobs)
+    sentences = report_scale(study, grid)
     rows = grid.rows()
     print_table(
         console,
-        {"cells": rows, "slopes": {name: slopes(rows, name) for name in MEASURES}},
+        {"cells": rows, "findings": sentences, "page": grid.out / PAGE},
         ["model", "images", "seed", f"{command.shots}-shot", "fine-tuned"],
         [
             [
@@ -99,10 +102,7 @@ def run(arguments: Sequence[str]) -> int:
             ]
             for row in rows
         ],
-        [
-            f"{model} gains {percent(gain)} of fine-tuned accuracy by tenfold data"
-            for model, gain in slopes(rows, "finetuned").items()
-        ],
+        [*sentences, f"page: {grid.out / PAGE}"],
         left=1,
     )
     return 0

@@ -45,8 +45,9 @@ def resize(
     Args:
         model: a Mixer.
         image_size: side, or height and width, in pixels.
-        patch_size: another side of the patches in pixels; None keeps it.
-        method: how token mixing gets its new weights. auto: tiles where both sides of the grid
+        patch_size: another side of the patches in pixels; None keeps it, except under auto.
+        method: how token mixing gets its new weights. auto: for smaller images, smaller patches on
+            the same grid, where whole pixels allow it; else tiles where both sides of the grid
             grow by integer factors, else interpolate. fresh: start token mixing anew.
         stem: how the stem's filters get another patch size.
 
@@ -54,7 +55,10 @@ def resize(
         UsageError: the patch size does not divide the image, or tiles do not fit the grid.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    patch = model.config.patch_size if patch_size is None else patch_size
+    patch = patch_size
+    if patch is None:
+        smaller = _smaller_patch(model.config, size) if method == "auto" else None
+        patch = smaller or model.config.patch_size
     config = replace(model.config, image_size=size, patch_size=patch)
     old, new = model.config.grid, config.grid
     tiled = new[0] % old[0] == 0 and new[1] % old[1] == 0
@@ -93,6 +97,13 @@ def resize(
         parameter.requires_grad_(True)
     resized.class_names, resized.facts = model.class_names, model.facts
     return resized.train(model.training)
+
+
+def _smaller_patch(config: MixerConfig, size: tuple[int, int]) -> int | None:
+    """Return the patch size that keeps the grid for smaller images; None where there is none."""
+    height, width = (new // grid for new, grid in zip(size, config.grid, strict=True))
+    whole = (height * config.grid[0], width * config.grid[1]) == size
+    return height if whole and height == width and 0 < height < config.patch_size else None
 
 
 TokenMixing = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -116,3 +116,14 @@ def test_a_resampled_stem_sees_a_patch_as_resized_to_the_old_size(new: int) -> N
     expected = as_before.flatten(1) @ weight.mT
     found = patches.flatten(1) @ resize_stem(weight, 4, new).mT
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_by_default_smaller_images_get_smaller_patches_where_pixels_allow_it() -> None:
+    model = small()  # 4x4 patches of 4 pixels
+    kept, changed = resize(model, 8), resize(model, 12, method="interpolate")
+    assert (kept.config.grid, kept.config.patch_size) == ((4, 4), 2)
+    assert (changed.config.grid, changed.config.patch_size) == ((3, 3), 4)
+    no_whole_pixels = resize(model, (8, 12))
+    assert (no_whole_pixels.config.grid, no_whole_pixels.config.patch_size) == ((2, 3), 4)
+    mixing = "blocks.0.mlp_tokens.fc1.weight"
+    assert torch.equal(kept.state_dict()[mixing], model.state_dict()[mixing])

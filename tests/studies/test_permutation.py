@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlpmixer.cli.main import main
@@ -40,6 +41,13 @@ def test_each_input_is_trained_on_and_its_course_kept(
     found = json.loads(capsys.readouterr().out)
     assert [cell["input"] for cell in found["cells"]] == ["untouched", "patches", "pixels"]
     assert all([step for step, _ in cell["course"]] == [2, 4] for cell in found["cells"])
+    courses = (tmp_path / "study" / "data" / "courses.csv").read_text().splitlines()
+    assert courses[0] == "model,input,seed,step,validation_accuracy"
+    assert len(courses) == 1 + 3 * 2
+    seen = np.load(tmp_path / "study" / "data" / "inputs.npz")
+    for kind in ("patches", "pixels"):
+        assert not np.array_equal(seen["untouched"], seen[kind])
+        assert np.array_equal(np.sort(seen["untouched"], axis=None), np.sort(seen[kind], axis=None))
     recipes = [
         (tmp_path / "study" / "cells" / f"mixer_nano,{kind},seed=0" / "training" / "recipe.toml")
         for kind in ("untouched", "patches", "pixels")

@@ -1,5 +1,6 @@
 """The scale study: from its options to accuracies."""
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_every_subset_is_pretrained_probed_and_finetuned_once(
     found = [json.loads(file.read_text())["result"] for file in results]
     assert [one["images"] for one in found] == [129, 1295]
     assert all(0 < one[measure] < 1 for one in found for measure in ("fewshot", "finetuned"))
+    study = tmp_path / "study"
+    assert len((study / "results.csv").read_text().splitlines()) == 3
+    summary = json.loads((study / "summary.json").read_text())
+    assert set(summary["gain_by_tenfold_data"]) == {"fewshot", "finetuned"}
+    page = (study / "index.html").read_text()
+    data = (study / "data" / "scale.csv").read_bytes()
+    assert base64.b64encode(data).decode() in page  # the figure's data can be downloaded
+    assert (study / "figures" / "scale.png").exists()
+    assert (study / "figures" / "scale.svg").exists()
     before = [file.stat().st_mtime_ns for file in results]
     capsys.readouterr()
     assert main(command) == 0

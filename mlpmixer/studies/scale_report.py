@@ -1,0 +1,90 @@
+"""What the scale study found: sentences, a figure, and what the paper found."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlpmixer.report.formatting import percent
+from mlpmixer.report.page import FigurePage, FigureView, Section, csv_file, figure_view
+from mlpmixer.report.scale_plots import accuracy_by_images
+from mlpmixer.studies.grid import Grid
+from mlpmixer.studies.outputs import progress_note, write_outputs
+from mlpmixer.studies.scale import MEASURES, ScaleStudy, slopes
+
+_PAPER = (
+    "The paper found that Mixers gain more from additional pre-training data than the others: far "
+    "behind BiT on 10 % of JFT-300M, on a par at all of it (section 3.3 and figure 3 of "
+    "arXiv 2105.01601)."
+)
+
+
+def report_scale(study: ScaleStudy, grid: Grid) -> list[str]:
+    """Write the study's outputs; returns the findings as sentences.
+
+    Raises:
+        MixerError: a file cannot be written.
+    """
+    rows = grid.rows()
+    titles = {"fewshot": f"{study.shots}-shot probe", "finetuned": "fine-tuned"}
+    sentences = findings(rows, titles)
+    budget = study.pretraining.schedule
+    amount = f"{budget.steps:,} steps each" if budget.steps else f"{budget.epochs:g} epochs each"
+    downstream = study.finetuning.data.data
+    page = FigurePage(
+        title="Who gains most from more pre-training data?",
+        subtitle=tuple(
+            filter(
+                None,
+                (
+                    f"pre-trained on {study.pretraining.data.data}, {amount}",
+                    f"judged on {downstream}",
+                    progress_note(grid),
+                ),
+            )
+        ),
+        sections=(
+            Section(
+                "scale",
+                "Accuracy against pre-training images",
+                "The subsets are nested and balanced over the classes.",
+                (_figure(grid, rows, titles),),
+            ),
+        ),
+        findings=(*sentences, _PAPER),
+    )
+    fitted = {measure: slopes(rows, measure) for measure in MEASURES}
+    write_outputs(grid, page, {"findings": sentences, "gain_by_tenfold_data": fitted})
+    return sentences
+
+
+def findings(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[str]:
+    """Return what the fitted slopes say, the steepest first."""
+    sentences = []
+    for measure, title in titles.items():
+        fitted = sorted(slopes(rows, measure).items(), key=lambda one: -one[1])
+        told = ", ".join(f"{model} {percent(gain)}" for model, gain in fitted)
+        if told:
+            sentences.append(f"Tenfold pre-training data gives, {title}: {told}.")
+    return sentences
+
+
+def _figure(grid: Grid, rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> FigureView:
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    panels = {
+        title: {
+            model: [(row["images"], row[measure]) for row in rows if row["model"] == model]
+            for model in models
+        }
+        for measure, title in titles.items()
+    }
+    columns = ("model", "fraction", "seed", "images", *MEASURES)
+    return figure_view(
+        accuracy_by_images(panels),
+        grid.out,
+        name="scale",
+        title="Accuracy on the downstream set",
+        alt="Accuracy against the number of pre-training images, one line a model.",
+        caption="The steeper a line, the more the model gains from data. With several seeds the "
+        "points are means, and the bars reach from lowest to highest.",
+        data=csv_file("scale", {name: [row[name] for row in rows] for name in columns}),
+        wide=True,
+    )
