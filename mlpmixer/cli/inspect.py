@@ -1,11 +1,13 @@
 """`mixer inspect`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
+from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import parse
 
 
@@ -21,7 +23,7 @@ class InspectCommand:
       mixer inspect Mixer-B_16.npz --data photos/ --images 64 --out mixer-b16
     """
 
-    model: Positional[str]
+    model: Annotated[Positional[str], arg(metavar="RUN")]
     """A run directory, a checkpoint, or hf-hub:user/name."""
     picture: tuple[Path, ...] = ()
     """Image files to explain the predictions for; by default some unseen images of the data."""
@@ -31,32 +33,25 @@ class InspectCommand:
     """How many images to follow."""
     out: Path | None = None
     """Folder of the page; by default RUN/inspect for a run directory, else inspect-NAME."""
-    workers: int = 2
-    """Processes that decode images."""
-    max_unreadable: float = 0.01
-    """Share of unreadable images above which to stop."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    json: bool = False
-    """Print the main numbers as JSON; messages go to standard error."""
+    measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(InspectCommand, "inspect", arguments)
-    from mlpmixer.data.options import DataOptions
     from mlpmixer.report.console import Console
     from mlpmixer.studies.inspection import inspect_model
 
-    console = Console.choose(command.json)
+    console = Console.choose(command.measuring.json)
     inspected = inspect_model(
         command.model,
         pictures=command.picture,
         data=command.data,
         images=command.images,
         out=command.out,
-        options=DataOptions(workers=command.workers, max_unreadable=command.max_unreadable),
-        device=command.device,
+        options=command.measuring.data_options(),
+        device=command.measuring.device,
+        precision=command.measuring.precision,
         console=console,
     )
     lines = [*dict.fromkeys(inspected.contents.notes.values()), f"page: {inspected.page}"]

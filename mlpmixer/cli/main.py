@@ -20,7 +20,9 @@ VERBS = {
     "finetune": Verb("mlpmixer.cli.finetune", "train on from a checkpoint, at any resolution"),
     "eval": Verb("mlpmixer.cli.evaluate", "measure a trained model on labelled images"),
     "fewshot": Verb("mlpmixer.cli.fewshot", "probe a representation with a few images a class"),
-    "inspect": Verb("mlpmixer.cli.inspect", "look inside: weights, layers, what predictions rest on"),
+    "inspect": Verb(
+        "mlpmixer.cli.inspect", "look inside: weights, layers, what predictions rest on"
+    ),
     "info": Verb("mlpmixer.cli.info", "list models, or show one: layers, parameters, GMACs"),
     "convert": Verb("mlpmixer.cli.convert", "rewrite a checkpoint in another layout"),
     "study": Verb("mlpmixer.cli.study", "the paper's experiments on your own data"),

@@ -1,15 +1,19 @@
 """A picture beside maps of what a prediction for it rests on."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from mlpmixer.report.figure_style import MUTED, WIDTH, WRONG, RIGHT, bare, new_figure, styled
+from mlpmixer.report.figure_style import MUTED, RIGHT, WIDTH, WRONG, bare, new_figure, styled
 from mlpmixer.report.inspection_contents import Attribution, Floats
 
 _STRONGEST = 0.9  # opacity
 _FAINT = 0.35  # contrast of the grey picture below a map
+_SHARP = 256  # pixels; smaller pictures are magnified to about it, so that none is smoothed
 
 
 def attribution(shown: Attribution) -> Figure:
@@ -19,35 +23,38 @@ def attribution(shown: Attribution) -> Figure:
     speaks for the prediction, blue where it speaks against it. Each map has its own scale.
     """
     height, width = shown.picture.shape[:2]
+    maps = {
+        "occlusion": shown.occlusion,
+        "gradient × input": shown.gradient_input,
+        "sensitivity": shown.sensitivity,
+    }
     with styled():
         figure = new_figure(2 * WIDTH / 4 * height / width + 0.62, 2 * WIDTH)
-        grid = figure.subplots(1, 4)
-        for axes in grid:
-            bare(axes)
-        grid[0].imshow(shown.picture, interpolation="nearest")
-        grid[0].set_title("what the model sees")
-        _map(grid[1], shown, shown.occlusion, "occlusion")
-        _map(grid[2], shown, shown.gradient_input, "gradient × input")
-        _map(grid[3], shown, shown.sensitivity, "sensitivity")
+        first, *others = figure.subplots(1, 4)
+        _draw(first, shown.picture, "what the model sees")
+        for axes, (title, values) in zip(others, maps.items(), strict=True):
+            _draw(axes, _overlaid(shown.picture, values), title)
+            axes.set_xlabel(_range(values), color=MUTED, fontsize=9)
     return figure
 
 
-def _map(axes: Axes, shown: Attribution, values: Floats, title: str) -> None:
-    height, width = shown.picture.shape[:2]
-    grey = shown.picture.mean(axis=2) / 255
-    axes.imshow(
-        1 - _FAINT * (1 - grey), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
-    strongest = max(float(np.abs(values).max()), 1e-12)
-    colours = np.where(values[..., None] > 0, to_rgb(WRONG), to_rgb(RIGHT))
-    opacity = _STRONGEST * np.abs(values)[..., None] / strongest
-    axes.imshow(
-        np.concatenate([colours, opacity], axis=2),
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        interpolation="nearest",
-    )
+def _draw(axes: Axes, picture: NDArray[Any], title: str) -> None:
+    factor = max(1, round(_SHARP / max(picture.shape[:2])))
+    bare(axes)
+    axes.imshow(picture.repeat(factor, axis=0).repeat(factor, axis=1), interpolation="none")
     axes.set_title(title)
-    axes.set_xlabel(_range(values), color=MUTED, fontsize=9)
+
+
+def _overlaid(picture: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
+    """Return the picture (H, W, 3) in pale grey under the colours of a map (h, w)."""
+    height, width = picture.shape[:2]
+    rows = np.arange(height) * values.shape[0] // height
+    columns = np.arange(width) * values.shape[1] // width
+    spread = values[rows][:, columns, None]  # (H, W, 1)
+    opacity = _STRONGEST * np.abs(spread) / max(float(np.abs(values).max()), 1e-12)
+    grey = 1 - _FAINT * (1 - picture.mean(axis=2, keepdims=True) / 255)
+    colours = np.where(spread > 0, to_rgb(WRONG), to_rgb(RIGHT))
+    return ((opacity * colours + (1 - opacity) * grey) * 255).round().astype(np.uint8)
 
 
 def _range(values: Floats) -> str:

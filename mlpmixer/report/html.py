@@ -73,7 +73,8 @@ def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None
 
 def _page(contents: ReportContents, figures: dict[str, FigureView]) -> str:
     pairs = [] if contents.confusion is None else most_confused(contents.confusion, _PAIRS)
-    return environment().get_template("report.html.j2").render(
+    template = environment().get_template("report.html.j2")
+    return template.render(
         contents=contents,
         figures=figures,
         weights=[figure for name, figure in figures.items() if name.startswith("weights_")],

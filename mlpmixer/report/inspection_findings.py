@@ -8,6 +8,7 @@ from mlpmixer.report.formatting import percent
 from mlpmixer.report.inspection_contents import InspectionContents, Representations, TokenMixings
 
 _CLEARLY = 0.25  # share of the pairs; chance gives 5 %
+_DIFFERS = 0.02  # cycles a patch
 _DECIDED = 0.9  # share of the pictures
 
 
@@ -25,29 +26,29 @@ def _token_mixing(mixing: TokenMixings) -> Iterator[str]:
     blocks = mixing.blocks
     medians = [float(np.median(block.frequency)) for block in blocks]
     broadest, finest = int(np.argmin(medians)), int(np.argmax(medians))
-    yield (
-        f"Token mixing is broadest in block {broadest + 1} (median unit: {medians[broadest]:.2f} "
-        f"cycles a patch) and finest in block {finest + 1} ({medians[finest]:.2f}); fresh weights "
-        f"have {mixing.fresh_frequency:.2f}."
-    )
+    if max(abs(median - mixing.fresh_frequency) for median in medians) < _DIFFERS:
+        yield (
+            "Token mixing prefers neither broad nor fine patterns: its units have the spatial "
+            "frequencies of fresh weights."
+        )
+    else:
+        yield (
+            f"Token mixing is broadest in block {broadest + 1} (median unit: "
+            f"{medians[broadest]:.2f} cycles a patch) and finest in block {finest + 1} "
+            f"({medians[finest]:.2f}); fresh weights have {mixing.fresh_frequency:.2f}."
+        )
     opposed = [block.beyond_chance for block in blocks]
     most = int(np.argmax(opposed))
     if opposed[most] < _CLEARLY:
-        yield "Units in pairs of opposite phase are no more frequent than chance makes them."
+        yield "Pairs of opposite phase are hardly more frequent than chance makes them."
         return
     half = max(1, len(blocks) // 2)
     early, late = float(np.mean(opposed[:half])), float(np.mean(opposed[-half:]))
-    paper = (
-        "more in the first half of the blocks than in the second, as in the paper"
-        if early > late + 0.05
-        else "as many in the second half of the blocks as in the first, other than in the paper"
-        if abs(early - late) <= 0.05
-        else "more in the second half of the blocks than in the first, other than in the paper"
-    )
     yield (
-        f"Pairs of opposite phase are most distinct in block {most + 1}: "
-        f"{percent(opposed[most], 0)} of its pairs are more opposed than 95 % of those by chance. "
-        f"There are {paper} ({percent(early, 0)} and {percent(late, 0)})."
+        f"Pairs of opposite phase stand out most in block {most + 1}: {percent(opposed[most], 0)} "
+        f"of its pairs are more opposed than 95 % of pairs by chance. In the first half of the "
+        f"blocks it is {percent(early, 0)} on average, in the second {percent(late, 0)}; the paper "
+        f"found them in early layers."
     )
 
 
@@ -61,8 +62,12 @@ def _representations(found: Representations) -> Iterator[str]:
         )
     if found.agreement is not None:
         settled = int(np.argmax(found.agreement >= _DECIDED))
-        yield (
-            f"For {percent(_DECIDED, 0)} of the pictures the answer stands after "
-            f"{'the stem' if settled == 0 else f'{found.unit} {found.layers[settled]}'} "
-            f"of {len(found.layers) - 1}."
-        )
+        last = len(found.layers) - 1
+        share = percent(_DECIDED, 0)
+        if settled == last:
+            yield f"Only the last {found.unit} settles the answer for {share} of the pictures."
+        elif settled > 0:
+            yield (
+                f"For {share} of the pictures the answer stands after {found.unit} "
+                f"{found.layers[settled]} of {last}."
+            )

@@ -46,16 +46,18 @@ def distributions(
         figure = new_figure(_HEIGHT)
         axes = figure.subplots()
         level = np.broadcast_to(reference, len(names))
-        axes.hlines(level, places - 0.42, places + 0.42, color=VERMILION, lw=1.6, linestyle=(0, (3, 2)))
+        axes.hlines(
+            level, places - 0.42, places + 0.42, color=VERMILION, lw=1.6, linestyle=(0, (3, 2))
+        )
         axes.vlines(places, quantiles[0], quantiles[4], color=BLUE, linewidth=1.4)
         width = min(9.0, 160 / len(names))
         axes.vlines(places, quantiles[1], quantiles[3], color=BLUE, linewidth=width, alpha=0.55)
         axes.plot(places, quantiles[2], color=INK, linestyle="none", marker="o", markersize=4)
         axes.plot([], [], color=VERMILION, lw=1.6, linestyle=(0, (3, 2)), label=reference_label)
-        axes.plot([], [], color=INK, marker="o", markersize=4, linestyle="none", label="median unit")
+        axes.plot([], [], color=INK, marker="o", markersize=4, linestyle="none", label="median")
         axes.set_ylabel(quantity)
         if share:
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         _layer_axis(axes, names, unit)
         _legend_above(axes)
     return figure
@@ -120,7 +122,7 @@ def lines(
                 linestyle=dash,
             )  # fmt: skip
         if share:
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         low = min(float(drawn.min()) for drawn in values.values())
         axes.set_ylim(min(0.0, low * 1.05), None if ceiling is None else ceiling * 1.03)
         axes.set_ylabel(quantity)
@@ -132,7 +134,8 @@ def lines(
 def alignment(matrix: NDArray[np.floating], names: Sequence[str], *, unit: str) -> Figure:
     """Draw how alike the layers' representations are: (L, L), 1 on the diagonal."""
     with styled():
-        figure = new_figure(4.2)
+        figure = new_figure(_HEIGHT)
+        figure.set_layout_engine("compressed")  # a square and its bar stay together
         axes = figure.subplots()
         axes.grid(visible=False)
         image = axes.imshow(matrix, cmap="cividis", vmin=0, vmax=1, interpolation="none")
@@ -165,10 +168,10 @@ def _legend_above(axes: Axes) -> None:
 
 
 def _shown(names: Sequence[str]) -> list[int]:
-    """Return which layers get a label: all, or some evenly spaced."""
-    step = 1 if len(names) <= _LABELLED else 4
-    offset = len(names) % step if names[0].isdigit() else 0
-    return list(range((step - 1) if names[0].isdigit() else offset, len(names), step))
+    """Return which layers get a label: all, or every fourth by its number."""
+    if len(names) <= _LABELLED:
+        return list(range(len(names)))
+    return list(range(3 if names[0] == "1" else 0, len(names), 4))
 
 
 def _round_values(power: NDArray[np.floating]) -> list[float]:

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _GAP = 1  # pixels between tiles; two between pairs
-_CLEAR = 255  # the palette's entry for the gaps
-_LEVELS = 127  # shades to each side of zero
+_LEVELS = 63  # shades to each side of zero
+_CLEAR = 2 * _LEVELS + 1  # the palette's entry for the gaps
 _ENLARGED = 1600  # pixels, about: the width of a mosaic as a file
 _LARGEST_MAGNIFICATION = 16
+
+
+Room = tuple[int, int]
+"""Width and height in pixels of the screen."""
 
 
 @dataclass(frozen=True)
@@ -72,31 +76,34 @@ class Mosaic:
             "columns": self.columns,
             "paired": self.paired,
             "labels": {
-                name: [round(float(value), 3) if values.dtype.kind == "f" else int(value) for value in values]
+                name: [
+                    round(float(value), 3) if values.dtype.kind == "f" else int(value)
+                    for value in values
+                ]
                 for name, values in labels.items()
             },
         }
 
 
-def unit_mosaic(units: NDArray[np.floating], room: int) -> Mosaic:
+def unit_mosaic(units: NDArray[np.floating], room: Room) -> Mosaic:
     """Draw weights on the patch grid, two by two: red is positive, blue negative, white zero.
 
     Args:
         units: (N, h, w), pairs in succession; each is scaled by its own largest weight.
-        room: pixels of the screen that the mosaic may be wide.
+        room: width and height in pixels of the screen that there are for it.
     """
     scale = np.maximum(np.abs(units).max(axis=(1, 2), keepdims=True), 1e-12)
-    levels = (units / scale * _LEVELS).round().astype(np.int16) + _LEVELS  # 0 … 254
+    levels = (units / scale * _LEVELS).round().astype(np.int16) + _LEVELS  # 0 … 126
     mosaic = _mosaic(levels.astype(np.uint8), room, paired=True, clear=_CLEAR)
     shades = colormaps["RdBu_r"](np.linspace(0, 1, 2 * _LEVELS + 1))[:, :3]
     mosaic.image.putpalette((shades * 255).round().astype(np.uint8).tobytes() + b"\xff\xff\xff")
     return mosaic
 
 
-def filter_mosaic(filters: NDArray[np.floating], room: int) -> Mosaic:
+def filter_mosaic(filters: NDArray[np.floating], room: Room) -> Mosaic:
     """Draw colour filters (N, P, P, 3), each scaled by its own largest weight; grey is zero.
 
-    `room` is the pixels of the screen that the mosaic may be wide.
+    `room` is the width and height in pixels of the screen that there are for it.
     """
     pixels = (filter_colours(filters) * 255).round().astype(np.uint8)
     opaque = np.full((*pixels.shape[:3], 1), 255, dtype=np.uint8)
@@ -137,7 +144,7 @@ def _left(column: int, width: int, gap: int, pair_gap: int) -> int:
     return column * (width + gap) + column // 2 * pair_gap
 
 
-def _mosaic(tiles: NDArray[np.uint8], room: int, *, paired: bool, clear: int) -> Mosaic:
+def _mosaic(tiles: NDArray[np.uint8], room: Room, *, paired: bool, clear: int) -> Mosaic:
     count, height, width = tiles.shape[:3]
     columns, magnification = _layout(count, height, width, room, paired)
     pair_gap = _GAP if paired else 0
@@ -147,15 +154,19 @@ def _mosaic(tiles: NDArray[np.uint8], room: int, *, paired: bool, clear: int) ->
     return Mosaic(picture, (height, width), columns, paired, magnification)
 
 
-def _layout(count: int, height: int, width: int, room: int, paired: bool) -> tuple[int, int]:
-    """Return the columns and the largest magnification at which the mosaic is not higher than wide."""
+def _layout(count: int, height: int, width: int, room: Room, paired: bool) -> tuple[int, int]:
+    """Return the columns, and the largest magnification at which the mosaic fits into the room.
+
+    Where none does, the mosaic is as wide as the room and as high as it has to be.
+    """
     step = 2 if paired else 1
-    pair = step * (width + _GAP) + (_GAP if paired else 0)
+    pitch = step * (width + _GAP) + (_GAP if paired else 0)  # of a tile, or of a pair
+    columns = 1
     for magnification in range(_LARGEST_MAGNIFICATION, 0, -1):
-        columns = max(1, (room // magnification + _GAP) // pair) * step
+        columns = max(1, (room[0] // magnification + _GAP) // pitch) * step
         columns = min(columns, count + count % step)
         rows = -(-count // columns)
-        if rows * (height + _GAP) <= columns // step * pair:
+        if rows * (height + _GAP) * magnification <= room[1]:
             return columns, magnification
     return columns, 1
 

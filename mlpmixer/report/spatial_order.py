@@ -47,7 +47,9 @@ def opposite_pairs(
     while len(waiting) > 1:
         # Two that are each other's most opposed can be paired at once: no later pair changes that.
         best = similarity[np.ix_(waiting, waiting)].argmin(axis=1)
-        first = np.flatnonzero((best[best] == np.arange(len(waiting))) & (best > np.arange(len(best))))
+        first = np.flatnonzero(
+            (best[best] == np.arange(len(waiting))) & (best > np.arange(len(best)))
+        )
         pairs.append(np.stack([waiting[first], waiting[best[first]]], axis=1))
         waiting = np.delete(waiting, np.concatenate([first, best[first]]))
     found = np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.intp)
@@ -63,9 +65,7 @@ def paired_order(units: NDArray[np.floating]) -> NDArray[np.intp]:
     return order_of_pairs(opposite_pairs(units)[0], spatial_frequency(units))
 
 
-def order_of_pairs(
-    pairs: NDArray[np.intp], frequency: NDArray[np.floating]
-) -> NDArray[np.intp]:
+def order_of_pairs(pairs: NDArray[np.intp], frequency: NDArray[np.floating]) -> NDArray[np.intp]:
     """Return units in pairs from low to high mean frequency; one without partner comes last.
 
     `pairs` is (N // 2, 2), `frequency` (N,). Within a pair the lower frequency comes first.

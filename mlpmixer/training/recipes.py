@@ -63,9 +63,9 @@ FINETUNE = Recipe(
     optimizer=OptimizerOptions(
         optimizer="sgd", batch_size=512, learning_rate=0.03, weight_decay=0.0
     ),
-    schedule=ScheduleOptions(steps=10_000, warmup_steps=500),
+    schedule=ScheduleOptions(steps=10_000, warmup=0.05),
 )
-"""Transfer: SGD with momentum 0.9, no weight decay, cosine decay."""
+"""Transfer: SGD with momentum 0.9, no weight decay, cosine decay after a warm-up of a twentieth."""
 
 SMALL = Recipe(
     optimizer=OptimizerOptions(optimizer="muon", learning_rate=2e-3, matrix_learning_rate=0.01),

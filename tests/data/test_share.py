@@ -49,5 +49,5 @@ def test_a_share_out_of_range_is_refused(dataset: Dataset, share: float) -> None
 
 
 def test_fewer_images_than_classes_are_refused(dataset: Dataset) -> None:
-    with pytest.raises(UsageError, match="fewer than its 3 classes: use 0.015 or more"):
+    with pytest.raises(UsageError, match=r"fewer than its 3 classes: use 0\.015 or more"):
         keep_share(dataset, 0.01, seed=0)

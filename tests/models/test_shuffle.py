@@ -129,7 +129,7 @@ def test_wrong_use_is_named() -> None:
         mlpmixer.create_model(
             "bit_nano", image_size=16, input_shuffle="patches", shuffle_patch_size=5
         )
-    with pytest.raises(UsageError, match="unknown input shuffle 'pixel'. Did you mean pixels"):
+    with pytest.raises(UsageError, match=r"unknown input shuffle 'pixel'\. Did you mean pixels"):
         mlpmixer.create_model("bit_nano", image_size=16, input_shuffle="pixel")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected"):
         ShuffledInput(mixer(), "pixels")(torch.zeros(1, 3, 16, 16, dtype=torch.float64))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpmixer.report import plots, weight_plots
+from mlpmixer.report import plots
 from mlpmixer.report.contents import Mistake
 from mlpmixer.report.curves import training_curves
 from mlpmixer.report.figure_style import MUTED, save_png, to_svg
@@ -25,11 +25,6 @@ def texts(figure):
 def image_of(figure):
     (axes,) = figure.axes
     return np.asarray(axes.images[0].get_array())
-
-
-def wave(height, width, cycles, phase):
-    x = np.arange(width) / width
-    return np.tile(np.cos(2 * np.pi * (cycles * x + phase)), (height, 1))
 
 
 def test_wilson_interval_agrees_with_published_values():
@@ -131,54 +126,6 @@ def test_the_reliability_diagram_shows_the_error_and_skips_empty_bins():
 def test_mistakes_are_labelled_with_truth_prediction_and_probability():
     mistakes = [Mistake(Image.new("RGB", (8, 8)), "cat", "dog", 0.987)] * 5
     assert "cat\ntaken for dog 99 %" in texts(plots.mistake_grid(mistakes))
-
-
-def test_spatial_frequency_is_in_cycles_a_pixel():
-    pictures = np.stack([np.ones((8, 8)), wave(8, 8, 1, 0.1), wave(8, 8, 3, 0.4)])
-    np.testing.assert_allclose(
-        weight_plots.spatial_frequency(pictures), [0, 1 / 8, 3 / 8], atol=1e-12
-    )
-
-
-def test_units_run_from_low_to_high_frequency_beside_their_opposites():
-    slow, fast = wave(6, 8, 1, 0.1), wave(6, 8, 3, 0.2)
-    middle = wave(6, 8, 2, 0)
-    units = np.stack([fast, slow, -fast, middle, -slow, -middle])
-    pairs = weight_plots.paired_order(units).reshape(3, 2)
-    assert [set(pair) for pair in pairs.tolist()] == [{1, 4}, {3, 5}, {0, 2}]
-
-
-def test_every_unit_is_placed_once_also_constant_ones():
-    units = np.random.default_rng(0).normal(size=(33, 4, 5))
-    units[7] = 0.0
-    assert sorted(weight_plots.paired_order(units)) == list(range(33))
-
-
-def test_a_limit_keeps_whole_pairs_over_all_frequencies():
-    waves = [wave(8, 8, cycles, 0.1) * sign for cycles in (1, 2, 3) for sign in (1, -1)]
-    image = image_of(weight_plots.token_mixing_units(np.stack(waves), limit=4))
-    all_tiles = image_of(weight_plots.token_mixing_units(np.stack(waves)))
-    assert image[..., 3].sum() == 4 * 64
-    assert all_tiles[..., 3].sum() == 6 * 64
-
-
-def test_positive_weights_are_red_negative_blue_and_zero_white():
-    unit = np.array([[[1.0, -1.0], [0.0, 0.5]]])
-    image = image_of(weight_plots.token_mixing_units(unit))
-    red, blue, white = image[0, 0], image[0, 1], image[1, 0]
-    assert red[0] > red[2]
-    assert blue[2] > blue[0]
-    assert white[:3].min() > 0.95
-
-
-def test_stem_filters_keep_their_colours_around_grey():
-    filters = np.zeros((3, 2, 2, 3))
-    filters[0, ..., 0] = 2.0  # red
-    filters[1, ..., 2] = -0.01  # lack of blue, faint
-    image = image_of(weight_plots.stem_filters(filters, limit=2))
-    assert image[..., 3].sum() == 2 * 4  # the empty filter is left out
-    np.testing.assert_allclose(image[0, 0], [1, 0.5, 0.5, 1])
-    np.testing.assert_allclose(image[0, 3], [0.5, 0.5, 0, 1])
 
 
 def test_drawing_leaves_the_users_matplotlib_alone(tmp_path):
