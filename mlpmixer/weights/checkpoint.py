@@ -143,9 +143,20 @@ def _load_ours(file: TensorFile) -> ImageModel:
     model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
+    if any(buffer.is_meta for buffer in model.buffers()):
+        _fill_buffers(model, create_model(description["name"], **description["options"]))
     model.class_names = None if class_names is None else tuple(class_names)
     model.facts = facts
     return model.eval()
+
+
+def _fill_buffers(model: ImageModel, built: ImageModel) -> None:
+    """Give a model the buffers that files leave out, which follow from its shape."""
+    for path, module in built.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            mine = model.get_submodule(path)
+            if mine.get_buffer(name).is_meta:
+                mine.register_buffer(name, buffer, persistent=False)
 
 
 def load_folder(folder: Path) -> ImageModel:

@@ -97,3 +97,16 @@ def test_a_missing_file_or_empty_folder_is_named(tmp_path: Path) -> None:
         mlpmixer.load(tmp_path / "nothing.safetensors")
     with pytest.raises(UsageError, match=r"no model\.safetensors"):
         mlpmixer.load(tmp_path)
+
+
+def test_buffers_that_files_leave_out_are_filled(tmp_path: Path) -> None:
+    name = "timm:swin_tiny_patch4_window7_224"
+    shape = {"embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 4}
+    torch.manual_seed(0)
+    model = mlpmixer.create_model(name, image_size=32, num_classes=3, **shape).eval()
+    torch.nn.init.normal_(list(model.parameters())[-2])  # the head starts at zero
+    model.save(tmp_path / "swin.safetensors")
+    again = mlpmixer.load(tmp_path / "swin.safetensors")
+    assert not any(buffer.is_meta for buffer in again.buffers())
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert torch.equal(again(images), model(images))
