@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<8}{verb.summary}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             "usage: mixer VERB [OPTIONS]",
