@@ -17,12 +17,15 @@ class StudyVerb(NamedTuple):
 STUDIES = {
     "scale": StudyVerb("mlpmixer.cli.study_scale", "who gains most from more pre-training data?"),
     "permutation": StudyVerb("mlpmixer.cli.study_permutation", "who minds a shuffled input?"),
+    "compare": StudyVerb("mlpmixer.cli.study_compare", "what do accuracy and speed cost?"),
 }
 
 _EXAMPLES = """\
 examples:
   mixer study scale --data digits --downstream digits --models mixer_nano bit_nano \\
       --fractions 0.3 1 --steps 60 --finetune-steps 30 --recipe quick --out runs/scale
+  mixer study permutation --data digits --recipe quick --steps 100 --out runs/permutation
+  mixer study compare --data digits --recipe quick --steps 60 --out runs/compare
 """
 
 

@@ -1,0 +1,182 @@
+"""The families side by side, each trained with the same budget.
+
+After table 2 and figure 2 of the paper (https://arxiv.org/abs/2105.01601), which ask three numbers
+of a model: its accuracy, its throughput, and what its training costs.
+"""
+
+import multiprocessing
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlpmixer.compute import peak_memory
+from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.throughput import throughput
+from mlpmixer.models.summary import count_macs, count_parameters
+from mlpmixer.report.console import Console
+from mlpmixer.studies.estimate import training_seconds
+from mlpmixer.studies.grid import Cell
+from mlpmixer.studies.training import recipe_settings, trained
+from mlpmixer.training.job import Plan, plan
+from mlpmixer.training.recipe import Recipe
+
+FLOPS_OF_A_STEP = 6
+"""Operations of a training step for each multiply-accumulate of a forward pass: two for forward,
+and twice as many for backward."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonStudy:
+    """What to measure. `comparison_study` makes one.
+
+    Raises:
+        UsageError: there is no model or no seed.
+    """
+
+    recipes: Mapping[str, Recipe]
+    """By model, each with its budget."""
+    seeds: int
+
+    def __post_init__(self) -> None:
+        if not self.recipes or self.seeds < 1:
+            raise UsageError("models and seeds must be at least one.")
+
+    def training_cells(self) -> list[Cell]:
+        """Return the grid of trainings, seed by seed."""
+        return [
+            Cell(
+                {"model": model, "seed": seed},
+                recipe_settings(recipe, "training"),
+                partial(train_and_count, recipe.override({"seed": seed})),
+            )
+            for seed in range(self.seeds)
+            for model, recipe in self.recipes.items()
+        ]
+
+    def throughput_cell(self) -> Cell:
+        """Return the one cell in which all models are timed in turn."""
+        settings = {
+            f"{model}.{name}": value
+            for model, recipe in self.recipes.items()
+            for name, value in recipe_settings(recipe, "training").items()
+            if name in _OF_THE_SPEED
+        }
+        return Cell({"what": "throughput"}, settings, partial(time_models, self.recipes))
+
+    def check(self) -> dict[str, Plan]:
+        """Find out whether all of it can be done; returns the plan of each model.
+
+        Raises:
+            UsageError: a model does not fit the data.
+        """
+        return {model: _planned(model, recipe) for model, recipe in self.recipes.items()}
+
+
+_OF_THE_SPEED = ("training.model", "training.image_size", "training.device", "training.precision")
+
+
+def comparison_study(
+    models: Sequence[str], seeds: int, training: Recipe, flops: float | None = None
+) -> ComparisonStudy:
+    """Return the study of these models.
+
+    Args:
+        models: names of `create_model`.
+        seeds: trainings of each.
+        training: the recipe, with its budget unless `flops` are given.
+        flops: floating-point operations that each training may take; they become steps by the
+            model's multiply-accumulates, FLOPS_OF_A_STEP for each.
+
+    Raises:
+        UsageError: a model does not fit the data, or the FLOPs are not enough for a step.
+    """
+    if flops is None:
+        return ComparisonStudy(
+            recipes={model: training.override({"model": model}) for model in models}, seeds=seeds
+        )
+    recipes = {}
+    for model in models:
+        recipe = training.override({"model": model, "steps": 1})
+        macs = count_macs(_planned(model, recipe).model)
+        one_step = FLOPS_OF_A_STEP * macs * recipe.optimizer.batch_size
+        if flops < one_step:
+            raise UsageError(
+                f"--flops {flops:g} is less than one step of {model}, {one_step:.2g}: give more."
+            )
+        recipes[model] = recipe.override({"steps": round(flops / one_step)})
+    return ComparisonStudy(recipes=recipes, seeds=seeds)
+
+
+def train_and_count(recipe: Recipe, folder: Path, console: Console) -> Mapping[str, Any]:
+    """Compute one cell: train, and say what it took."""
+    outcome = trained(recipe, folder / "training", console)
+    planned = plan(recipe)
+    units = 1 if planned.device.type == "cuda" else torch.get_num_threads()
+    return {
+        "accuracy": outcome["accuracy"],
+        "top5": outcome["top5"],
+        "steps": outcome["steps"],
+        "seconds": outcome["training_seconds"],
+        "core_hours": outcome["training_seconds"] * units / 3600,
+        "parameters": count_parameters(planned.model),
+        "gmacs": count_macs(planned.model) / 1e9,
+        "training_memory_bytes": in_a_fresh_process(training_memory, recipe),
+    }
+
+
+def training_memory(recipe: Recipe) -> int:
+    """Return the most memory that a few training steps take in this process, images left out."""
+    planned = plan(recipe)
+    training_seconds(planned)
+    return peak_memory(planned.device)
+
+
+def in_a_fresh_process(work: Any, *arguments: Any) -> Any:
+    """Return what `work` returns in a process of its own, whose largest memory is its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def time_models(recipes: Mapping[str, Recipe], folder: Path, console: Console) -> Mapping[str, Any]:
+    """Compute the cell of the throughputs: all models in turn."""
+    plans = {model: plan(recipe) for model, recipe in recipes.items()}
+    first = next(iter(plans.values()))
+    console.message(f"throughput of {len(plans)} models in turn")
+    found = throughput(
+        {model: planned.model for model, planned in plans.items()}, first.device, first.precision
+    )
+    return {
+        model: {
+            "images_per_second": one.images_per_second,
+            "batch_size": one.batch_size,
+            "rounds": list(one.rounds),
+        }
+        for model, one in found.items()
+    }
+
+
+def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
+    """Return the names that no other point beats, from cheap to dear.
+
+    `points` are name, cost and accuracy; a point is beaten by one that costs no more and is more
+    accurate, or costs less and is as accurate.
+    """
+    best, kept = float("-inf"), []
+    for name, _, accuracy in sorted(points, key=lambda one: (one[1], -one[2])):
+        if accuracy > best:
+            best = accuracy
+            kept.append(name)
+    return kept
+
+
+def _planned(model: str, recipe: Recipe) -> Plan:
+    try:
+        return plan(recipe)
+    except UsageError as error:
+        raise UsageError(f"{model}: {error}") from error

@@ -1,0 +1,134 @@
+"""The comparison of families: same budget, throughput in turn, fronts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import mlpmixer
+from mlpmixer.cli.main import main
+from mlpmixer.evaluation.throughput import throughput
+from mlpmixer.studies.comparison import comparison_study, front
+from mlpmixer.training.recipe import Recipe
+
+TINY = """
+optimizer = "adamw"
+batch_size = 64
+evaluations = 1
+flip = 0.0
+crop = "none"
+width = 16
+depth = 1
+tokens_mlp_dim = 8
+channels_mlp_dim = 32
+patch_size = 2
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY)
+    return [
+        *("study", "compare", "--data", "digits", "--recipe", str(recipe), "--steps", "3"),
+        *("--models", "mixer_nano", "mixer_micro", "--out", str(tmp_path / "study")),
+    ]
+
+
+def test_models_are_trained_timed_and_told_apart(
+    command: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def quick(*arguments: object, **options: object) -> object:
+        return throughput(*arguments, **options, rounds=2, seconds=0.01)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mlpmixer.studies.comparison.throughput", quick)
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in found["models"]] == ["mixer_nano", "mixer_micro"]
+    for row in found["models"]:
+        assert 0 <= row["accuracy"] <= 1
+        assert row["steps"] == 3
+        assert min(row[name] for name in ("images_per_second", "core_hours", "gmacs")) > 0
+        assert row["training_memory_bytes"] > 50e6  # at least what PyTorch takes
+    study = tmp_path / "study"
+    assert len((study / "results.csv").read_text().splitlines()) == 3
+    assert (study / "data" / "accuracy_by_images_per_second.csv").exists()
+    assert (study / "figures" / "accuracy_by_core_hours.svg").exists()
+    assert main(command) == 0
+    assert "2 of 2 cells are there already" in capsys.readouterr().out
+
+
+def test_a_damaged_throughput_is_named_before_the_trainings(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "study" / "cells" / "throughput" / "result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    assert main(command) == 1
+    assert "throughput/result.json is damaged" in capsys.readouterr().err
+    assert [one.name for one in file.parent.parent.iterdir()] == ["throughput"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--minutes", "1"], "one budget"),
+        (["--flops", "1e9"], "one budget"),
+        (["--models", "mixer_nano", "bit_nona"], "bit_nano"),
+        (["--image-size", "9"], "mixer_nano: image size 9x9"),
+        (["--seeds", "0"], "at least one"),
+    ],
+)
+def test_wrong_use_is_named_before_the_work(
+    command: list[str],
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_flops_become_steps_by_the_cost_of_each_model(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe.from_toml(tmp_path / "tiny.toml").override({"data": "digits"})
+    tokens, width = 16, 16
+    macs = tokens * 12 * width + 2 * width * tokens * 8 + 2 * tokens * width * 32 + width * 10
+    study = comparison_study(["mixer_nano"], 1, recipe, flops=6 * macs * 64 * 5)
+    assert study.recipes["mixer_nano"].schedule.steps == 5
+    flops = [one for one in command if one not in ("--steps", "3")]
+    assert main([*flops, "--flops", "1000"]) == 2
+    assert "less than one step of mixer_nano" in capsys.readouterr().err
+
+
+def test_the_front_holds_what_no_other_beats() -> None:
+    points = [
+        ("cheap", 1.0, 0.5),
+        ("worse", 2.0, 0.4),
+        ("good", 2.0, 0.7),
+        ("as good but dearer", 3.0, 0.7),
+        ("best", 9.0, 0.9),
+    ]
+    assert front(points) == ["cheap", "good", "best"]
+
+
+def test_throughput_counts_images_at_a_batch_size_of_its_own() -> None:
+    shape = {"patch_size": 4, "width": 8, "depth": 1, "tokens_mlp_dim": 4, "channels_mlp_dim": 8}
+    models = {
+        str(size): mlpmixer.create_model("mixer", image_size=size, num_classes=2, **shape)
+        for size in (8, 16)
+    }
+    found = throughput(
+        models, torch.device("cpu"), torch.float32, rounds=3, seconds=0.01, largest_batch=8
+    )
+    for one in found.values():
+        assert one.batch_size in (1, 2, 4, 8)
+        assert len(one.rounds) == 3
+        assert sorted(one.rounds)[1] == one.images_per_second > 0
