@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from mlpmixer.report.figure_style import BLUE, GRID, INK, MUTED, VERMILION, new_figure, styled
 
@@ -61,6 +61,9 @@ def accuracy_front(candidates: Sequence[Candidate], label: str) -> Figure:
                 color=INK,
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(0.18, 0.2)
         axes.set_xlabel(label)
         axes.set_ylabel("accuracy")
