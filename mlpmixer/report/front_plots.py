@@ -1,4 +1,4 @@
-"""Accuracy against what it costs, after figure 2 of the paper."""
+"""Accuracy against what it costs, as in the paper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The figure of the scale study, after figure 3 of the paper."""
+"""The figure of the scale study, as in the paper."""
 
 from collections.abc import Mapping, Sequence
 

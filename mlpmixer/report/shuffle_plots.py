@@ -1,4 +1,4 @@
-"""Figures of the permutation study, after figure 5 of the paper."""
+"""Figures of the permutation study, as in the paper."""
 
 from collections.abc import Mapping, Sequence
 

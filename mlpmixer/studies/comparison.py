@@ -1,7 +1,7 @@
 """The families side by side, each trained with the same budget.
 
-After table 2 and figure 2 of the paper (https://arxiv.org/abs/2105.01601), which ask three numbers
-of a model: its accuracy, its throughput, and what its training costs.
+After the main results of the paper (section 3.1 of https://arxiv.org/abs/2105.01601), which ask three
+numbers of a model: its accuracy, its throughput, and what its training costs.
 """
 
 import multiprocessing

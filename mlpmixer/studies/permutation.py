@@ -1,6 +1,6 @@
 """Which model minds if its input is shuffled.
 
-Section 3.4 and figure 5 of the paper (https://arxiv.org/abs/2105.01601): each model is trained from
+Section 3.4 of the paper (https://arxiv.org/abs/2105.01601): each model is trained from
 scratch on untouched images, on images whose patches and whose pixels within the patches are
 shuffled, and on images whose pixels are all shuffled, each by one fixed permutation. For a Mixer
 the first two are the same problem.

@@ -24,7 +24,7 @@ EXAMPLES = 7
 _PAPER = (
     "The paper found the same curve for a Mixer on untouched and on patch-shuffled images, and "
     "that shuffling all pixels costs a Mixer much less than a ResNet, which loses on both "
-    "(section 3.4 and figure 5 of arXiv 2105.01601)."
+    "(section 3.4 of arXiv 2105.01601)."
 )
 
 

@@ -1,6 +1,6 @@
 """How much each model gains from more pre-training data.
 
-Section 3.3 and figure 3 of the paper (https://arxiv.org/abs/2105.01601): every model is pre-trained
+Section 3.3 of the paper (https://arxiv.org/abs/2105.01601): every model is pre-trained
 on nested subsets of one data set, then judged on another one by the few-shot probe and by
 fine-tuning.
 """

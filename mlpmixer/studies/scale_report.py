@@ -12,7 +12,7 @@ from mlpmixer.studies.scale import MEASURES, ScaleStudy, slopes
 
 _PAPER = (
     "The paper found that Mixers gain more from additional pre-training data than the others: far "
-    "behind BiT on 10 % of JFT-300M, on a par at all of it (section 3.3 and figure 3 of "
+    "behind BiT on 10 % of JFT-300M, on a par at all of it (section 3.3 of "
     "arXiv 2105.01601)."
 )
 

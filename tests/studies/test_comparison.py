@@ -12,24 +12,9 @@ from mlpmixer.evaluation.throughput import throughput
 from mlpmixer.studies.comparison import comparison_study, front
 from mlpmixer.training.recipe import Recipe
 
-TINY = """
-optimizer = "adamw"
-batch_size = 64
-evaluations = 1
-flip = 0.0
-crop = "none"
-width = 16
-depth = 1
-tokens_mlp_dim = 8
-channels_mlp_dim = 32
-patch_size = 2
-"""
-
 
 @pytest.fixture
-def command(tmp_path: Path) -> list[str]:
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY)
+def command(tmp_path: Path, recipe: Path) -> list[str]:
     return [
         *("study", "compare", "--data", "digits", "--recipe", str(recipe), "--steps", "3"),
         *("--models", "mixer_nano", "mixer_micro", "--out", str(tmp_path / "study")),
@@ -96,12 +81,12 @@ def test_wrong_use_is_named_before_the_work(
 
 
 def test_flops_become_steps_by_the_cost_of_each_model(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = Recipe.from_toml(tmp_path / "tiny.toml").override({"data": "digits"})
+    training = Recipe.from_toml(recipe).override({"data": "digits"})
     tokens, width = 16, 16
     macs = tokens * 12 * width + 2 * width * tokens * 8 + 2 * tokens * width * 32 + width * 10
-    study = comparison_study(["mixer_nano"], 1, recipe, flops=6 * macs * 64 * 5)
+    study = comparison_study(["mixer_nano"], 1, training, flops=6 * macs * 16 * 5)
     assert study.recipes["mixer_nano"].schedule.steps == 5
     flops = [one for one in command if one not in ("--steps", "3")]
     assert main([*flops, "--flops", "1000"]) == 2

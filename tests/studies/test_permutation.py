@@ -9,25 +9,9 @@ import pytest
 from mlpmixer.cli.main import main
 from mlpmixer.studies.permutation import difference
 
-TINY = """
-optimizer = "adamw"
-batch_size = 64
-steps = 4
-evaluations = 2
-flip = 0.0
-crop = "none"
-width = 16
-depth = 1
-tokens_mlp_dim = 8
-channels_mlp_dim = 32
-patch_size = 2
-"""
-
 
 @pytest.fixture
-def command(tmp_path: Path) -> list[str]:
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY)
+def command(tmp_path: Path, recipe: Path) -> list[str]:
     return [
         *("study", "permutation", "--data", "digits", "--recipe", str(recipe), "--steps", "4"),
         *("--models", "mixer_nano", "--out", str(tmp_path / "study")),

@@ -14,35 +14,6 @@ from mlpmixer.studies.scale import slopes
 from mlpmixer.studies.training import trained
 from mlpmixer.training.recipe import Recipe
 
-TINY = """
-optimizer = "adamw"
-batch_size = 16
-learning_rate = 0.003
-steps = 4
-evaluations = 1
-flip = 0.0
-crop = "none"
-width = 16
-depth = 1
-tokens_mlp_dim = 8
-channels_mlp_dim = 32
-patch_size = 2
-"""
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
-    return path
-
-
-@pytest.fixture
-def finetuning(tmp_path: Path) -> Path:
-    path = tmp_path / "finetuning.toml"
-    path.write_text(TINY[: TINY.index("width")])
-    return path
-
 
 @pytest.fixture
 def command(tmp_path: Path, recipe: Path, finetuning: Path) -> list[str]:
