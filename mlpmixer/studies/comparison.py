@@ -1,6 +1,6 @@
 """The families side by side, each trained with the same budget.
 
-After the main results of the paper (section 3.1 of https://arxiv.org/abs/2105.01601), which ask three
+After the main results of the paper (section 3.1 of https://arxiv.org/abs/2105.01601). It asks three
 numbers of a model: its accuracy, its throughput, and what its training costs.
 """
 
