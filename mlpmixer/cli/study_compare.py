@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlpmixer.cli.options import given, parse
-from mlpmixer.cli.study_options import StudyOptions, print_plan
-from mlpmixer.cli.table import print_table
+from mlpmixer.cli.study_options import StudyOptions
+from mlpmixer.cli.study_steps import carry_out
 from mlpmixer.errors import UsageError
 
 BUDGETS = ("steps", "epochs", "minutes", "flops")
@@ -43,13 +43,8 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(
             "the trainings need one budget: give --steps, --epochs, --minutes or --flops."
         )
-    from mlpmixer.report.console import Console
-    from mlpmixer.report.formatting import magnitude, memory, number, percent
     from mlpmixer.studies.comparison import comparison_study
     from mlpmixer.studies.comparison_report import report_comparison
-    from mlpmixer.studies.estimate import training_seconds
-    from mlpmixer.studies.grid import Cell, Grid
-    from mlpmixer.studies.outputs import PAGE
     from mlpmixer.training.recipes import find_recipe
 
     budget = {} if command.flops else {budgets[0]: getattr(command, budgets[0])}
@@ -57,43 +52,4 @@ def run(arguments: Sequence[str]) -> int:
         {**command.overrides(), **budget, "data": command.data}
     )
     study = comparison_study(command.models, command.seeds, recipe, command.flops)
-    console = Console.choose(command.json)
-    trainings = Grid(command.out, study.training_cells())
-    speeds = Grid(command.out, [study.throughput_cell()])
-    trainings.missing()  # damaged or foreign results are named before the work
-    speeds.missing()
-    plans = study.check()
-    if command.dry_run:
-        seconds = {model: training_seconds(planned) for model, planned in plans.items()}
-
-        def of_cell(cell: Cell) -> float:
-            return seconds[str(cell.values["model"])]
-
-        print_plan(trainings, of_cell, console, command.jobs or 1)
-        return 0
-    del plans
-    speeds.run(console, jobs=1)  # alone on the machine, before the trainings warm it up
-    trainings.run(console, command.jobs)
-    ((_, measured),) = speeds.results()
-    table, sentences = report_comparison(study, trainings, measured)
-    page = trainings.out / PAGE
-    print_table(
-        console,
-        {"models": table, "findings": sentences, "page": page},
-        ["model", "accuracy", "images/s", "core-hours", "parameters", "GMACs", "memory"],
-        [
-            [
-                row["model"],
-                percent(row["accuracy"]),
-                number(row["images_per_second"]),
-                f"{row['core_hours']:.3g}",
-                magnitude(round(row["parameters"])),
-                f"{row['gmacs']:.3g}",
-                memory(row["training_memory_bytes"]),
-            ]
-            for row in table
-        ],
-        [*sentences, f"page: {page}"],
-        left=1,
-    )
-    return 0
+    return carry_out(study, command, report_comparison, "compare", arguments)

@@ -1,15 +1,8 @@
 """The options that all studies share."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from mlpmixer.cli.table import print_table
-
-if TYPE_CHECKING:
-    from mlpmixer.report.console import Console
-    from mlpmixer.studies.grid import Cell, Grid
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,27 +44,3 @@ class StudyOptions:
         if self.batch_size is not None:
             found["batch_size"] = self.batch_size
         return found
-
-
-def print_plan(
-    grid: "Grid", seconds: Callable[["Cell"], float], console: "Console", jobs: int
-) -> None:
-    """Show every cell, whether it is done, and about how long the others take."""
-    from mlpmixer.report.formatting import duration
-
-    missing = {cell.name for cell in grid.missing()}
-    names = list(grid.cells[0].values)
-    rows, records, total = [], [], 0.0
-    for cell in grid.cells:
-        needed = seconds(cell) if cell.name in missing else 0.0
-        total += needed
-        state = "to do" if cell.name in missing else "done"
-        values = [str(cell.values.get(name, "")) for name in names]
-        rows.append([*values, state, duration(needed) if needed else ""])
-        records.append({**cell.values, "done": cell.name not in missing, "seconds": needed})
-    record: Mapping[str, object] = {"cells": records, "seconds": total / jobs}
-    footer = [
-        f"{len(missing)} of {len(rows)} cells to do: about {duration(total / jobs)} of training; "
-        "reading, validating and testing come on top."
-    ]
-    print_table(console, record, [*names, "state", "time"], rows, footer, left=len(names) + 1)

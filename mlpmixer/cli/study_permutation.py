@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlpmixer.cli.options import given, parse
-from mlpmixer.cli.study_options import StudyOptions, print_plan
-from mlpmixer.cli.table import print_table
+from mlpmixer.cli.study_options import StudyOptions
+from mlpmixer.cli.study_steps import carry_out
 from mlpmixer.errors import UsageError
 from mlpmixer.training.recipe import BUDGETS
 
@@ -42,11 +42,6 @@ def run(arguments: Sequence[str]) -> int:
     budgets = [name for name in BUDGETS if name in given(arguments)]
     if len(budgets) != 1:
         raise UsageError("the trainings need one budget: give --steps, --epochs or --minutes.")
-    from mlpmixer.report.console import Console
-    from mlpmixer.report.formatting import percent
-    from mlpmixer.studies.estimate import training_seconds
-    from mlpmixer.studies.grid import Cell, Grid
-    from mlpmixer.studies.outputs import PAGE
     from mlpmixer.studies.permutation import PermutationStudy
     from mlpmixer.studies.permutation_report import report_permutation
     from mlpmixer.training.recipes import find_recipe
@@ -63,27 +58,4 @@ def run(arguments: Sequence[str]) -> int:
         seeds=command.seeds,
         training=find_recipe(command.recipe).override(fields),
     )
-    console = Console.choose(command.json)
-    grid = Grid(command.out, study.cells())
-    grid.missing()  # damaged or foreign results are named before the work
-    plans = study.check()
-    if command.dry_run:
-        seconds = {model: training_seconds(plans[model, "untouched"]) for model in study.models}
-
-        def of_cell(cell: Cell) -> float:
-            return seconds[str(cell.values["model"])]
-
-        print_plan(grid, of_cell, console, command.jobs or 1)
-        return 0
-    grid.run(console, command.jobs)
-    sentences = report_permutation(study, grid, plans)
-    rows = grid.rows()
-    print_table(
-        console,
-        {"cells": rows, "findings": sentences, "page": grid.out / PAGE},
-        ["model", "input", "seed", "accuracy"],
-        [[row["model"], row["input"], str(row["seed"]), percent(row["accuracy"])] for row in rows],
-        [*sentences, f"page: {grid.out / PAGE}"],
-        left=2,
-    )
-    return 0
+    return carry_out(study, command, report_permutation, "permutation", arguments)

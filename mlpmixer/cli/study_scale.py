@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlpmixer.cli.options import parse
-from mlpmixer.cli.study_options import StudyOptions, print_plan
-from mlpmixer.cli.table import print_table
+from mlpmixer.cli.study_options import StudyOptions
+from mlpmixer.cli.study_steps import carry_out
 from mlpmixer.errors import UsageError
 
 
@@ -47,11 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     command = parse(ScaleCommand, "study scale", arguments)
     if (command.steps is None) == (command.epochs is None):
         raise UsageError("the pre-training needs one budget: give --steps or --epochs.")
-    from mlpmixer.report.console import Console
-    from mlpmixer.report.formatting import number, percent
-    from mlpmixer.studies.grid import Cell, Grid
-    from mlpmixer.studies.outputs import PAGE
-    from mlpmixer.studies.scale import ScaleStudy, estimate
+    from mlpmixer.studies.scale import ScaleStudy
     from mlpmixer.studies.scale_report import report_scale
     from mlpmixer.training.recipes import find_recipe
 
@@ -73,36 +69,4 @@ def run(arguments: Sequence[str]) -> int:
         ),
         shots=command.shots,
     )
-    console = Console.choose(command.json)
-    grid = Grid(command.out, study.cells())
-    grid.missing()  # damaged or foreign results are named before the work
-    plans = study.check()
-    if command.dry_run:
-        seconds = estimate(study, plans)
-
-        def of_cell(cell: Cell) -> float:
-            return seconds[str(cell.values["model"]), float(cell.values["fraction"] or 0)]
-
-        print_plan(grid, of_cell, console, command.jobs or 1)
-        return 0
-    grid.run(console, command.jobs)
-    sentences = report_scale(study, grid)
-    rows = grid.rows()
-    print_table(
-        console,
-        {"cells": rows, "findings": sentences, "page": grid.out / PAGE},
-        ["model", "images", "seed", f"{command.shots}-shot", "fine-tuned"],
-        [
-            [
-                row["model"],
-                number(row["images"]),
-                str(row["seed"]),
-                percent(row["fewshot"]),
-                percent(row["finetuned"]),
-            ]
-            for row in rows
-        ],
-        [*sentences, f"page: {grid.out / PAGE}"],
-        left=1,
-    )
-    return 0
+    return carry_out(study, command, report_scale, "scale", arguments)

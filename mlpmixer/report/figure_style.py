@@ -31,6 +31,18 @@ _DARK = {INK: "#e6e9ee", MUTED: "#9aa5b4", GRID: "#333b47", BLUE: "#56b4e9", VER
 RIGHT = "#0a6cab"
 WRONG = "#d2600a"
 
+LOOKS = (
+    (BLUE, "-", "o"),
+    (VERMILION, "--", "s"),
+    (INK, ":", "^"),
+    (MUTED, "-.", "D"),
+    (BLUE, ":", "v"),
+    (VERMILION, "-.", "P"),
+    (INK, "-", "X"),
+    (MUTED, "--", "*"),
+)
+"""Colour, dash and marker of the models in a figure, one after the other."""
+
 WIDTH = 5.6
 """Inches; two figures fit side by side on the page, and one stays legible on a phone."""
 

@@ -3,13 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
 
-from mlpmixer.report.figure_style import BLUE, GRID, INK, MUTED, VERMILION, new_figure, styled
+from mlpmixer.report.figure_style import GRID, INK, LOOKS, MUTED, new_figure, styled
 
-_MARKERS = "osD^vPX*"
-_COLOURS = (BLUE, VERMILION, INK, MUTED)
+_MARKER = 8.0  # points
+_ROOM = 0.2
+"""Share of the width that is kept for names at the right of the last points."""
+_LOGARITHMIC_FROM = 3.0
+"""Ratio of the largest to the smallest cost from which the scale is logarithmic."""
+_PLACES = (
+    ((8, 0), "left", "center"),
+    ((0, 8), "center", "bottom"),
+    ((-8, 0), "right", "center"),
+    ((0, -8), "center", "top"),
+    ((6, 6), "left", "bottom"),
+    ((6, -6), "left", "top"),
+    ((-6, 6), "right", "bottom"),
+    ((-6, -6), "right", "top"),
+)
+"""Where a name can stand beside its point, the best first: points to the right and up, and the
+name's alignment."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +41,12 @@ class Candidate:
     """In [0, 1]."""
     on_front: bool
     """Whether no other model is better in both."""
+    trail: Sequence[tuple[float, float]] = ()
+    """Costs and accuracies on the way to it."""
 
 
 def accuracy_front(candidates: Sequence[Candidate], label: str) -> Figure:
-    """Draw accuracy against `label`, on a logarithmic scale, and a line through the front."""
+    """Draw accuracy against `label`, a line through the front, and the way to each model."""
     families = list(dict.fromkeys(one.family for one in candidates))
     with styled():
         figure = new_figure(3.6)
@@ -41,31 +60,70 @@ def accuracy_front(candidates: Sequence[Candidate], label: str) -> Figure:
             zorder=1,
         )
         for one in candidates:
-            number = families.index(one.family)
+            colour, dash, marker = LOOKS[families.index(one.family) % len(LOOKS)]
+            if one.trail:
+                costs, accuracies = zip(*one.trail, strict=True)
+                axes.plot(costs, accuracies, color=colour, linestyle=dash, linewidth=1, zorder=1)
             axes.plot(
                 one.x,
                 one.accuracy,
-                marker=_MARKERS[number % len(_MARKERS)],
-                color=_COLOURS[number % len(_COLOURS)],
-                markersize=8,
+                marker=marker,
+                color=colour,
+                markersize=_MARKER,
                 markeredgecolor=GRID,
                 linestyle="none",
             )
-            axes.annotate(
-                one.name,
-                (one.x, one.accuracy),
-                xytext=(0, 9),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=INK,
-            )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(0.18, 0.2)
+        _scale(axes, [x for one in candidates for x in (one.x, *(cost for cost, _ in one.trail))])
+        axes.margins(0.08, 0.1)
+        _make_room(axes)
         axes.set_xlabel(label)
         axes.set_ylabel("accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _name(axes, candidates)
     return figure
+
+
+def _scale(axes: Axes, costs: Sequence[float]) -> None:
+    if min(costs) > 0 and max(costs) / min(costs) >= _LOGARITHMIC_FROM:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _make_room(axes: Axes) -> None:
+    """Move the right edge away from the last points."""
+    to_scale = axes.transScale
+    (left, _), (right, _) = to_scale.transform([(edge, 1.0) for edge in axes.get_xlim()])
+    room = (right + (right - left) * _ROOM / (1 - _ROOM), 0.0)
+    axes.set_xlim(right=float(to_scale.inverted().transform(room)[0]))
+
+
+def _name(axes: Axes, candidates: Sequence[Candidate]) -> None:
+    """Write each name beside its point, where it covers no other point and no other name."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()  # tells where the points are
+    reach = _MARKER / 2 * figure.dpi / 72
+    points = axes.transData.transform([(one.x, one.accuracy) for one in candidates])
+    taken = [Bbox([point - reach, point + reach]) for point in points]
+    for one in candidates:
+        for offset, horizontal, vertical in _PLACES:
+            text = axes.annotate(
+                one.name,
+                (one.x, one.accuracy),
+                xytext=offset,
+                textcoords="offset points",
+                ha=horizontal,
+                va=vertical,
+                fontsize=9,
+                color=INK,
+            )
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if (inside and not any(box.overlaps(other) for other in taken)) or (
+                offset == _PLACES[-1][0]
+            ):
+                taken.append(box)
+                break
+            text.remove()

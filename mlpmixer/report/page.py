@@ -71,8 +71,20 @@ class FigureView:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers in rows, as a page and a terminal show them."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    names: int = 1
+    """How many of the first columns are words; the others are numbers, aligned to the right."""
+    best: frozenset[tuple[int, int]] = frozenset()
+    """Row and column of the numbers to stress, counted from 0."""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of a page: a heading, a sentence or two, figures in cards."""
+    """A part of a page: a heading, a sentence or two, figures in cards, a table."""
 
     key: str
     title: str
@@ -80,6 +92,7 @@ class Section:
     figures: tuple[FigureView, ...] = ()
     note: str = ""
     """What is left out, and why."""
+    table: Table | None = None
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from mlpmixer.report.figure_style import BLUE, INK, MUTED, VERMILION, WIDTH, new_figure, styled
+from mlpmixer.report.figure_style import LOOKS, WIDTH, new_figure, styled
 from mlpmixer.report.formatting import magnitude
-
-_LOOKS = [
-    (BLUE, "-", "o"),
-    (VERMILION, "--", "s"),
-    (INK, ":", "^"),
-    (MUTED, "-.", "D"),
-    (BLUE, ":", "v"),
-    (VERMILION, "-.", "P"),
-    (INK, "-", "X"),
-    (MUTED, "--", "*"),
-]
 
 Points = Sequence[tuple[int, float]]
 """Pre-training images and accuracy in [0, 1], a point for each subset and seed."""
@@ -36,7 +25,7 @@ def accuracy_by_images(panels: Mapping[str, Mapping[str, Points]]) -> Figure:
             np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True
         ):
             for number, (model, points) in enumerate(models.items()):
-                colour, dash, marker = _LOOKS[number % len(_LOOKS)]
+                colour, dash, marker = LOOKS[number % len(LOOKS)]
                 sizes = sorted({images for images, _ in points})
                 found = [[one for images, one in points if images == size] for size in sizes]
                 mean = np.array([np.mean(one) for one in found])

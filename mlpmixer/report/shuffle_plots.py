@@ -32,8 +32,9 @@ def permutation_curves(courses: Mapping[str, Mapping[str, Sequence[Course]]]) ->
         for axes, (model, inputs) in zip(panels, courses.items(), strict=True):
             for kind, runs in inputs.items():
                 colour, dash = _LINES[kind]
-                steps = [step for step, _ in runs[0]]
-                accuracies = np.array([[accuracy for _, accuracy in run] for run in runs])
+                steps = np.array(runs[0])[:, 0]
+                # Runs with a budget in minutes are validated at steps of their own.
+                accuracies = np.array([np.interp(steps, *np.array(run).T) for run in runs])
                 mean = accuracies.mean(axis=0)
                 axes.plot(steps, mean, dash, color=colour, label=INPUT_TITLES[kind])
                 if len(runs) > 1:

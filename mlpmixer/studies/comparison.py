@@ -19,10 +19,10 @@ from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.throughput import throughput
 from mlpmixer.models.summary import count_macs, count_parameters
 from mlpmixer.report.console import Console
-from mlpmixer.studies.estimate import training_seconds
-from mlpmixer.studies.grid import Cell
-from mlpmixer.studies.training import recipe_settings, trained
-from mlpmixer.training.job import Plan, plan
+from mlpmixer.studies.estimate import step_seconds, training_seconds
+from mlpmixer.studies.grid import Cell, Grid
+from mlpmixer.studies.training import planned_as, recipe_settings, trained, validation_course
+from mlpmixer.training.job import plan
 from mlpmixer.training.recipe import Recipe
 
 FLOPS_OF_A_STEP = 6
@@ -46,20 +46,23 @@ class ComparisonStudy:
         if not self.recipes or self.seeds < 1:
             raise UsageError("models and seeds must be at least one.")
 
-    def training_cells(self) -> list[Cell]:
-        """Return the grid of trainings, seed by seed."""
-        return [
-            Cell(
-                {"model": model, "seed": seed},
-                recipe_settings(recipe, "training"),
-                partial(train_and_count, recipe.override({"seed": seed})),
-            )
-            for seed in range(self.seeds)
-            for model, recipe in self.recipes.items()
-        ]
+    def grid(self, out: Path) -> Grid:
+        """Return the trainings, seed by seed, and before them the one cell of all throughputs."""
+        return Grid(
+            out,
+            [
+                Cell(
+                    {"model": model, "seed": seed},
+                    recipe_settings(recipe, "training"),
+                    partial(train_and_count, recipe.override({"seed": seed})),
+                )
+                for seed in range(self.seeds)
+                for model, recipe in self.recipes.items()
+            ],
+            first=[self._throughput_cell()],
+        )
 
-    def throughput_cell(self) -> Cell:
-        """Return the one cell in which all models are timed in turn."""
+    def _throughput_cell(self) -> Cell:
         settings = {
             f"{model}.{name}": value
             for model, recipe in self.recipes.items()
@@ -68,13 +71,20 @@ class ComparisonStudy:
         }
         return Cell({"what": "throughput"}, settings, partial(time_models, self.recipes))
 
-    def check(self) -> dict[str, Plan]:
-        """Find out whether all of it can be done; returns the plan of each model.
+    def check(self) -> None:
+        """Find out whether all of it can be done.
 
         Raises:
             UsageError: a model does not fit the data.
         """
-        return {model: _planned(model, recipe) for model, recipe in self.recipes.items()}
+        for model, recipe in self.recipes.items():
+            planned_as(model, recipe)
+
+    def estimate(self) -> dict[str, float]:
+        """Return about how many seconds each training takes, by the cell's name."""
+        seconds = {model: training_seconds(plan(one)) for model, one in self.recipes.items()}
+        cells = self.grid(Path()).cells
+        return {cell.name: seconds[str(cell.values["model"])] for cell in cells}
 
 
 _OF_THE_SPEED = ("training.model", "training.image_size", "training.device", "training.precision")
@@ -102,7 +112,7 @@ def comparison_study(
     recipes = {}
     for model in models:
         recipe = training.override({"model": model, "steps": 1})
-        macs = count_macs(_planned(model, recipe).model)
+        macs = count_macs(planned_as(model, recipe).model)
         one_step = FLOPS_OF_A_STEP * macs * recipe.optimizer.batch_size
         if flops < one_step:
             raise UsageError(
@@ -113,16 +123,22 @@ def comparison_study(
 
 
 def train_and_count(recipe: Recipe, folder: Path, console: Console) -> Mapping[str, Any]:
-    """Compute one cell: train, and say what it took."""
-    outcome = trained(recipe, folder / "training", console)
+    """Compute one cell: train, and say what it took.
+
+    The course holds core-hours and validation accuracy, in [0, 1], on the way.
+    """
+    run = folder / "training"
+    outcome = trained(recipe, run, console)
     planned = plan(recipe)
     units = 1 if planned.device.type == "cuda" else torch.get_num_threads()
+    course = validation_course(run)
     return {
         "accuracy": outcome["accuracy"],
         "top5": outcome["top5"],
         "steps": outcome["steps"],
         "seconds": outcome["training_seconds"],
         "core_hours": outcome["training_seconds"] * units / 3600,
+        "course": [[one["seconds"] * units / 3600, one["validation_accuracy"]] for one in course],
         "parameters": count_parameters(planned.model),
         "gmacs": count_macs(planned.model) / 1e9,
         "training_memory_bytes": in_a_fresh_process(training_memory, recipe),
@@ -132,7 +148,7 @@ def train_and_count(recipe: Recipe, folder: Path, console: Console) -> Mapping[s
 def training_memory(recipe: Recipe) -> int:
     """Return the most memory that a few training steps take in this process, images left out."""
     planned = plan(recipe)
-    training_seconds(planned)
+    step_seconds(planned)
     return peak_memory(planned.device)
 
 
@@ -173,10 +189,3 @@ def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
             best = accuracy
             kept.append(name)
     return kept
-
-
-def _planned(model: str, recipe: Recipe) -> Plan:
-    try:
-        return plan(recipe)
-    except UsageError as error:
-        raise UsageError(f"{model}: {error}") from error

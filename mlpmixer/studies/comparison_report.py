@@ -1,15 +1,15 @@
 """What the comparison found: the paper's table, two fronts, and what the paper found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from mlpmixer.report.formatting import number, percent
+from mlpmixer.report.formatting import magnitude, memory, number, percent
 from mlpmixer.report.front_plots import Candidate, accuracy_front
-from mlpmixer.report.page import FigurePage, FigureView, Section, csv_file, figure_view
+from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.studies.comparison import ComparisonStudy, front
 from mlpmixer.studies.grid import Grid
-from mlpmixer.studies.outputs import progress_note, write_outputs
+from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
 
 _PAPER = (
     "The paper found Mixers competitive in accuracy at a higher throughput: Mixer-B/16 classifies "
@@ -29,6 +29,8 @@ def compared(rows: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) -> li
                 "model": model,
                 "seeds": len(own),
                 **{name: fmean(row[name] for row in own) for name in _MEASURES},
+                "accuracies": [row["accuracy"] for row in own],
+                "course": own[0]["course"],
                 "training_memory_bytes": max(row["training_memory_bytes"] for row in own),
                 "images_per_second": speeds[model]["images_per_second"],
                 "best_batch_size": speeds[model]["batch_size"],
@@ -38,77 +40,148 @@ def compared(rows: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) -> li
 
 
 def report_comparison(
-    study: ComparisonStudy, grid: Grid, speeds: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Write the study's outputs; returns the table and the findings as sentences.
+    study: ComparisonStudy, grid: Grid, commands: Mapping[str, str]
+) -> StudyReport:
+    """Write the study's outputs; returns what was found.
 
     Raises:
         MixerError: a file cannot be written.
     """
-    table = compared(grid.rows(), speeds)
-    fast = front((row["model"], -row["images_per_second"], row["accuracy"]) for row in table)
-    cheap = front((row["model"], row["core_hours"], row["accuracy"]) for row in table)
-    sentences = findings(table, fast, cheap)
+    speeds = grid.result(grid.first[0])
+    assert speeds is not None
+    models = compared(grid.rows(), speeds)
+    fast = front((row["model"], -row["images_per_second"], row["accuracy"]) for row in models)
     recipe = next(iter(study.recipes.values()))
+    equal = recipe.schedule.minutes is not None  # but for what validation took off the clock
+    cheap = front(
+        (row["model"], 0 if equal else row["core_hours"], row["accuracy"]) for row in models
+    )
+    sentences = findings(models, fast, cheap)
+    table = side_by_side(models)
     page = FigurePage(
         title="The families side by side",
-        subtitle=tuple(filter(None, (recipe.data.data, progress_note(grid)))),
+        subtitle=tuple(filter(None, (recipe.data.data, _budget(study), progress_note(grid)))),
         sections=(
             Section(
                 "fronts",
                 "What accuracy costs",
                 "A model on the line is beaten by no other in both numbers.",
                 (
-                    _figure(grid, table, "images_per_second", "images a second", fast),
-                    _figure(grid, table, "core_hours", "core-hours of training", cheap),
+                    _by_speed(grid, models, fast),
+                    _by_cost(grid, models, cheap),
                 ),
+                table=table,
             ),
         ),
         findings=(*sentences, _PAPER),
-        facts={row["model"]: percent(row["accuracy"]) for row in table},
+        commands=commands,
     )
-    write_outputs(grid, page, {"findings": sentences, "models": table, "throughput": speeds})
-    return table, sentences
+    summary = {"findings": sentences, "models": models, "throughput": speeds}
+    return StudyReport(models, table, sentences, write_outputs(grid, page, summary))
+
+
+def _budget(study: ComparisonStudy) -> str:
+    """Say what each training was given; with a budget in FLOPs the steps differ."""
+    schedules = [recipe.schedule for recipe in study.recipes.values()]
+    first = schedules[0]
+    if first.minutes is not None:
+        return f"{first.minutes:g} minutes each"
+    if first.epochs is not None:
+        return f"{first.epochs:g} epochs each"
+    steps = {schedule.steps for schedule in schedules}
+    return f"{first.steps:,} steps each" if len(steps) == 1 else "the same FLOPs for each"
+
+
+def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the paper's table (its table 2) for one data set; highest accuracy, speed stressed."""
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "accuracy": lambda row: mean_percent(row["accuracies"]),
+        "top-5": lambda row: percent(row["top5"]),
+        "images/s": lambda row: number(row["images_per_second"]),
+        "core-hours": lambda row: f"{row['core_hours']:.3g}",
+        "parameters": lambda row: magnitude(round(row["parameters"])),
+        "GMACs": lambda row: f"{row['gmacs']:.3g}",
+        "training memory": lambda row: memory(row["training_memory_bytes"]),
+    }
+    titles = ("model", *columns)
+
+    def highest(measure: str, title: str) -> tuple[int, int]:
+        best = max(range(len(models)), key=lambda row: models[row][measure])
+        return best, titles.index(title)
+
+    return Table(
+        titles,
+        tuple((row["model"], *(word(row) for word in columns.values())) for row in models),
+        best=frozenset({highest("accuracy", "accuracy"), highest("images_per_second", "images/s")}),
+    )
 
 
 def findings(
     table: Sequence[Mapping[str, Any]], fast: Sequence[str], cheap: Sequence[str]
-) -> list[str]:
+) -> tuple[str, ...]:
     """Return what the table says, a sentence each."""
     best = max(table, key=lambda row: row["accuracy"])
     quickest = max(table, key=lambda row: row["images_per_second"])
-    return [
+    return (
         f"{best['model']} is the most accurate with {percent(best['accuracy'])}.",
         f"{quickest['model']} is the fastest with {number(quickest['images_per_second'])} "
         "images a second.",
         f"On the front of accuracy and throughput: {', '.join(fast)}.",
         f"On the front of accuracy and training cost: {', '.join(cheap)}.",
-    ]
+    )
 
 
-def _figure(
-    grid: Grid, table: Sequence[Mapping[str, Any]], measure: str, label: str, best: Sequence[str]
-) -> FigureView:
-    candidates = [
-        Candidate(
-            name=row["model"],
-            family=row["model"].partition("_")[0],
-            x=row[measure],
-            accuracy=row["accuracy"],
-            on_front=row["model"] in best,
-        )
-        for row in table
-    ]
-    columns = ("model", measure, "accuracy")
+def _by_speed(grid: Grid, models: Sequence[Mapping[str, Any]], best: Sequence[str]) -> FigureView:
+    columns = ("model", "images_per_second", "accuracy")
     return figure_view(
-        accuracy_front(candidates, label),
-        grid.out,
-        name=f"accuracy_by_{measure}",
-        title=f"Accuracy against {label}",
-        alt=f"Each model's accuracy against its {label}.",
-        caption="Up is better; so is "
-        + ("to the right." if measure == "images_per_second" else "to the left."),
-        data=csv_file(
-            f"accuracy_by_{measure}", {name: [row[name] for row in table] for name in columns}
+        accuracy_front(
+            [_candidate(row, row["images_per_second"], best) for row in models], "images a second"
         ),
+        grid.out,
+        name="accuracy_by_images_per_second",
+        title="Accuracy against throughput",
+        alt="Each model's accuracy against the images that it classifies in a second.",
+        caption="Up is better, and so is to the right. Throughput is that of inference, each "
+        "model at its best batch size, all in turn.",
+        data=csv_file(
+            "accuracy_by_images_per_second", {name: [r[name] for r in models] for name in columns}
+        ),
+    )
+
+
+def _by_cost(grid: Grid, models: Sequence[Mapping[str, Any]], best: Sequence[str]) -> FigureView:
+    candidates = [_candidate(row, row["core_hours"], best, row["course"]) for row in models]
+    points = [
+        (one.name, cost, accuracy, part)
+        for one in candidates
+        for part, course in (("validation", one.trail), ("test", [(one.x, one.accuracy)]))
+        for cost, accuracy in course
+    ]
+    columns = ("model", "core_hours", "accuracy", "images")
+    return figure_view(
+        accuracy_front(candidates, "core-hours of training"),
+        grid.out,
+        name="accuracy_by_core_hours",
+        title="Accuracy against training cost",
+        alt="Each model's accuracy against the core-hours of its training.",
+        caption="Up is better, and so is to the left. Points are test accuracies; the lines to "
+        "them are validation accuracies while the first seed was trained.",
+        data=csv_file(
+            "accuracy_by_core_hours",
+            dict(zip(columns, map(list, zip(*points, strict=True)), strict=True)),
+        ),
+    )
+
+
+def _candidate(
+    row: Mapping[str, Any], cost: float, best: Sequence[str], trail: Sequence[Any] = ()
+) -> Candidate:
+    model = row["model"]
+    return Candidate(
+        model,
+        model.partition("_")[0],
+        cost,
+        row["accuracy"],
+        model in best,
+        [(float(spent), float(accuracy)) for spent, accuracy in trail],
     )

@@ -16,14 +16,22 @@ WARM_UP, MEASURED = 2, 4
 def training_seconds(planned: Plan) -> float:
     """Return about how many seconds the steps of a planned training take on this machine.
 
-    Measured on the model itself with random images; reading the data, validation and the final
-    evaluation come on top. The plan's model is changed by the steps.
+    Reading the data, validation and the final evaluation come on top. The plan's model is changed.
     """
     recipe = planned.recipe
     if recipe.schedule.minutes is not None:
         return 60 * recipe.schedule.minutes
     steps = total_steps(recipe, len(planned.dataset.splits["train"]))
     assert steps is not None
+    return steps * step_seconds(planned)
+
+
+def step_seconds(planned: Plan) -> float:
+    """Return how many seconds a training step takes, measured on random images.
+
+    The plan's model is changed by the steps.
+    """
+    recipe = planned.recipe
     keep_freed_memory()
     model = planned.model.train()
     batch = recipe.optimizer.batch_size
@@ -38,7 +46,7 @@ def training_seconds(planned: Plan) -> float:
             logits = model(images)
         classification_loss(logits, targets, recipe.loss).backward()
         optimizers.step(1.0)
-    return steps * (_now(planned.device) - begun) / MEASURED
+    return (_now(planned.device) - begun) / MEASURED
 
 
 def _now(device: torch.device) -> float:

@@ -58,17 +58,19 @@ class Grid:
 
     Args:
         out: the study's folder; results are in `out/cells/NAME/result.json`.
-        cells: all of them, in the order in which to compute them.
+        cells: the rows of the study's table, in the order in which to compute them.
+        first: further cells, computed before those and each alone on the machine.
 
     Raises:
         UsageError: `out` is a file.
     """
 
-    def __init__(self, out: Path, cells: Sequence[Cell]) -> None:
+    def __init__(self, out: Path, cells: Sequence[Cell], first: Sequence[Cell] = ()) -> None:
         if out.exists() and not out.is_dir():
             raise UsageError(f"{out} is a file. Choose another folder with --out.")
         self.out = out
         self.cells = tuple(cells)
+        self.first = tuple(first)
 
     def folder(self, cell: Cell) -> Path:
         """Return where a cell works and keeps its result."""
@@ -103,7 +105,7 @@ class Grid:
         return result
 
     def results(self) -> list[tuple[Cell, dict[str, Any]]]:
-        """Return the finished cells with their results, in order; raises as `result`."""
+        """Return the finished rows with their results, in order; raises as `result`."""
         found = ((cell, self.result(cell)) for cell in self.cells)
         return [(cell, result) for cell, result in found if result is not None]
 
@@ -113,7 +115,7 @@ class Grid:
 
     def missing(self) -> list[Cell]:
         """Return the cells that are not finished; raises as `result`."""
-        return [cell for cell in self.cells if self.result(cell) is None]
+        return [cell for cell in (*self.first, *self.cells) if self.result(cell) is None]
 
     def run(self, console: Console, jobs: int | None = None) -> None:
         """Compute what is missing.
@@ -130,19 +132,22 @@ class Grid:
             KeyboardInterrupt: it was interrupted; what was reached is kept.
         """
         missing = self.missing()
+        total = len(self.first) + len(self.cells)
         gpus = torch.cuda.device_count()
-        jobs = max(1, min(jobs or gpus, len(missing)))
         self.out.mkdir(parents=True, exist_ok=True)
         with _alone(self.out):
-            if len(missing) < len(self.cells):
-                done = len(self.cells) - len(missing)
-                console.message(f"{done} of {len(self.cells)} cells are there already")
+            if len(missing) < total:
+                console.message(f"{total - len(missing)} of {total} cells are there already")
+            alone = [cell for cell in missing if cell in self.first]
+            others = missing[len(alone) :]
+            jobs = max(1, min(jobs or gpus, len(others)))
             if jobs == 1:
-                for number, cell in enumerate(missing, start=1):
-                    console.message(f"cell {number} of {len(missing)}: {cell.name}")
-                    self._compute(cell, console)
-            else:
-                self._run_parallel(missing, jobs, gpus, console)
+                alone, others = missing, []
+            for number, cell in enumerate(alone, start=1):
+                console.message(f"cell {number} of {len(missing)}: {cell.name}")
+                self._compute(cell, console)
+            if others:
+                self._run_parallel(others, jobs, gpus, console)
 
     def _compute(self, cell: Cell, console: Console) -> None:
         folder = self.folder(cell)

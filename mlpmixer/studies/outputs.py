@@ -1,17 +1,33 @@
 """What every study leaves in its folder: one table, one summary, one page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from mlpmixer.files import write_bytes, write_json
-from mlpmixer.report.page import FigurePage, csv_file, write_page
+from mlpmixer.report.formatting import percent
+from mlpmixer.report.page import FigurePage, Table, csv_file, write_page
 from mlpmixer.studies.grid import Grid
 
 PAGE = "index.html"
 
 
-def write_outputs(grid: Grid, page: FigurePage, summary: Mapping[str, Any]) -> None:
-    """Write results.csv with a row a finished cell, summary.json, and the page.
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study found, for those who read it on the terminal or as JSON."""
+
+    rows: Sequence[Mapping[str, Any]]
+    """The table's numbers as they are, and more than it shows."""
+    table: Table
+    findings: tuple[str, ...]
+    """What the numbers say, in sentences."""
+    page: Path
+
+
+def write_outputs(grid: Grid, page: FigurePage, summary: Mapping[str, Any]) -> Path:
+    """Write results.csv with a row a finished cell, summary.json, and the page; returns its path.
 
     Raises:
         MixerError: a file cannot be written.
@@ -22,9 +38,20 @@ def write_outputs(grid: Grid, page: FigurePage, summary: Mapping[str, Any]) -> N
     write_bytes(grid.out / table.name, table.content)
     write_json(grid.out / "summary.json", {**summary, "cells": rows})
     write_page(grid.out / PAGE, page)
+    return grid.out / PAGE
 
 
 def progress_note(grid: Grid) -> str:
     """Say how much of the grid there is, "" where all of it."""
     done, total = len(grid.results()), len(grid.cells)
     return "" if done == total else f"{done} of {total} cells are finished; the others are missing."
+
+
+def mean_percent(shares: Sequence[float]) -> str:
+    """Return the mean of shares in [0, 1], over seeds, as "66.2 %", or "66.2 ± 0.4 %" of several.
+
+    What follows the ± is the standard deviation.
+    """
+    if len(shares) == 1:
+        return percent(shares[0])
+    return f"{percent(fmean(shares)).removesuffix(' %')} ± {percent(stdev(shares))}"

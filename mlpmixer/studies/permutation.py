@@ -16,10 +16,10 @@ import numpy as np
 
 from mlpmixer.errors import UsageError
 from mlpmixer.report.console import Console
-from mlpmixer.report.run_directory import RunDirectory
-from mlpmixer.studies.grid import Cell
-from mlpmixer.studies.training import recipe_settings, trained
-from mlpmixer.training.job import Plan, plan
+from mlpmixer.studies.estimate import training_seconds
+from mlpmixer.studies.grid import Cell, Grid
+from mlpmixer.studies.training import planned_as, recipe_settings, trained, validation_course
+from mlpmixer.training.job import plan
 from mlpmixer.training.recipe import Recipe
 
 INPUTS: dict[str, str | None] = {"untouched": None, "patches": "patches", "pixels": "pixels"}
@@ -47,47 +47,52 @@ class PermutationStudy:
         """Return the recipe of one training."""
         return self.training.override({"model": model, "input_shuffle": INPUTS[kind], "seed": seed})
 
-    def cells(self) -> list[Cell]:
-        """Return the grid, seed by seed."""
-        return [
-            Cell(
-                {"model": model, "input": kind, "seed": seed},
-                recipe_settings(self.training, "training"),
-                partial(train_on, self.recipe(model, kind, seed)),
-            )
-            for seed in range(self.seeds)
-            for model in self.models
-            for kind in INPUTS
-        ]
+    def grid(self, out: Path) -> Grid:
+        """Return the cells, seed by seed, with their results in the folder `out`."""
+        return Grid(
+            out,
+            [
+                Cell(
+                    {"model": model, "input": kind, "seed": seed},
+                    recipe_settings(self.training, "training"),
+                    partial(train_on, self.recipe(model, kind, seed)),
+                )
+                for seed in range(self.seeds)
+                for model in self.models
+                for kind in INPUTS
+            ],
+        )
 
-    def check(self) -> dict[tuple[str, str], Plan]:
-        """Find out whether all of it can be done; returns the plan of each model and input.
+    def check(self) -> None:
+        """Find out whether all of it can be done.
 
         Raises:
             UsageError: a model does not fit the data.
         """
-        plans = {}
         for model in self.models:
             for kind in INPUTS:
-                try:
-                    plans[model, kind] = plan(self.recipe(model, kind, seed=0))
-                except UsageError as error:
-                    raise UsageError(f"{model}, {kind}: {error}") from error
-        return plans
+                planned_as(f"{model}, {kind}", self.recipe(model, kind, seed=0))
+
+    def estimate(self) -> dict[str, float]:
+        """Return about how many seconds each training takes, by the cell's name."""
+        seconds = {
+            model: training_seconds(plan(self.recipe(model, "untouched", seed=0)))
+            for model in self.models
+        }
+        cells = self.grid(Path()).cells
+        return {cell.name: seconds[str(cell.values["model"])] for cell in cells}
 
 
 def train_on(recipe: Recipe, folder: Path, console: Console) -> Mapping[str, Any]:
     """Compute one cell: train; returns the accuracy and its course, in [0, 1]."""
     run = folder / "training"
     outcome = trained(recipe, run, console)
-    records = RunDirectory.open(run).records()
-    validated = [record for record in records if "validation_accuracy" in record]
     return {
         "accuracy": outcome["accuracy"],
         "test_images": outcome["images"],
         "steps": outcome["steps"],
         "seconds": outcome["training_seconds"],
-        "course": [[record["step"], record["validation_accuracy"]] for record in validated],
+        "course": [[one["step"], one["validation_accuracy"]] for one in validation_course(run)],
     }
 
 

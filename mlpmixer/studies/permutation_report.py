@@ -13,12 +13,25 @@ from mlpmixer.data.decode import decode
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.shuffle import ShuffledInput
 from mlpmixer.report.formatting import percent
-from mlpmixer.report.page import FigurePage, FigureView, Section, csv_file, figure_view, npz_file
-from mlpmixer.report.shuffle_plots import Course, permutation_curves, shuffled_pictures
+from mlpmixer.report.page import (
+    FigurePage,
+    FigureView,
+    Section,
+    Table,
+    csv_file,
+    figure_view,
+    npz_file,
+)
+from mlpmixer.report.shuffle_plots import (
+    INPUT_TITLES,
+    Course,
+    permutation_curves,
+    shuffled_pictures,
+)
 from mlpmixer.studies.grid import Grid
-from mlpmixer.studies.outputs import progress_note, write_outputs
+from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
 from mlpmixer.studies.permutation import INPUTS, Difference, PermutationStudy, difference
-from mlpmixer.training.job import Plan
+from mlpmixer.training.job import Plan, plan
 
 EXAMPLES = 7
 _PAPER = (
@@ -29,16 +42,19 @@ _PAPER = (
 
 
 def report_permutation(
-    study: PermutationStudy, grid: Grid, plans: Mapping[tuple[str, str], Plan]
-) -> list[str]:
-    """Write the study's outputs; returns the findings as sentences.
+    study: PermutationStudy,
+    grid: Grid,
+    commands: Mapping[str, str],
+) -> StudyReport:
+    """Write the study's outputs; returns what was found.
 
     Raises:
         MixerError: a file cannot be written.
     """
     rows = grid.rows()
     sentences = findings(study, rows)
-    planned = {kind: plans[study.models[0], kind] for kind in INPUTS}
+    table = accuracies(study, rows)
+    planned = {kind: plan(study.recipe(study.models[0], kind, seed=0)) for kind in INPUTS}
     page = FigurePage(
         title="Who minds a shuffled input?",
         subtitle=tuple(filter(None, (study.training.data.data, progress_note(grid)))),
@@ -48,15 +64,11 @@ def report_permutation(
                 "Training on three inputs",
                 "Each input is one fixed permutation of the pixels, the same for all images.",
                 (_curves(grid, rows), _examples(grid, planned)),
+                table=table,
             ),
         ),
         findings=(*sentences, _PAPER),
-        facts={
-            name: percent(best["accuracy"])
-            for model in study.models
-            if (best := _untouched(rows, model)) is not None
-            for name in (f"{model}, untouched",)
-        },
+        commands=commands,
     )
     differences = {
         model: {kind: difference(rows, model, kind) for kind in ("patches", "pixels")}
@@ -69,11 +81,24 @@ def report_permutation(
         }
         for model, kinds in differences.items()
     }
-    write_outputs(grid, page, {"findings": sentences, "losses": summary})
-    return sentences
+    path = write_outputs(grid, page, {"findings": sentences, "losses": summary})
+    return StudyReport(rows, table, sentences, path)
 
 
-def findings(study: PermutationStudy, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def accuracies(study: PermutationStudy, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the accuracy of each model on each input."""
+
+    def cell(model: str, kind: str) -> str:
+        own = [r["accuracy"] for r in rows if r["model"] == model and r["input"] == kind]
+        return mean_percent(own) if own else ""
+
+    return Table(
+        ("model", *(INPUT_TITLES[kind] for kind in INPUTS)),
+        tuple((model, *(cell(model, kind) for kind in INPUTS)) for model in study.models),
+    )
+
+
+def findings(study: PermutationStudy, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return what the accuracies say, a sentence each."""
     told = {"patches": "patches and the pixels in them", "pixels": "all pixels"}
     sentences = []
@@ -82,7 +107,7 @@ def findings(study: PermutationStudy, rows: Sequence[Mapping[str, Any]]) -> list
             found = difference(rows, model, kind)
             if found is not None:
                 sentences.append(f"{model}: {_effect(found, what)}")
-    return sentences
+    return tuple(sentences)
 
 
 def _effect(found: Difference, what: str) -> str:
@@ -91,11 +116,6 @@ def _effect(found: Difference, what: str) -> str:
         return f"shuffling {what} makes no difference that can be told from chance ({size})."
     verb = "costs" if found.mean > 0 else "gains"
     return f"shuffling {what} {verb} {size} of accuracy."
-
-
-def _untouched(rows: Sequence[Mapping[str, Any]], model: str) -> Mapping[str, Any] | None:
-    found = (row for row in rows if row["model"] == model and row["input"] == "untouched")
-    return next(found, None)
 
 
 def _curves(grid: Grid, rows: Sequence[Mapping[str, Any]]) -> FigureView:

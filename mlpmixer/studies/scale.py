@@ -6,7 +6,7 @@ fine-tuning.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.probe import probe
 from mlpmixer.report.console import Console
-from mlpmixer.studies.estimate import training_seconds
-from mlpmixer.studies.grid import Cell
-from mlpmixer.studies.training import recipe_settings, trained
+from mlpmixer.studies.estimate import step_seconds, training_seconds
+from mlpmixer.studies.grid import Cell, Grid
+from mlpmixer.studies.training import planned_as, recipe_settings, trained
 from mlpmixer.training.job import Plan, plan
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.trainer import total_steps
 
 SUPPORT_SETS = 3
 """Support sets of each few-shot probe."""
@@ -58,39 +59,39 @@ class ScaleStudy:
         """Return the recipe of one pre-training."""
         return self.pretraining.override({"model": model, "train_fraction": fraction, "seed": seed})
 
-    def cells(self) -> list[Cell]:
-        """Return the grid, the smallest subsets of all models first."""
+    def grid(self, out: Path) -> Grid:
+        """Return the cells, the smallest subsets of all models first."""
         settings = {
             "shots": self.shots,
             **recipe_settings(self.pretraining, "pretraining"),
             **recipe_settings(self.finetuning, "finetuning"),
         }
-        return [
-            Cell(
-                {"model": model, "fraction": fraction, "seed": seed},
-                settings,
-                partial(pretrain_and_transfer, self, model, fraction, seed),
-            )
-            for seed in range(self.seeds)
-            for fraction in sorted(self.fractions)
-            for model in self.models
-        ]
+        return Grid(
+            out,
+            [
+                Cell(
+                    {"model": model, "fraction": fraction, "seed": seed},
+                    settings,
+                    partial(pretrain_and_transfer, self, model, fraction, seed),
+                )
+                for seed in range(self.seeds)
+                for fraction in sorted(self.fractions)
+                for model in self.models
+            ],
+        )
 
-    def check(self) -> dict[tuple[str, float], Plan]:
-        """Find out whether all of it can be done; returns the plan of each model and fraction.
+    def check(self) -> None:
+        """Find out whether all of it can be done.
 
         Raises:
             UsageError: a model does not fit the data, a subset is too small, or a class of the
                 downstream set has too few images for the shots.
         """
-        plans = {}
+        smallest = min(self.fractions)  # where it is enough, the larger ones are
         for model in self.models:
-            for fraction in self.fractions:
-                try:
-                    planned = plan(self.pretraining_recipe(model, fraction, seed=0))
-                except UsageError as error:
-                    raise UsageError(f"{model}, fraction {fraction:g}: {error}") from error
-                plans[model, fraction] = planned
+            name = f"{model}, fraction {smallest:g}"
+            planned = planned_as(name, self.pretraining_recipe(model, smallest, seed=0))
+            planned_as(f"{model}, fine-tuning", self._finetuning_like(planned))
         downstream = open_source(self.finetuning.data.data)
         if "train" not in downstream.splits:
             raise UsageError(f"{downstream.spec} has no training images to draw shots from.")
@@ -101,7 +102,29 @@ class ScaleStudy:
                 f"class {rarest!r} of {downstream.spec} has {counts.min()} training images, fewer "
                 f"than {self.shots} shots: use --shots {counts.min()} or less."
             )
-        return plans
+
+    def _finetuning_like(self, pretraining: Plan) -> Recipe:
+        """Return the fine-tuning from fresh weights, before there are pre-trained ones."""
+        shape = {**asdict(pretraining.recipe.model), "image_size": pretraining.model.image_size}
+        return self.finetuning.override(shape)
+
+    def estimate(self) -> dict[str, float]:
+        """Return about how many seconds the trainings of each cell take, by the cell's name."""
+        smallest = min(self.fractions)
+        found: dict[tuple[str, float], float] = {}
+        for model in self.models:
+            planned = plan(self.pretraining_recipe(model, smallest, seed=0))
+            images = len(planned.dataset.splits["train"])
+            one_step = step_seconds(planned)
+            finetuning = training_seconds(plan(self._finetuning_like(planned)))
+            for fraction in self.fractions:
+                steps = total_steps(self.pretraining, round(images * fraction / smallest))
+                assert steps is not None
+                found[model, fraction] = steps * one_step + finetuning
+        return {
+            cell.name: found[str(cell.values["model"]), float(cell.values["fraction"] or 0)]
+            for cell in self.grid(Path()).cells
+        }
 
 
 def pretrain_and_transfer(
@@ -136,19 +159,6 @@ def pretrain_and_transfer(
         "pretraining_seconds": pretrained["training_seconds"],
         "finetuning_seconds": finetuned["training_seconds"],
     }
-
-
-def estimate(
-    study: ScaleStudy, plans: Mapping[tuple[str, float], Plan]
-) -> dict[tuple[str, float], float]:
-    """Return about how many seconds the trainings of a cell take, by model and fraction."""
-    found = {}
-    for (model, fraction), planned in plans.items():
-        # The fine-tuning starts from weights that are not there yet: fresh ones take as long.
-        like = {"model": model, "image_size": planned.model.image_size}
-        finetuning = training_seconds(plan(study.finetuning.override(like)))
-        found[model, fraction] = training_seconds(planned) + finetuning
-    return found
 
 
 def slopes(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, float]:

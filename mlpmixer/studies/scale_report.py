@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlpmixer.report.formatting import percent
-from mlpmixer.report.page import FigurePage, FigureView, Section, csv_file, figure_view
+from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.report.scale_plots import accuracy_by_images
 from mlpmixer.studies.grid import Grid
-from mlpmixer.studies.outputs import progress_note, write_outputs
+from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
 from mlpmixer.studies.scale import MEASURES, ScaleStudy, slopes
 
 _PAPER = (
@@ -17,8 +17,8 @@ _PAPER = (
 )
 
 
-def report_scale(study: ScaleStudy, grid: Grid) -> list[str]:
-    """Write the study's outputs; returns the findings as sentences.
+def report_scale(study: ScaleStudy, grid: Grid, commands: Mapping[str, str]) -> StudyReport:
+    """Write the study's outputs; returns what was found.
 
     Raises:
         MixerError: a file cannot be written.
@@ -26,6 +26,7 @@ def report_scale(study: ScaleStudy, grid: Grid) -> list[str]:
     rows = grid.rows()
     titles = {"fewshot": f"{study.shots}-shot probe", "finetuned": "fine-tuned"}
     sentences = findings(rows, titles)
+    table = accuracies(rows, titles)
     budget = study.pretraining.schedule
     amount = f"{budget.steps:,} steps each" if budget.steps else f"{budget.epochs:g} epochs each"
     downstream = study.finetuning.data.data
@@ -47,16 +48,38 @@ def report_scale(study: ScaleStudy, grid: Grid) -> list[str]:
                 "Accuracy against pre-training images",
                 "The subsets are nested and balanced over the classes.",
                 (_figure(grid, rows, titles),),
+                table=table,
             ),
         ),
         findings=(*sentences, _PAPER),
+        commands=commands,
     )
     fitted = {measure: slopes(rows, measure) for measure in MEASURES}
-    write_outputs(grid, page, {"findings": sentences, "gain_by_tenfold_data": fitted})
-    return sentences
+    summary = {"findings": sentences, "gain_by_tenfold_data": fitted}
+    return StudyReport(rows, table, sentences, write_outputs(grid, page, summary))
 
 
-def findings(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[str]:
+def accuracies(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Table:
+    """Return the accuracies of each model by the size of the subset."""
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["images"]), []).append(row)
+    models = list(dict.fromkeys(model for model, _ in groups))
+    ordered = sorted(groups.items(), key=lambda group: (models.index(group[0][0]), group[0][1]))
+    return Table(
+        ("model", "pre-training images", *titles.values()),
+        tuple(
+            (
+                model,
+                f"{images:,}",
+                *(mean_percent([row[measure] for row in own]) for measure in titles),
+            )
+            for (model, images), own in ordered
+        ),
+    )
+
+
+def findings(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> tuple[str, ...]:
     """Return what the fitted slopes say, the steepest first."""
     sentences = []
     for measure, title in titles.items():
@@ -64,7 +87,7 @@ def findings(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> li
         told = ", ".join(f"{model} {percent(gain)}" for model, gain in fitted)
         if told:
             sentences.append(f"Tenfold pre-training data gives, {title}: {told}.")
-    return sentences
+    return tuple(sentences)
 
 
 def _figure(grid: Grid, rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> FigureView:

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
 from mlpmixer.report.console import Console
-from mlpmixer.training.job import train
+from mlpmixer.report.run_directory import RunDirectory
+from mlpmixer.training.job import Plan, plan, train
 from mlpmixer.training.recipe import Recipe
 
 OUTCOME = "outcome.json"
@@ -24,6 +25,18 @@ def recipe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
         for field, value in values.items()
         if field not in _WITHOUT_INFLUENCE
     }
+
+
+def planned_as(name: str, recipe: Recipe) -> Plan:
+    """Return the plan of a training.
+
+    Raises:
+        UsageError: it cannot be done; the message begins with `name`.
+    """
+    try:
+        return plan(recipe)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 def trained(recipe: Recipe, run: Path, console: Console) -> dict[str, Any]:
@@ -50,3 +63,9 @@ def trained(recipe: Recipe, run: Path, console: Console) -> dict[str, Any]:
         raise KeyboardInterrupt
     write_json(file, outcome)
     return outcome
+
+
+def validation_course(run: Path) -> list[dict[str, Any]]:
+    """Return what was recorded at each validation of a training: step, seconds, accuracy."""
+    records = RunDirectory.open(run).records()
+    return [record for record in records if "validation_accuracy" in record]

@@ -18,6 +18,7 @@ from mlpmixer.report.page import (
     FigurePage,
     FigureView,
     Section,
+    Table,
     csv_file,
     figure_view,
     npz_file,
@@ -102,3 +103,12 @@ def test_what_is_known_of_tiles_reaches_the_viewer_through_the_page(tmp_path: Pa
     (image,) = parser.found
     assert json.loads(image["data-tiles"] or "") == tiles
     assert image["style"] == "width: 8px"
+
+
+def test_a_table_names_its_rows_and_stresses_the_best(tmp_path: Path) -> None:
+    table = Table(("model", "images/s"), (("a<b", "1,000"), ("c", "20")), best=frozenset({(0, 1)}))
+    write_page(tmp_path / "page.html", FigurePage("t", (), (Section("s", "S", table=table),)))
+    text = (tmp_path / "page.html").read_text()
+    assert '<th scope="col" class="right">images/s</th>' in text
+    assert '<th scope="row">a&lt;b</th><td class="right"><strong>1,000</strong></td>' in text
+    assert '<th scope="row">c</th><td class="right">20</td>' in text

@@ -1,6 +1,7 @@
 """Figures of the scale and the comparison study."""
 
 import pytest
+from matplotlib.text import Annotation
 
 from mlpmixer.report.figure_style import to_svg
 from mlpmixer.report.front_plots import Candidate, accuracy_front
@@ -21,6 +22,32 @@ def test_the_front_is_drawn_through_its_models_alone() -> None:
     assert all(one.name in drawn for one in candidates)
     assert "mathdefault" not in drawn  # numbers on the axis are plain text
     assert ">500<" in drawn
+
+
+def test_names_of_close_points_cover_neither_each_other_nor_a_point() -> None:
+    candidates = [
+        Candidate(f"model_number_{number}", "mixer", cost, accuracy, on_front=False)
+        for number, (cost, accuracy) in enumerate(
+            [(1.0, 0.50), (1.01, 0.501), (1.0, 0.53), (1.3, 0.5), (1.9, 0.7), (1.9, 0.72)]
+        )
+    ]
+    axes = accuracy_front(candidates, "core-hours").axes[0]
+    assert axes.get_xscale() == "linear"  # a factor of two would have hardly a number on it
+    boxes = [one.get_window_extent() for one in axes.texts if isinstance(one, Annotation)]
+    assert len(boxes) == len(candidates)
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        for one in candidates:
+            assert not box.contains(*axes.transData.transform((one.x, one.accuracy)))
+
+
+def test_the_way_to_a_model_ends_at_its_point() -> None:
+    way = [(0.1, 0.4), (0.5, 0.6), (1.0, 0.69)]
+    only = Candidate("mixer_nano", "mixer", 1.0, 0.7, on_front=True, trail=way)
+    axes = accuracy_front([only], "core-hours").axes[0]
+    drawn = [list(zip(*line.get_data(), strict=True)) for line in axes.get_lines()]
+    assert way in drawn
+    assert axes.get_xscale() == "log"
 
 
 def test_points_of_one_size_are_averaged_over_the_seeds() -> None:

@@ -9,7 +9,12 @@ import torch
 import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.evaluation.throughput import throughput
-from mlpmixer.studies.comparison import comparison_study, front
+from mlpmixer.studies.comparison import (
+    comparison_study,
+    front,
+    in_a_fresh_process,
+    training_memory,
+)
 from mlpmixer.training.recipe import Recipe
 
 
@@ -33,18 +38,34 @@ def test_models_are_trained_timed_and_told_apart(
     monkeypatch.setattr("mlpmixer.studies.comparison.throughput", quick)
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [row["model"] for row in found["models"]] == ["mixer_nano", "mixer_micro"]
-    for row in found["models"]:
+    assert [row["model"] for row in found["results"]] == ["mixer_nano", "mixer_micro"]
+    for row in found["results"]:
         assert 0 <= row["accuracy"] <= 1
         assert row["steps"] == 3
         assert min(row[name] for name in ("images_per_second", "core_hours", "gmacs")) > 0
+        assert [0 < hours <= row["core_hours"] for hours, _ in row["course"]] == [True, True]
         assert row["training_memory_bytes"] > 50e6  # at least what PyTorch takes
     study = tmp_path / "study"
     assert len((study / "results.csv").read_text().splitlines()) == 3
     assert (study / "data" / "accuracy_by_images_per_second.csv").exists()
+    cost = (study / "data" / "accuracy_by_core_hours.csv").read_text().splitlines()
+    assert cost[0] == "model,core_hours,accuracy,images"
+    assert [line.rsplit(",", 1)[1] for line in cost[1:4]] == ["validation", "validation", "test"]
     assert (study / "figures" / "accuracy_by_core_hours.svg").exists()
     assert main(command) == 0
-    assert "2 of 2 cells are there already" in capsys.readouterr().out
+    assert "3 of 3 cells are there already" in capsys.readouterr().out
+
+
+def test_memory_is_that_of_training_steps_in_a_process_of_their_own(recipe: Path) -> None:
+    of_others = bytearray(1_500_000_000)
+    of_others[::4096] = b"x" * len(of_others[::4096])
+    # The budget in minutes counts for nothing: a few steps are made.
+    small = Recipe.from_toml(recipe).override({"data": "digits", "steps": None, "minutes": 1.0})
+    large = small.override({"batch_size": 1000, "channels_mlp_dim": 8192})
+    found = [in_a_fresh_process(training_memory, one) for one in (small, large)]
+    activations = 1000 * 16 * 8192 * 4
+    assert found[0] + activations < found[1]
+    assert found[0] < len(of_others)
 
 
 def test_a_damaged_throughput_is_named_before_the_trainings(

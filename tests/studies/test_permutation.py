@@ -23,8 +23,8 @@ def test_each_input_is_trained_on_and_its_course_kept(
 ) -> None:
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [cell["input"] for cell in found["cells"]] == ["untouched", "patches", "pixels"]
-    assert all([step for step, _ in cell["course"]] == [2, 4] for cell in found["cells"])
+    assert [cell["input"] for cell in found["results"]] == ["untouched", "patches", "pixels"]
+    assert all([step for step, _ in cell["course"]] == [2, 4] for cell in found["results"])
     courses = (tmp_path / "study" / "data" / "courses.csv").read_text().splitlines()
     assert courses[0] == "model,input,seed,step,validation_accuracy"
     assert len(courses) == 1 + 3 * 2

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from mlpmixer.cli.main import main
 from mlpmixer.errors import MixerError
 from mlpmixer.report.console import Console
-from mlpmixer.studies.scale import slopes
+from mlpmixer.studies.scale import MEASURES, slopes
 from mlpmixer.studies.training import trained
 from mlpmixer.training.recipe import Recipe
 
@@ -43,7 +44,11 @@ def test_every_subset_is_pretrained_probed_and_finetuned_once(
     assert (study / "figures" / "scale.png").exists()
     assert (study / "figures" / "scale.svg").exists()
     before = [file.stat().st_mtime_ns for file in results]
-    capsys.readouterr()
+    printed = capsys.readouterr().out
+    for one in found:
+        cells = [f"{one['images']:,}", *(f"{100 * one[name]:.1f}" for name in MEASURES)]
+        assert re.search(r"mixer_nano\s+" + r" %?\s*".join(cells) + " %", printed)
+        assert f">{cells[-1]}\u00a0%</td>" in page
     assert main(command) == 0
     assert "2 of 2 cells are there already" in capsys.readouterr().out
     assert [file.stat().st_mtime_ns for file in results] == before

@@ -1,0 +1,59 @@
+"""Real studies that are interrupted in the middle of a training, and studies side by side."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlpmixer.cli.main import main
+from mlpmixer.training.trainer import Trainer
+
+
+def command(recipe: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("study", "permutation", "--data", "digits", "--recipe", str(recipe), "--steps", "4"),
+        *("--models", "mixer_nano", "--out", str(out), *more),
+    ]
+
+
+def results(out: Path) -> dict[str, object]:
+    found = {}
+    for file in sorted(out.glob("cells/*/result.json")):
+        result = json.loads(file.read_text())["result"]
+        del result["seconds"]
+        found[file.parent.name] = result
+    return found
+
+
+def test_a_study_interrupted_in_a_training_ends_as_if_it_had_not_been(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(command(recipe, whole)) == 0
+    steps = []
+    step = Trainer._step
+
+    def counted(self: Trainer, *arguments: torch.Tensor) -> None:
+        step(self, *arguments)
+        steps.append(self.position.step)
+        if len(steps) == 4 + 3:  # in the second of the three trainings
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_step", counted)
+    assert main(command(recipe, parts)) == 130
+    assert len(results(parts)) == 1
+    assert main(command(recipe, parts)) == 0
+    assert results(parts) == results(whole)
+    assert len(steps) == 3 * 4  # none of them twice
+
+
+def test_cells_computed_side_by_side_are_the_same(tmp_path: Path, recipe: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert main(command(recipe, alone)) == 0
+    assert main(command(recipe, together, "--jobs", "2")) == 0
+    assert results(together).keys() == results(alone).keys()
+    log = together / "cells" / "mixer_nano,pixels,seed=0" / "log.txt"
+    assert "training" in log.read_text()
