@@ -23,6 +23,8 @@ class StudyOptions:
     """Input in pixels; by default the images' own size where they are small and all alike."""
     batch_size: int | None = None
     """Images a step; by default the recipe's."""
+    evaluations: int | None = None
+    """Validations of each training; by default the recipe's."""
     workers: int = 2
     """Processes that decode images."""
     device: str = "auto"
@@ -41,6 +43,7 @@ class StudyOptions:
         }
         if self.image_size is not None:
             found["image_size"] = self.image_size
-        if self.batch_size is not None:
-            found["batch_size"] = self.batch_size
+        for name in ("batch_size", "evaluations"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
         return found

@@ -1,6 +1,6 @@
 """The few-shot probe: how much a frozen representation knows, with a few images a class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,36 +82,61 @@ def support_set(labels: Tensor, shots: int, num_classes: int, seed: int) -> Tens
     return torch.cat(chosen)
 
 
+SupportSets = Mapping[tuple[int, int], Tensor]
+"""Indices of support images, by number of shots and seed."""
+
+
+def support_sets(
+    labels: Tensor, num_classes: int, shots: Sequence[int] = SHOTS, seeds: int = SEEDS
+) -> SupportSets:
+    """Draw every support set of a probe.
+
+    Args:
+        labels: of the images to draw from, (N,); an image with a label of -1 is never drawn.
+        num_classes: number of classes.
+        shots: images a class, each probed by itself.
+        seeds: support sets drawn for each number of shots.
+
+    Raises:
+        UsageError: shots or seeds are not positive, or a class has too few images.
+    """
+    if min(shots, default=0) < 1 or seeds < 1:
+        raise UsageError("shots and seeds must be positive.")
+    return {
+        (count, seed): support_set(labels, count, num_classes, seed)
+        for count in shots
+        for seed in range(seeds)
+    }
+
+
 def few_shot(
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     num_classes: int,
-    *,
-    shots: Sequence[int] = SHOTS,
-    seeds: int = SEEDS,
+    supports: SupportSets,
     strengths: Sequence[float] = STRENGTHS,
 ) -> FewShotResult:
     """Probe a representation.
 
     Args:
-        train: features (N, D) and labels (N,) that the support sets are drawn from.
+        train: features (N, D) and labels (N,) that the support sets point into.
         test: features (T, D) and labels (T,) that accuracy is measured on.
         num_classes: number of classes.
-        shots: images a class, each probed by itself.
-        seeds: support sets drawn for each number of shots.
+        supports: from `support_sets`, the same seeds for every number of shots.
         strengths: of the L2 regularisation.
 
     Raises:
-        UsageError: shots or strengths are not positive, or a class has too few images.
+        UsageError: a strength is not positive.
     """
-    if min(shots, default=0) < 1 or seeds < 1 or min(strengths, default=0) <= 0:
-        raise UsageError("shots, seeds and strengths must be positive.")
+    if min(strengths, default=0) <= 0:
+        raise UsageError("strengths must be positive.")
     (features, labels), (probed, truth) = train, test
-    accuracy = np.empty((len(shots), seeds, len(strengths)))
-    for row, count in enumerate(shots):
-        for seed in range(seeds):
-            chosen = support_set(labels, count, num_classes, seed)
-            sweep = fit(features[chosen], labels[chosen], num_classes, strengths)
-            for column, scores in enumerate(sweep.scores(probed)):
-                accuracy[row, seed, column] = float((scores.argmax(1) == truth).double().mean())
-    return FewShotResult(tuple(shots), tuple(strengths), accuracy)
+    accuracies = {}
+    for drawn, chosen in supports.items():
+        sweep = fit(features[chosen], labels[chosen], num_classes, strengths)
+        accuracies[drawn] = [
+            float((scores.argmax(1) == truth).double().mean()) for scores in sweep.scores(probed)
+        ]
+    shots = tuple(dict.fromkeys(count for count, _ in supports))
+    accuracy = np.array([[a for (n, _), a in accuracies.items() if n == count] for count in shots])
+    return FewShotResult(shots, tuple(strengths), accuracy)

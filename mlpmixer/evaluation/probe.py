@@ -1,18 +1,21 @@
 """A whole few-shot probe: from a model file and a data source to a table of accuracies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from mlpmixer.compute import choose_device, choose_precision, keep_freed_memory
-from mlpmixer.data.dataset import hold_out_validation
+from mlpmixer.data.dataset import Split, Subset, hold_out_validation
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import HELD_OUT
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.features import extract
-from mlpmixer.evaluation.fewshot import FewShotResult, few_shot
+from mlpmixer.evaluation.fewshot import FewShotResult, few_shot, support_sets
 from mlpmixer.evaluation.ridge import STRENGTHS
 from mlpmixer.models.capture import intermediate_names
 from mlpmixer.models.interface import ImageModel
@@ -59,6 +62,8 @@ def probe(
 ) -> Probed:
     """Probe the model at `source` on `data`, at its own image size or another.
 
+    Of the training images only those in a support set are read.
+
     Raises:
         UsageError: a name is unknown, the size does not fit, or a class has too few images.
         MixerError: the model is damaged or too many images are unreadable.
@@ -76,16 +81,13 @@ def probe(
     if not {"test", "validation"} & set(dataset.splits):
         dataset = hold_out_validation(dataset, HELD_OUT, seed=0)
     tested = "test" if "test" in dataset.splits else "validation"
-    found = {}
-    for name in ("train", tested):
+
+    def read(split: Split, name: str, allowed: float) -> _Read:
+        reading = replace(options, max_unreadable=allowed)
         with console.progress(f"reading {name} images") as progress:
-            images = open_images(
-                dataset.splits[name], model.image_size, options, None, progress.update
-            )
-        for unreadable, reason in images.unreadable.reasons.items():
-            console.warning(f"skipped {unreadable}: {reason}")
+            images = open_images(split, model.image_size, reading, None, progress.update)
         with console.progress(f"features of the {name} images") as progress:
-            found[name] = extract(
+            features, labels = extract(
                 model,
                 images,
                 layer=layer,
@@ -93,17 +95,39 @@ def probe(
                 keep=keep,
                 on_progress=progress.update,
             )
+        for unreadable, reason in images.unreadable.reasons.items():
+            console.warning(f"skipped {unreadable}: {reason}")
+        return _Read(features, labels, set(images.unreadable.reasons))
+
+    train, classes = dataset.splits["train"], len(dataset.class_names)
+    labels = torch.as_tensor(train.labels).clone()
+    while True:
+        supports = support_sets(labels, classes, shots, seeds)
+        drawn = torch.cat(list(supports.values())).unique()  # in order
+        share = options.max_unreadable * len(train) / len(drawn)
+        known = read(Subset(train, drawn.numpy()), "support", min(1.0, share))
+        broken = [index for index in drawn.tolist() if train.name(index) in known.unreadable]
+        if not broken:
+            break
+        labels[broken] = -1  # others are drawn in their place
+    probed = read(dataset.splits[tested], tested, options.max_unreadable)
     result = few_shot(
-        found["train"],
-        found[tested],
-        len(dataset.class_names),
-        shots=shots,
-        seeds=seeds,
-        strengths=strengths,
+        (known.features, known.labels),
+        (probed.features, probed.labels),
+        classes,
+        {key: torch.searchsorted(drawn, chosen) for key, chosen in supports.items()},
+        strengths,
     )
-    width, images_tested = found["train"][0].shape[1], len(found[tested][1])
-    classes = len(dataset.class_names)
-    return Probed(model.name, data, tested, images_tested, classes, width, result)
+    width = known.features.shape[1]
+    return Probed(model.name, data, tested, len(probed.labels), classes, width, result)
+
+
+class _Read(NamedTuple):
+    """The features of a split's readable images."""
+
+    features: Tensor  # (N, D)
+    labels: Tensor  # (N,)
+    unreadable: set[str]
 
 
 def at_size(model: ImageModel, image_size: tuple[int, ...] | None) -> ImageModel:

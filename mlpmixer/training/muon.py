@@ -11,18 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlpmixer.compute import multiplies_bfloat16
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd quintic that drives all singular values towards 1."""
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return about U·Vᵀ of the matrix (m, n) = U·S·Vᵀ, in bfloat16.
+    """Return about U·Vᵀ of the matrix (m, n) = U·S·Vᵀ.
 
-    The singular values come out between about 0.7 and 1.2: exactness is not needed, speed is.
+    The singular values come out between about 0.7 and 1.2: exactness is not needed, speed is. So it
+    is computed, and returned, in bfloat16 where the hardware multiplies it, else in float32.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.mT if tall else matrix).bfloat16()
+    kind = torch.bfloat16 if multiplies_bfloat16(matrix.device) else torch.float32
+    x = (matrix.mT if tall else matrix).to(kind)
     x = x / (x.norm() + 1e-7)  # now no singular value is above 1
     for _ in range(steps):
         gram = x @ x.mT

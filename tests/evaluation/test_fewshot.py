@@ -1,22 +1,29 @@
 """The few-shot probe: the regression against scikit-learn's, the protocol, the cache."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
 import mlpmixer
 from mlpmixer.data.batches import Unreadable
+from mlpmixer.data.dataset import Split
+from mlpmixer.data.decode import decode
 from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.options import DataOptions
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.features import extract
-from mlpmixer.evaluation.fewshot import few_shot, support_set
+from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
+from mlpmixer.evaluation.probe import Probed, probe
 from mlpmixer.evaluation.ridge import BIAS, fit
+from mlpmixer.report.console import Console
 
 
 def made_up(images: int, width: int, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -67,11 +74,16 @@ def test_too_few_images_of_a_class_are_named() -> None:
         support_set(torch.tensor([0, 0, 1]), 2, 2, seed=0)
 
 
-@pytest.mark.parametrize("wrong", [{"shots": (0,)}, {"seeds": 0}, {"strengths": (0.0,)}])
-def test_numbers_must_be_positive(wrong: dict[str, object]) -> None:
+@pytest.mark.parametrize("wrong", [{"shots": (0,)}, {"shots": ()}, {"seeds": 0}])
+def test_shots_and_seeds_must_be_positive(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="positive"):
+        support_sets(made_up(20, 4)[1], 4, **wrong)
+
+
+def test_strengths_must_be_positive() -> None:
     data = made_up(20, 4)
     with pytest.raises(UsageError, match="positive"):
-        few_shot(data, data, 4, **wrong)
+        few_shot(data, data, 4, support_sets(data[1], 4, (1,)), (0.0,))
 
 
 def test_more_shots_classify_digits_better() -> None:
@@ -79,7 +91,7 @@ def test_more_shots_classify_digits_better() -> None:
     pixels, labels = torch.tensor(digits.data), torch.tensor(digits.target)
     half = len(labels) // 2
     train, test = (pixels[:half], labels[:half]), (pixels[half:], labels[half:])
-    result = few_shot(train, test, 10, shots=(1, 5, 25))
+    result = few_shot(train, test, 10, support_sets(labels[:half], 10, (1, 5, 25)))
     assert result.accuracy.shape == (3, 3, len(result.strengths))
     assert (np.diff(result.mean) > 0.05).all()
     assert result.mean[-1] > 0.85
@@ -162,3 +174,52 @@ def test_any_change_gives_features_of_their_own(
 def test_nothing_is_kept_unless_wanted(images: InMemoryImages, kept: Path) -> None:
     extract(model(), images, keep=False)
     assert not kept.exists()
+
+
+def test_of_the_training_images_only_the_support_sets_are_read(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 4)):
+        for name in ("blue", "red"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / f"photos/{split}/{name}/{number:02}.png")
+    mlpmixer.save(model(), tmp_path / "model.safetensors")
+    decoded: list[str] = []
+
+    def watched(split: Split, index: int, at_least: int | None = None) -> Image.Image:
+        decoded.append(split.name(index))
+        return decode(split, index, at_least=at_least)
+
+    monkeypatch.setattr("mlpmixer.data.in_memory.decode", watched)
+    found = probed(tmp_path)
+    trained_on = {name for name in decoded if "photos/train" in name}
+    assert len(trained_on) == 2 * 3  # classes, shots
+    assert found.images == 8
+
+    broken = Path(sorted(trained_on)[0])
+    broken.write_bytes(b"no image")
+    decoded.clear()
+    again = probed(tmp_path)
+    drawn_anew = {name for name in decoded if "photos/train" in name} - {str(broken)}
+    assert len(drawn_anew) >= 2 * 3
+    assert "skipped" in capsys.readouterr().err
+    assert again.result.accuracy.shape == found.result.accuracy.shape
+
+
+def probed(folder: Path) -> Probed:
+    return probe(
+        str(folder / "model.safetensors"),
+        str(folder / "photos"),
+        image_size=None,
+        layer=None,
+        shots=(3,),
+        seeds=1,
+        options=DataOptions(max_unreadable=0.1),
+        device="cpu",
+        precision="float32",
+        keep=False,
+        console=Console("plain"),
+    )
