@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.table import print_table
+from mlpmixer.errors import MixerError
 
 if TYPE_CHECKING:
     from mlpmixer.report.console import Console
@@ -55,10 +56,16 @@ def carry_out(
     if options.dry_run:
         _print_plan(grid, study.estimate(), console, options.jobs or 1)
         return 0
-    grid.run(console, options.jobs)
     command = shlex.join(["mixer", "study", name, *arguments])
-    purpose = "Run this study; what is there already is kept"
-    _print_report(report(study, grid, {purpose: command}), console)
+    commands = {"Run this study; what is there already is kept": command}
+    try:
+        grid.run(console, options.jobs)
+    except (MixerError, KeyboardInterrupt):
+        if grid.reportable():
+            page = report(study, grid, commands).page
+            console.message(f"page of what is there so far: {page}")
+        raise
+    _print_report(report(study, grid, commands), console)
     return 0
 
 

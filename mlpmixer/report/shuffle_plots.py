@@ -4,10 +4,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from mlpmixer.report.figure_style import BLUE, INK, VERMILION, WIDTH, bare, new_figure, styled
+from mlpmixer.report.figure_style import (
+    BLUE,
+    INK,
+    MUTED,
+    VERMILION,
+    WIDTH,
+    bare,
+    new_figure,
+    styled,
+)
 
 INPUT_TITLES = {
     "untouched": "untouched",
@@ -69,5 +79,10 @@ def shuffled_pictures(pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
             alpha = np.tile(np.repeat([255, 0], [images.shape[2], gap]), count)[:-gap]
             alpha = np.broadcast_to(alpha[None, :, None], (*row.shape[:2], 1)).astype(np.uint8)
             axes.imshow(np.concatenate([row, alpha], axis=2), interpolation="none")
+            height, width = images.shape[1:3]
+            for number in range(count):  # an edge, where white pixels meet a white page
+                corner = (number * (width + gap) - 0.5, -0.5)
+                frame = Rectangle(corner, width, height, fill=False, edgecolor=MUTED, linewidth=0.6)
+                axes.add_patch(frame).set_clip_on(False)
             axes.set_title(INPUT_TITLES[kind], fontsize=9)
     return figure

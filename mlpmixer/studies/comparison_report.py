@@ -9,7 +9,13 @@ from mlpmixer.report.front_plots import Candidate, accuracy_front
 from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.studies.comparison import ComparisonStudy, front
 from mlpmixer.studies.grid import Grid
-from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
+from mlpmixer.studies.outputs import (
+    StudyReport,
+    budget_note,
+    mean_percent,
+    progress_note,
+    write_outputs,
+)
 
 _PAPER = (
     "The paper found Mixers competitive in accuracy at a higher throughput: Mixer-B/16 classifies "
@@ -83,13 +89,8 @@ def report_comparison(
 def _budget(study: ComparisonStudy) -> str:
     """Say what each training was given; with a budget in FLOPs the steps differ."""
     schedules = [recipe.schedule for recipe in study.recipes.values()]
-    first = schedules[0]
-    if first.minutes is not None:
-        return f"{first.minutes:g} minutes each"
-    if first.epochs is not None:
-        return f"{first.epochs:g} epochs each"
-    steps = {schedule.steps for schedule in schedules}
-    return f"{first.steps:,} steps each" if len(steps) == 1 else "the same FLOPs for each"
+    alike = len({schedule.steps for schedule in schedules}) == 1
+    return budget_note(schedules[0]) if alike else "the same FLOPs for each"
 
 
 def side_by_side(models: Sequence[Mapping[str, Any]]) -> Table:

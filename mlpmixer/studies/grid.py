@@ -62,12 +62,16 @@ class Grid:
         first: further cells, computed before those and each alone on the machine.
 
     Raises:
-        UsageError: `out` is a file.
+        UsageError: `out` is a file, or a cell is there twice.
     """
 
     def __init__(self, out: Path, cells: Sequence[Cell], first: Sequence[Cell] = ()) -> None:
         if out.exists() and not out.is_dir():
             raise UsageError(f"{out} is a file. Choose another folder with --out.")
+        names = [cell.name for cell in (*first, *cells)]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{name} is asked for twice: name it once.")
         self.out = out
         self.cells = tuple(cells)
         self.first = tuple(first)
@@ -113,12 +117,16 @@ class Grid:
         """Return the tidy table, a row a finished cell: its values and its result."""
         return [{**cell.values, **result} for cell, result in self.results()]
 
+    def reportable(self) -> bool:
+        """Tell whether there is a finished row, and all that was to be computed first."""
+        return bool(self.results()) and all(self.result(cell) is not None for cell in self.first)
+
     def missing(self) -> list[Cell]:
         """Return the cells that are not finished; raises as `result`."""
         return [cell for cell in (*self.first, *self.cells) if self.result(cell) is None]
 
     def run(self, console: Console, jobs: int | None = None) -> None:
-        """Compute what is missing.
+        """Compute what is missing. A cell that fails does not keep the others from it.
 
         Args:
             console: takes messages and progress.
@@ -128,7 +136,7 @@ class Grid:
         Raises:
             UsageError: another process is at work in the folder, or a stored result has other
                 settings.
-            MixerError: a stored result is damaged, or a cell failed; the other results are kept.
+            MixerError: a stored result is damaged; or cells failed, and the others are there.
             KeyboardInterrupt: it was interrupted; what was reached is kept.
         """
         missing = self.missing()
@@ -143,11 +151,21 @@ class Grid:
             jobs = max(1, min(jobs or gpus, len(others)))
             if jobs == 1:
                 alone, others = missing, []
+            failed: dict[str, MixerError] = {}
             for number, cell in enumerate(alone, start=1):
                 console.message(f"cell {number} of {len(missing)}: {cell.name}")
-                self._compute(cell, console)
+                try:
+                    self._compute(cell, console)
+                except MixerError as error:
+                    _note_failure(failed, cell, error, console)
             if others:
-                self._run_parallel(others, jobs, gpus, console)
+                self._run_parallel(others, jobs, gpus, failed, console)
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise MixerError(
+                f"{len(failed)} of {total} cells failed, {name}: {reason} "
+                "The same command tries them again."
+            )
 
     def _compute(self, cell: Cell, console: Console) -> None:
         folder = self.folder(cell)
@@ -172,7 +190,12 @@ class Grid:
             self._compute(cell, Console("plain", out=file, err=file))
 
     def _run_parallel(
-        self, missing: Sequence[Cell], jobs: int, gpus: int, console: Console
+        self,
+        missing: Sequence[Cell],
+        jobs: int,
+        gpus: int,
+        failed: dict[str, MixerError],
+        console: Console,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         places: SimpleQueue[int] = context.SimpleQueue()
@@ -192,11 +215,22 @@ class Grid:
                         cell = waiting.pop(future)
                         try:
                             future.result()
+                        except MixerError as error:
+                            _note_failure(failed, cell, error, console)
                         except BaseException:
                             pool.shutdown(cancel_futures=True)
                             raise
-                        console.message(f"finished: {cell.name}")
+                        else:
+                            console.message(f"finished: {cell.name}")
                         progress.update(1 - len(waiting) / len(missing))
+
+
+def _note_failure(
+    failed: dict[str, MixerError], cell: Cell, error: MixerError, console: Console
+) -> None:
+    """Tell of a cell that failed at once, and remember it for the end."""
+    failed[cell.name] = error
+    console.warning(f"{cell.name} failed: {error}")
 
 
 def _take_place(places: "SimpleQueue[int]", gpus: int, threads: int) -> None:

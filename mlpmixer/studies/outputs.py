@@ -10,6 +10,7 @@ from mlpmixer.files import write_bytes, write_json
 from mlpmixer.report.formatting import percent
 from mlpmixer.report.page import FigurePage, Table, csv_file, write_page
 from mlpmixer.studies.grid import Grid
+from mlpmixer.training.recipe import ScheduleOptions
 
 PAGE = "index.html"
 
@@ -39,6 +40,15 @@ def write_outputs(grid: Grid, page: FigurePage, summary: Mapping[str, Any]) -> P
     write_json(grid.out / "summary.json", {**summary, "cells": rows})
     write_page(grid.out / PAGE, page)
     return grid.out / PAGE
+
+
+def budget_note(schedule: ScheduleOptions) -> str:
+    """Say what each training was given: "1,000 steps each"."""
+    if schedule.minutes is not None:
+        return f"{schedule.minutes:g} minutes each"
+    if schedule.epochs is not None:
+        return f"{schedule.epochs:g} epochs each"
+    return f"{schedule.steps:,} steps each"
 
 
 def progress_note(grid: Grid) -> str:

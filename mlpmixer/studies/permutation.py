@@ -9,10 +9,13 @@ the first two are the same problem.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm, t
 
 from mlpmixer.errors import UsageError
 from mlpmixer.report.console import Console
@@ -130,6 +133,44 @@ def difference(rows: Sequence[Mapping[str, Any]], model: str, kind: str) -> Diff
     other = np.array([shuffled[seed]["accuracy"] for seed in seeds])
     images = untouched[seeds[0]]["test_images"]
     sampling = (one * (1 - one) + other * (1 - other)).mean() / images  # of one difference
-    training = float((one - other).var(ddof=1)) if len(seeds) > 1 else 0.0
-    variance = max(sampling, training) / len(seeds)
-    return Difference(float((one - other).mean()), 1.96 * variance**0.5)
+    margins = [norm.ppf(0.975) * (sampling / len(seeds)) ** 0.5]
+    if len(seeds) > 1:  # a spread that is itself estimated from few: Student's t
+        spread = (one - other).std(ddof=1) / len(seeds) ** 0.5
+        margins.append(t.ppf(0.975, len(seeds) - 1) * spread)
+    return Difference(float((one - other).mean()), float(max(margins)))
+
+
+@dataclass(frozen=True)
+class CoursesApart:
+    """How far two trainings are apart at their validations, on average; shares in [0, 1]."""
+
+    inputs: float
+    """On untouched and on shuffled images, by the same seed."""
+    seeds: float | None
+    """By two seeds on untouched images; None where there is one."""
+
+
+def courses_apart(rows: Sequence[Mapping[str, Any]], model: str, kind: str) -> CoursesApart | None:
+    """Compare the whole courses of a model's trainings, and not where they end alone.
+
+    Returns:
+        The mean absolute difference of validation accuracies; None where one of the two inputs
+        has no result.
+    """
+    own = [row for row in rows if row["model"] == model]
+    untouched = {row["seed"]: row["course"] for row in own if row["input"] == "untouched"}
+    shuffled = {row["seed"]: row["course"] for row in own if row["input"] == kind}
+    both = [seed for seed in untouched if seed in shuffled]
+    if not both:
+        return None
+    others = [_apart(one, other) for one, other in combinations(untouched.values(), 2)]
+    return CoursesApart(
+        fmean(_apart(untouched[seed], shuffled[seed]) for seed in both),
+        fmean(others) if others else None,
+    )
+
+
+def _apart(one: Sequence[tuple[int, float]], other: Sequence[tuple[int, float]]) -> float:
+    steps, accuracies = np.array(one).T
+    # Trainings with a budget in minutes are validated at steps of their own.
+    return float(np.abs(accuracies - np.interp(steps, *np.array(other).T)).mean())

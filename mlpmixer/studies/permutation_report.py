@@ -29,8 +29,21 @@ from mlpmixer.report.shuffle_plots import (
     shuffled_pictures,
 )
 from mlpmixer.studies.grid import Grid
-from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
-from mlpmixer.studies.permutation import INPUTS, Difference, PermutationStudy, difference
+from mlpmixer.studies.outputs import (
+    StudyReport,
+    budget_note,
+    mean_percent,
+    progress_note,
+    write_outputs,
+)
+from mlpmixer.studies.permutation import (
+    INPUTS,
+    CoursesApart,
+    Difference,
+    PermutationStudy,
+    courses_apart,
+    difference,
+)
 from mlpmixer.training.job import Plan, plan
 
 EXAMPLES = 7
@@ -54,10 +67,12 @@ def report_permutation(
     rows = grid.rows()
     sentences = findings(study, rows)
     table = accuracies(study, rows)
+    training = study.training
+    budget = budget_note(training.schedule)
     planned = {kind: plan(study.recipe(study.models[0], kind, seed=0)) for kind in INPUTS}
     page = FigurePage(
         title="Who minds a shuffled input?",
-        subtitle=tuple(filter(None, (study.training.data.data, progress_note(grid)))),
+        subtitle=tuple(filter(None, (training.data.data, budget, progress_note(grid)))),
         sections=(
             Section(
                 "courses",
@@ -107,6 +122,9 @@ def findings(study: PermutationStudy, rows: Sequence[Mapping[str, Any]]) -> tupl
             found = difference(rows, model, kind)
             if found is not None:
                 sentences.append(f"{model}: {_effect(found, what)}")
+        apart = courses_apart(rows, model, "patches")
+        if apart is not None:
+            sentences.append(f"{model}: {_distance(apart)}")
     return tuple(sentences)
 
 
@@ -116,6 +134,16 @@ def _effect(found: Difference, what: str) -> str:
         return f"shuffling {what} makes no difference that can be told from chance ({size})."
     verb = "costs" if found.mean > 0 else "gains"
     return f"shuffling {what} {verb} {size} of accuracy."
+
+
+def _distance(apart: CoursesApart) -> str:
+    told = (
+        "at its validations, training on untouched and on patch-shuffled images is "
+        f"{percent(apart.inputs)} apart on average"
+    )
+    if apart.seeds is None:
+        return f"{told}."
+    return f"{told}; two seeds on untouched images are {percent(apart.seeds)} apart."
 
 
 def _curves(grid: Grid, rows: Sequence[Mapping[str, Any]]) -> FigureView:

@@ -7,7 +7,13 @@ from mlpmixer.report.formatting import percent
 from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.report.scale_plots import accuracy_by_images
 from mlpmixer.studies.grid import Grid
-from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
+from mlpmixer.studies.outputs import (
+    StudyReport,
+    budget_note,
+    mean_percent,
+    progress_note,
+    write_outputs,
+)
 from mlpmixer.studies.scale import MEASURES, ScaleStudy, slopes
 
 _PAPER = (
@@ -27,8 +33,7 @@ def report_scale(study: ScaleStudy, grid: Grid, commands: Mapping[str, str]) -> 
     titles = {"fewshot": f"{study.shots}-shot probe", "finetuned": "fine-tuned"}
     sentences = findings(rows, titles)
     table = accuracies(rows, titles)
-    budget = study.pretraining.schedule
-    amount = f"{budget.steps:,} steps each" if budget.steps else f"{budget.epochs:g} epochs each"
+    amount = budget_note(study.pretraining.schedule)
     downstream = study.finetuning.data.data
     page = FigurePage(
         title="Who gains most from more pre-training data?",

@@ -21,6 +21,8 @@ def square(number: int, folder: Path, console: Console) -> Mapping[str, Any]:
     console.message(f"squaring {number}")
     if (folder / "stop").exists():
         raise KeyboardInterrupt
+    if (folder / "fail").exists():
+        raise MixerError(f"{number} cannot be squared.")
     return {"square": number**2}
 
 
@@ -65,6 +67,27 @@ def test_an_interrupted_cell_is_computed_again_and_the_others_are_kept(
     stop.unlink()
     grid.run(console)
     assert calls(grid) == [1, 2, 1]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cell_that_fails_is_named_and_the_others_are_computed(
+    tmp_path: Path, console: Console, jobs: int
+) -> None:
+    grid = Grid(tmp_path, cells())
+    fail = grid.folder(grid.cells[0]) / "fail"
+    fail.parent.mkdir(parents=True)
+    fail.touch()
+    with pytest.raises(MixerError, match="1 of 3 cells failed, number=0: 0 cannot be squared"):
+        grid.run(console, jobs)
+    assert [result["square"] for _, result in grid.results()] == [1, 4]
+    fail.unlink()
+    grid.run(console, jobs)
+    assert calls(grid) == [2, 1, 1]
+
+
+def test_a_cell_is_asked_for_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="number=1 is asked for twice"):
+        Grid(tmp_path, [*cells(), *cells(2)[1:]])
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"settings": {}}', '{"settings": {}, "result": 3}'])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlpmixer.cli.main import main
-from mlpmixer.studies.permutation import difference
+from mlpmixer.studies.permutation import courses_apart, difference
 
 
 @pytest.fixture
@@ -81,6 +81,26 @@ def test_a_difference_is_told_from_chance() -> None:
     assert worse.mean == pytest.approx(0.2)
     # Of one difference: sqrt(0.7·0.3/10,000 + 0.5·0.5/10,000) = 0.0068; of the mean of three less.
     assert worse.margin == pytest.approx(1.96 * 0.0068 / 3**0.5, rel=0.01)
+    # The three differences -0.01, 0.02 and -0.01 are further apart than that.
+    student = 4.303  # 97.5 % quantile with two degrees of freedom
+    assert alike.margin == pytest.approx(student * 0.0173 / 3**0.5, rel=0.01)
+
+
+def test_courses_are_compared_at_all_validations_and_with_other_seeds() -> None:
+    def row(kind: str, seed: int, course: list[list[float]]) -> dict[str, object]:
+        return {"model": "m", "input": kind, "seed": seed, "course": course}
+
+    untouched = row("untouched", 0, [[10, 0.2], [20, 0.4]])
+    found = [untouched, row("patches", 0, [[10, 0.3], [20, 0.4]])]
+    apart = courses_apart(found, "m", "patches")
+    assert apart is not None
+    assert apart.inputs == pytest.approx(0.05)
+    assert apart.seeds is None
+    apart = courses_apart([*found, row("untouched", 1, [[10, 0.2], [20, 0.6]])], "m", "patches")
+    assert apart is not None
+    assert apart.inputs == pytest.approx(0.05)
+    assert apart.seeds == pytest.approx(0.1)
+    assert courses_apart(found, "m", "pixels") is None
 
 
 def test_only_seeds_with_both_inputs_are_compared() -> None:

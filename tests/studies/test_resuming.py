@@ -45,8 +45,10 @@ def test_a_study_interrupted_in_a_training_ends_as_if_it_had_not_been(
     monkeypatch.setattr(Trainer, "_step", counted)
     assert main(command(recipe, parts)) == 130
     assert len(results(parts)) == 1
+    assert "1 of 3 cells" in (parts / "index.html").read_text()
     assert main(command(recipe, parts)) == 0
     assert results(parts) == results(whole)
+    assert "of 3 cells" not in (parts / "index.html").read_text()
     assert len(steps) == 3 * 4  # none of them twice
 
 
