@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
 from mlpmixer.report.console import Console
+from mlpmixer.report.formatting import duration
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -152,8 +153,11 @@ class Grid:
             if jobs == 1:
                 alone, others = missing, []
             failed: dict[str, MixerError] = {}
-            for number, cell in enumerate(alone, start=1):
-                console.message(f"cell {number} of {len(missing)}: {cell.name}")
+            begun = time.monotonic()
+            for done, cell in enumerate(alone):
+                left = (time.monotonic() - begun) / max(1, done) * (len(missing) - done)
+                note = f", about {duration(left)} left" if done else ""
+                console.message(f"cell {done + 1} of {len(missing)}: {cell.name}{note}")
                 try:
                     self._compute(cell, console)
                 except MixerError as error:
