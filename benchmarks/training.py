@@ -18,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -50,6 +52,7 @@ CHOICES: dict[str, dict[str, object]] = {
     "ours": {},
     "tanh_gelu": {"gelu": "tanh"},
     "muon": {"optimizer": "muon"},
+    "muon_in_bfloat16": {"optimizer": "muon"},
     "freed_memory_given_back": {},
 }
 """Design decisions, each by itself undone or added; measured on the first model alone."""
@@ -87,9 +90,15 @@ def ours(name: str, steps: int, choice: str) -> float:
         Console("json").progress("training") as progress,
     ):
         trainer = Trainer(recipe, model, images, augmenter, None, lambda *_: None, run, precision)
-        trainer.fit(progress)
+        with _muon_in_bfloat16() if choice == "muon_in_bfloat16" else nullcontext():
+            trainer.fit(progress)
         speeds = [one["images_per_second"] for one in run.records()][WARMUP:]
     return statistics.median(speeds)
+
+
+def _muon_in_bfloat16() -> AbstractContextManager[object]:
+    """Orthogonalise in bfloat16 whether or not the hardware multiplies it."""
+    return patch("mlpmixer.training.muon.multiplies_bfloat16", return_value=True)
 
 
 def timm_model(name: str) -> nn.Module:
@@ -195,6 +204,7 @@ def main() -> None:
     sides = ("plain", *CHOICES)
     parser.add_argument("--side", choices=sides, help="run one side alone, for one model")
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    parser.add_argument("--choices", action="store_true", help="measure design decisions alone")
     options = parser.parse_args()
     device = choose_device("auto")
     if options.side:
@@ -204,6 +214,9 @@ def main() -> None:
             speed = ours(options.model, options.steps, options.side)
         memory = peak_memory(device) / 1e6
         print(json.dumps({"images_per_second": speed, "peak_memory_mb": memory}))
+        return
+    if options.choices:
+        compare_choices(options.steps, options.rounds)
         return
     result = {
         "what": "training, batch 128, 32x32 pixels, AdamW, crop and flip",
