@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import linregress, t
 
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.sources import open_source
@@ -161,8 +162,18 @@ def pretrain_and_transfer(
     }
 
 
-def slopes(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, float]:
-    """Return the accuracy, in [0, 1], that each model gains by tenfold pre-training data.
+@dataclass(frozen=True)
+class Slope:
+    """The accuracy that tenfold pre-training data brings; shares in [0, 1]."""
+
+    gain: float
+    margin: float | None
+    """Half the 95 % interval by the scatter around the line, which a curve widens too; None where
+    two points alone determine the line."""
+
+
+def slopes(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Slope]:
+    """Return what each model gains by tenfold pre-training data.
 
     A straight line over the logarithm of the number of images, fitted by least squares to all rows
     of a model; a model with a single subset has none.
@@ -171,6 +182,10 @@ def slopes(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, float]:
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
         sizes = np.log10([row["images"] for row in own])
-        if np.ptp(sizes) > 0:
-            found[model] = float(np.polyfit(sizes, [row[measure] for row in own], 1)[0])
+        if np.ptp(sizes) == 0:
+            continue
+        line = linregress(sizes, [row[measure] for row in own])
+        free = len(own) - 2
+        margin = float(t.ppf(0.975, free) * line.stderr) if free else None
+        found[model] = Slope(float(line.slope), margin)
     return found

@@ -1,6 +1,7 @@
 """What the scale study found: sentences, a figure, and what the paper found."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mlpmixer.report.formatting import percent
@@ -14,7 +15,7 @@ from mlpmixer.studies.outputs import (
     progress_note,
     write_outputs,
 )
-from mlpmixer.studies.scale import MEASURES, ScaleStudy, slopes
+from mlpmixer.studies.scale import MEASURES, ScaleStudy, Slope, slopes
 
 _PAPER = (
     "The paper found that Mixers gain more from additional pre-training data than the others: far "
@@ -31,7 +32,8 @@ def report_scale(study: ScaleStudy, grid: Grid, commands: Mapping[str, str]) -> 
     """
     rows = grid.rows()
     titles = {"fewshot": f"{study.shots}-shot probe", "finetuned": "fine-tuned"}
-    sentences = findings(rows, titles)
+    fitted = {measure: slopes(rows, measure) for measure in MEASURES}
+    sentences = findings(fitted, titles)
     table = accuracies(rows, titles)
     amount = budget_note(study.pretraining.schedule)
     downstream = study.finetuning.data.data
@@ -55,12 +57,22 @@ def report_scale(study: ScaleStudy, grid: Grid, commands: Mapping[str, str]) -> 
                 (_figure(grid, rows, titles),),
                 table=table,
             ),
+            Section(
+                "slopes",
+                "Who gains most",
+                "Accuracy gained by ten times as many pre-training images: the slope of a straight "
+                "line fitted over the logarithm of their number, with its 95 % interval.",
+                table=gains(fitted, titles),
+            ),
         ),
         findings=(*sentences, _PAPER),
         commands=commands,
     )
-    fitted = {measure: slopes(rows, measure) for measure in MEASURES}
-    summary = {"findings": sentences, "gain_by_tenfold_data": fitted}
+    numbers = {
+        measure: {model: asdict(slope) for model, slope in found.items()}
+        for measure, found in fitted.items()
+    }
+    summary = {"findings": sentences, "gain_by_tenfold_data": numbers}
     return StudyReport(rows, table, sentences, write_outputs(grid, page, summary))
 
 
@@ -84,15 +96,32 @@ def accuracies(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> 
     )
 
 
-def findings(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> tuple[str, ...]:
+def gains(fitted: Mapping[str, Mapping[str, Slope]], titles: Mapping[str, str]) -> Table:
+    """Return the fitted slopes of each model."""
+    models = dict.fromkeys(model for found in fitted.values() for model in found)
+    return Table(
+        ("model", *titles.values()),
+        tuple((model, *(_gain(fitted[measure][model]) for measure in titles)) for model in models),
+    )
+
+
+def findings(
+    fitted: Mapping[str, Mapping[str, Slope]], titles: Mapping[str, str]
+) -> tuple[str, ...]:
     """Return what the fitted slopes say, the steepest first."""
     sentences = []
     for measure, title in titles.items():
-        fitted = sorted(slopes(rows, measure).items(), key=lambda one: -one[1])
-        told = ", ".join(f"{model} {percent(gain)}" for model, gain in fitted)
+        ordered = sorted(fitted[measure].items(), key=lambda one: -one[1].gain)
+        told = ", ".join(f"{model} {_gain(slope)}" for model, slope in ordered)
         if told:
             sentences.append(f"Tenfold pre-training data gives, {title}: {told}.")
     return tuple(sentences)
+
+
+def _gain(slope: Slope) -> str:
+    if slope.margin is None:
+        return percent(slope.gain)
+    return f"{percent(slope.gain).removesuffix(' %')} ± {percent(slope.margin)}"
 
 
 def _figure(grid: Grid, rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> FigureView:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlpmixer.cli.main import main
@@ -98,7 +99,26 @@ def test_the_slope_is_the_gain_by_tenfold_data() -> None:
         for power, images in enumerate((100, 1000, 10000))
     ]
     rows.append({"model": "single", "images": 100, "finetuned": 0.5})
-    assert slopes(rows, "finetuned") == pytest.approx({"steep": 0.1, "flat": 0.02})
+    found = slopes(rows, "finetuned")
+    assert {model: slope.gain for model, slope in found.items()} == pytest.approx(
+        {"steep": 0.1, "flat": 0.02}
+    )
+    assert found["steep"].margin == pytest.approx(0, abs=1e-9)
+    assert slopes(rows[:2], "finetuned")["steep"].margin is None
+
+
+def test_the_margin_of_a_slope_is_that_of_the_fitted_line() -> None:
+    off = (0.2, 0.32, 0.38, 0.5)
+    rows = [
+        {"model": "m", "images": 10**power, "finetuned": accuracy}
+        for power, accuracy in enumerate(off, start=2)
+    ]
+    slope = slopes(rows, "finetuned")["m"]
+    residual = np.array(off) - np.polyval(np.polyfit([2, 3, 4, 5], off, 1), [2, 3, 4, 5])
+    error = (
+        residual @ residual / 2 / 5
+    ) ** 0.5  # two degrees of freedom; squared distances sum to 5
+    assert slope.margin == pytest.approx(4.303 * error, rel=1e-3)
 
 
 def test_a_training_in_a_cell_is_done_once(tmp_path: Path, recipe: Path) -> None:
