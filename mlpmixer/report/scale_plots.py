@@ -33,7 +33,7 @@ def accuracy_by_images(panels: Mapping[str, Mapping[str, Points]]) -> Figure:
                 axes.errorbar(
                     sizes,
                     mean,
-                    yerr=np.abs(reach - mean),
+                    yerr=np.abs(reach - mean) if len(points) > len(sizes) else None,
                     color=colour,
                     linestyle=dash,
                     marker=marker,

@@ -57,3 +57,6 @@ def test_points_of_one_size_are_averaged_over_the_seeds() -> None:
     line = figure.axes[0].get_lines()[0]
     assert list(line.get_xdata()) == [100, 1000]
     assert list(line.get_ydata()) == pytest.approx([0.3, 0.55])
+    assert figure.axes[0].collections  # bars, from the lowest to the highest
+    single = accuracy_by_images({"probe": {"a": [(100, 0.2), (1000, 0.5)]}})
+    assert not single.axes[0].collections
