@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import hypot
 from typing import Any
 
 from mlpmixer.report.formatting import percent
@@ -114,8 +115,20 @@ def findings(
         ordered = sorted(fitted[measure].items(), key=lambda one: -one[1].gain)
         told = ", ".join(f"{model} {_gain(slope)}" for model, slope in ordered)
         if told:
-            sentences.append(f"Tenfold pre-training data gives, {title}: {told}.")
+            sentences.append(f"Tenfold pre-training data gives, {title}: {told}{_doubt(ordered)}.")
     return tuple(sentences)
+
+
+def _doubt(ordered: Sequence[tuple[str, Slope]]) -> str:
+    """Say so where the two steepest slopes lie within each other's margins."""
+    if len(ordered) < 2:
+        return ""
+    (first, one), (second, other) = ordered[:2]
+    if one.margin is None or other.margin is None:
+        return ""
+    if one.gain - other.gain > hypot(one.margin, other.margin):
+        return ""
+    return f"; {first} and {second} cannot be told apart by it"
 
 
 def _gain(slope: Slope) -> str:

@@ -12,7 +12,8 @@ import pytest
 from mlpmixer.cli.main import main
 from mlpmixer.errors import MixerError
 from mlpmixer.report.console import Console
-from mlpmixer.studies.scale import MEASURES, slopes
+from mlpmixer.studies.scale import MEASURES, Slope, slopes
+from mlpmixer.studies.scale_report import findings
 from mlpmixer.studies.training import trained
 from mlpmixer.training.recipe import Recipe
 
@@ -119,6 +120,14 @@ def test_the_margin_of_a_slope_is_that_of_the_fitted_line() -> None:
         residual @ residual / 2 / 5
     ) ** 0.5  # two degrees of freedom; squared distances sum to 5
     assert slope.margin == pytest.approx(4.303 * error, rel=1e-3)
+
+
+@pytest.mark.parametrize(("margin", "doubted"), [(0.02, True), (0.001, False)])
+def test_slopes_within_their_margins_are_said_to_be_alike(margin: float, doubted: bool) -> None:
+    fitted = {"finetuned": {"flat": Slope(0.04, margin), "steep": Slope(0.05, margin)}}
+    (sentence,) = findings(fitted, {"finetuned": "fine-tuned"})
+    assert "fine-tuned: steep 5.0 ±" in sentence
+    assert ("steep and flat cannot be told apart" in sentence) is doubted
 
 
 def test_a_training_in_a_cell_is_done_once(tmp_path: Path, recipe: Path) -> None:
