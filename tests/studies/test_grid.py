@@ -35,6 +35,14 @@ def calls(grid: Grid) -> list[int]:
     return [len(file.read_text().split()) if file.exists() else 0 for file in files]
 
 
+def mark(grid: Grid, number: int, name: str) -> Path:
+    """Tell a cell's work what to do."""
+    path = grid.folder(grid.cells[number]) / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
 @pytest.fixture
 def console() -> Console:
     return Console("plain", out=io.StringIO(), err=io.StringIO())
@@ -58,9 +66,7 @@ def test_an_interrupted_cell_is_computed_again_and_the_others_are_kept(
     tmp_path: Path, console: Console
 ) -> None:
     grid = Grid(tmp_path, cells())
-    stop = grid.folder(grid.cells[1]) / "stop"
-    stop.parent.mkdir(parents=True)
-    stop.touch()
+    stop = mark(grid, 1, "stop")
     with pytest.raises(KeyboardInterrupt):
         grid.run(console)
     assert len(grid.results()) == 1
@@ -74,9 +80,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_computed(
     tmp_path: Path, console: Console, jobs: int
 ) -> None:
     grid = Grid(tmp_path, cells())
-    fail = grid.folder(grid.cells[0]) / "fail"
-    fail.parent.mkdir(parents=True)
-    fail.touch()
+    fail = mark(grid, 0, "fail")
     with pytest.raises(MixerError, match="1 of 3 cells failed, number=0: 0 cannot be squared"):
         grid.run(console, jobs)
     assert [result["square"] for _, result in grid.results()] == [1, 4]
