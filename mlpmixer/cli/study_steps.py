@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.table import print_table
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import MixerError, UsageError
 
 if TYPE_CHECKING:
     from mlpmixer.report.console import Console
@@ -60,6 +60,8 @@ def carry_out(
     commands = {"Run this study; what is there already is kept": command}
     try:
         grid.run(console, options.jobs)
+    except UsageError:  # nothing was computed; the folder may be another process's
+        raise
     except (MixerError, KeyboardInterrupt):
         if grid.reportable():
             page = report(study, grid, commands).page

@@ -24,6 +24,9 @@ from mlpmixer.models.resize import resize
 from mlpmixer.report.console import Console
 from mlpmixer.weights.checkpoint import load
 
+MOST_UNREADABLE = 0.5
+"""Share of the drawn support images above which the data is taken to be broken."""
+
 
 @dataclass(frozen=True)
 class Probed:
@@ -104,8 +107,9 @@ def probe(
     while True:
         supports = support_sets(labels, classes, shots, seeds)
         drawn = torch.cat(list(supports.values())).unique()  # in order
-        share = options.max_unreadable * len(train) / len(drawn)
-        known = read(Subset(train, drawn.numpy()), "support", min(1.0, share))
+        share = options.max_unreadable * len(train) / len(drawn)  # as many as in the whole split
+        allowed = min(MOST_UNREADABLE, share)
+        known = read(Subset(train, drawn.numpy()), "support", allowed)
         broken = [index for index in drawn.tolist() if train.name(index) in known.unreadable]
         if not broken:
             break

@@ -18,7 +18,7 @@ from mlpmixer.data.decode import decode
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.splits import ArraySplit
-from mlpmixer.errors import UsageError
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
@@ -207,6 +207,11 @@ def test_of_the_training_images_only_the_support_sets_are_read(
     assert len(drawn_anew) >= 2 * 3
     assert "skipped" in capsys.readouterr().err
     assert again.result.accuracy.shape == found.result.accuracy.shape
+
+    for image in (tmp_path / "photos" / "train").rglob("*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(MixerError, match="images are unreadable"):
+        probed(tmp_path)
 
 
 def probed(folder: Path) -> Probed:

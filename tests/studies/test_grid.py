@@ -1,6 +1,7 @@
 """A grid computes each cell once, and loses nothing."""
 
 import io
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,9 @@ def test_every_cell_is_computed_and_stored(tmp_path: Path, console: Console) -> 
     grid = Grid(tmp_path / "study", cells())
     grid.run(console)
     assert [result["square"] for _, result in grid.results()] == [0, 1, 4]
+    said = console._out.getvalue()
+    assert re.search(r"cell 1 of 3: number=0\n", said)
+    assert re.search(r"cell 3 of 3: number=2, about .* left\n", said)
 
 
 def test_a_second_run_computes_only_what_is_missing(tmp_path: Path, console: Console) -> None:

@@ -25,6 +25,10 @@ def test_each_input_is_trained_on_and_its_course_kept(
     found = json.loads(capsys.readouterr().out)
     assert [cell["input"] for cell in found["results"]] == ["untouched", "patches", "pixels"]
     assert all([step for step, _ in cell["course"]] == [2, 4] for cell in found["results"])
+    more = [*command[:-1], str(tmp_path / "other"), "--evaluations", "4"]
+    assert main([*more, "--json"]) == 0
+    others = json.loads(capsys.readouterr().out)["results"]
+    assert all([step for step, _ in cell["course"]] == [1, 2, 3, 4] for cell in others)
     courses = (tmp_path / "study" / "data" / "courses.csv").read_text().splitlines()
     assert courses[0] == "model,input,seed,step,validation_accuracy"
     assert len(courses) == 1 + 3 * 2

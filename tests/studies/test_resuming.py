@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from mlpmixer.cli.main import main
 from mlpmixer.training.trainer import Trainer
@@ -50,6 +51,15 @@ def test_a_study_interrupted_in_a_training_ends_as_if_it_had_not_been(
     assert results(parts) == results(whole)
     assert "of 3 cells" not in (parts / "index.html").read_text()
     assert len(steps) == 3 * 4  # none of them twice
+
+
+def test_the_page_of_a_study_at_work_elsewhere_is_left_alone(tmp_path: Path, recipe: Path) -> None:
+    out = tmp_path / "study"
+    assert main(command(recipe, out)) == 0
+    (out / "index.html").write_text("the other's")
+    with FileLock(out / ".lock"):
+        assert main(command(recipe, out)) == 2
+    assert (out / "index.html").read_text() == "the other's"
 
 
 def test_cells_computed_side_by_side_are_the_same(tmp_path: Path, recipe: Path) -> None:

@@ -13,6 +13,14 @@ from mlpmixer.training.optim import Optimizers, averaged, learning_rate_factor
 from mlpmixer.training.recipe import LossOptions, OptimizerOptions, ScheduleOptions
 
 
+@pytest.mark.parametrize(("native", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_orthogonalize_computes_in_what_the_hardware_multiplies(
+    native: bool, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlpmixer.training.muon.multiplies_bfloat16", lambda device: native)
+    assert orthogonalize(torch.eye(4, 6)).dtype == kind
+
+
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
 def test_orthogonalize_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
