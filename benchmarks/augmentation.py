@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import mlpmixer._torchvision  # noqa: F401  (before torchvision)
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.options import AugmentOptions
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from sklearn.linear_model import Ridge
 
-from mlpmixer.compute import keep_freed_memory, machine
 from mlpmixer.evaluation.ridge import fit
+from mlpmixer.runtime import keep_freed_memory, machine
 
 CLASSES, SHOTS, FEATURES, STRENGTHS, TESTED = 1000, 10, 1024, 20, 5000
 

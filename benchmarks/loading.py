@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from mlpmixer.compute import autocast, choose_device, choose_precision, keep_freed_memory, machine
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
 from mlpmixer.data.loader import open_images
@@ -25,6 +24,7 @@ from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.sources import open_source
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import generator
+from mlpmixer.runtime import autocast, choose_device, choose_precision, keep_freed_memory, machine
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers
 from mlpmixer.training.recipe import LossOptions, OptimizerOptions

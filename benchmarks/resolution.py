@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from mlpmixer.compute import autocast, choose_device, choose_precision, keep_freed_memory, machine
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.loader import open_images
@@ -34,6 +33,7 @@ from mlpmixer.files import write_json
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.resize import resize
 from mlpmixer.randomness import generator
+from mlpmixer.runtime import autocast, choose_device, choose_precision, keep_freed_memory, machine
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers, learning_rate_factor
 from mlpmixer.training.recipe import LossOptions, OptimizerOptions, ScheduleOptions

@@ -28,7 +28,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mlpmixer.compute import (
+from mlpmixer.data.augment import Augmenter
+from mlpmixer.data.batches import Unreadable
+from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.splits import ArraySplit
+from mlpmixer.models.registry import create_model
+from mlpmixer.run.console import Console
+from mlpmixer.run.directory import RunDirectory
+from mlpmixer.runtime import (
     autocast,
     choose_device,
     choose_precision,
@@ -36,13 +43,6 @@ from mlpmixer.compute import (
     machine,
     peak_memory,
 )
-from mlpmixer.data.augment import Augmenter
-from mlpmixer.data.batches import Unreadable
-from mlpmixer.data.in_memory import InMemoryImages
-from mlpmixer.data.splits import ArraySplit
-from mlpmixer.models.registry import create_model
-from mlpmixer.report.console import Console
-from mlpmixer.report.run_directory import RunDirectory
 from mlpmixer.training.recipes import RECIPES
 from mlpmixer.training.trainer import Trainer
 
@@ -105,7 +105,6 @@ def timm_model(name: str) -> nn.Module:
     """Return timm's own model of that shape."""
     if name != "mixer_nano":
         return create_model(name, image_size=32, num_classes=CLASSES).net  # type: ignore[return-value]
-    import mlpmixer._torchvision  # noqa: F401  # before timm
 
     # isort: split
     from timm.models.mlp_mixer import MlpMixer

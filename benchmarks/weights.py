@@ -26,7 +26,6 @@ import torch, mlpmixer
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.weights import checkpoint
 if kind == "timm":
-    import mlpmixer._torchvision
     from timm.models.mlp_mixer import MlpMixer
     from safetensors.torch import load_file
 torch.zeros(1000, 1000) @ torch.zeros(1000, 1000)
@@ -59,8 +58,8 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from mlpmixer.compute import machine
     from mlpmixer.models.registry import create_model
+    from mlpmixer.runtime import machine
     from mlpmixer.weights.checkpoint import export, save
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,8 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlpmixer.deploy.hub import push_to_hub as push_to_hub
-    from mlpmixer.deploy.hub import save_pretrained as save_pretrained
+    from mlpmixer.deploy.publish import push_to_hub as push_to_hub
+    from mlpmixer.deploy.publish import save_pretrained as save_pretrained
     from mlpmixer.models.capture import capture as capture
     from mlpmixer.models.capture import intermediate_names as intermediate_names
     from mlpmixer.models.registry import create_model as create_model
@@ -27,10 +27,10 @@ _PUBLIC = {
     "intermediate_names": "mlpmixer.models.capture",
     "list_models": "mlpmixer.models.registry",
     "load": "mlpmixer.weights.checkpoint",
-    "push_to_hub": "mlpmixer.deploy.hub",
+    "push_to_hub": "mlpmixer.deploy.publish",
     "resize": "mlpmixer.models.resize",
     "save": "mlpmixer.weights.checkpoint",
-    "save_pretrained": "mlpmixer.deploy.hub",
+    "save_pretrained": "mlpmixer.deploy.publish",
 }
 
 __all__ = list(_PUBLIC)

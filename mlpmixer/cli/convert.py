@@ -57,8 +57,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _to_folder(command: ConvertCommand, out: Path, to_hub: bool) -> int:
-    from mlpmixer.deploy.hub import push_to_hub, save_pretrained
-    from mlpmixer.report.console import Console
+    from mlpmixer.deploy.publish import push_to_hub, save_pretrained
+    from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
     record = {"source": command.source, "out": command.out}
@@ -80,7 +80,7 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
     if layout == "mlpmixer" and out.suffix != ".safetensors":
         raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
     from mlpmixer.models.mixer import Mixer
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
     from mlpmixer.weights.checkpoint import LAYOUTS, export, load, save
 
     console = Console.choose(command.json)

@@ -11,7 +11,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlpmixer.data.summary import DatasetSummary, SplitSummary
+    from mlpmixer.data.dataset_summary import DatasetSummary, SplitSummary
 
 _SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _ROWS = 40  # classes listed on a terminal
@@ -55,10 +55,10 @@ def run(arguments: Sequence[str]) -> int:
             f"{', '.join(_SHEET_SUFFIXES)}."
         )
     from mlpmixer.data.contact_sheet import contact_sheet
+    from mlpmixer.data.dataset_summary import summarize
     from mlpmixer.data.sources import open_source
-    from mlpmixer.data.summary import summarize
     from mlpmixer.files import replacing
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
     dataset = open_source(command.source)

@@ -13,8 +13,8 @@ from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlpmixer.evaluation.suite_result import Mean, SuiteResult
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
+    from mlpmixer.suites.result import Mean, SuiteResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(command: EvalCommand) -> int:
-    from mlpmixer.evaluation.job import evaluate_model
-    from mlpmixer.report.console import Console
-    from mlpmixer.report.formatting import number, percent
-    from mlpmixer.report.statistics import most_confused, wilson_interval
+    from mlpmixer.evaluation.evaluate import evaluate_model
+    from mlpmixer.formatting import number, percent
+    from mlpmixer.measures.statistics import most_confused, wilson_interval
+    from mlpmixer.run.console import Console
 
     console = Console.choose(command.measuring.json)
     measured = evaluate_model(
@@ -110,10 +110,10 @@ def _evaluate(command: EvalCommand) -> int:
 
 
 def _run_suite(command: EvalCommand, name: str) -> int:
-    from mlpmixer.evaluation.suite import find_suite
-    from mlpmixer.report.console import Console
-    from mlpmixer.studies.suite import run_suite
-    from mlpmixer.studies.suite_protocols import Setting
+    from mlpmixer.run.console import Console
+    from mlpmixer.suites.definition import find_suite
+    from mlpmixer.suites.protocols import Setting
+    from mlpmixer.suites.runner import run_suite
 
     measuring = command.measuring
     console = Console.choose(measuring.json)
@@ -130,7 +130,7 @@ def _run_suite(command: EvalCommand, name: str) -> int:
 
 
 def _show(console: "Console", result: "SuiteResult", out: Path) -> None:
-    from mlpmixer.report.formatting import percent
+    from mlpmixer.formatting import percent
 
     several = any(one.multi_label_accuracy is not None for one in result.results)
     header = ["task", "protocol", "group", "accuracy", "images"] + ["multi-label"] * several
@@ -150,7 +150,7 @@ def _show(console: "Console", result: "SuiteResult", out: Path) -> None:
 
 def _mean(mean: "Mean") -> str:
     """Return the mean in words, and whether it is that of all tasks."""
-    from mlpmixer.report.formatting import percent
+    from mlpmixer.formatting import percent
 
     if mean.value is None:
         return f"none of {mean.tasks} tasks measured"

@@ -43,8 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(FewShotCommand, "fewshot", arguments)
     from mlpmixer.evaluation.probe import probe
-    from mlpmixer.report.console import Console
-    from mlpmixer.report.formatting import percent
+    from mlpmixer.formatting import percent
+    from mlpmixer.run.console import Console
 
     console = Console.choose(command.measuring.json)
     probed = probe(

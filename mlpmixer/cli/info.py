@@ -13,8 +13,8 @@ from mlpmixer.errors import UsageError
 
 if TYPE_CHECKING:
     from mlpmixer.models.interface import ImageModel
-    from mlpmixer.models.summary import Layer, ModelSummary
-    from mlpmixer.report.console import Console
+    from mlpmixer.models.model_summary import Layer, ModelSummary
+    from mlpmixer.run.console import Console
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"--num-classes {command.num_classes} must not be negative.")
     if command.name is None and (size, command.num_classes, command.all) != (None, None, False):
         raise UsageError("name a model to see its layers, as in `mixer info mixer_b16`.")
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
     if command.name is None:
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(
             f"{command.name} has a size and classes of its own: leave the options out."
         )
-    from mlpmixer.models.summary import summarize_model
+    from mlpmixer.models.model_summary import summarize_model
 
     if Path(command.name).exists():
         from mlpmixer.weights.checkpoint import load
@@ -76,8 +76,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _list(console: "Console") -> None:
+    from mlpmixer.models.model_summary import count_macs, count_parameters
     from mlpmixer.models.registry import list_models
-    from mlpmixer.models.summary import count_macs, count_parameters
 
     records: list[dict[str, object]] = []
     rows = []
@@ -100,8 +100,8 @@ def _list(console: "Console") -> None:
 
 
 def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
-    from mlpmixer.models.summary import fold
-    from mlpmixer.report.formatting import memory
+    from mlpmixer.formatting import memory
+    from mlpmixer.models.model_summary import fold
 
     layers = list(summary.layers) if every else fold(summary.layers)
     header = ("layer", "kind", "output", "parameters", "MMACs")

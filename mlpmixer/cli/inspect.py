@@ -39,8 +39,8 @@ class InspectCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(InspectCommand, "inspect", arguments)
-    from mlpmixer.report.console import Console
-    from mlpmixer.studies.inspection import inspect_model
+    from mlpmixer.inspect.inspection import inspect_model
+    from mlpmixer.run.console import Console
 
     console = Console.choose(command.measuring.json)
     inspected = inspect_model(

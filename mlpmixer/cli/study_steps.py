@@ -10,7 +10,7 @@ from mlpmixer.cli.table import print_table
 from mlpmixer.errors import MixerError, UsageError
 
 if TYPE_CHECKING:
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
     from mlpmixer.studies.grid import Grid
     from mlpmixer.studies.outputs import StudyReport
 
@@ -47,7 +47,7 @@ def carry_out(
         name: of the study, as on the command line.
         arguments: those that the study was called with.
     """
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
 
     console = Console.choose(options.json)
     grid = study.grid(options.out)
@@ -73,7 +73,7 @@ def carry_out(
 
 def _print_plan(grid: "Grid", seconds: Mapping[str, float], console: "Console", jobs: int) -> None:
     """Show every cell, whether it is done, and about how long the others take."""
-    from mlpmixer.report.formatting import duration
+    from mlpmixer.formatting import duration
 
     names = list(grid.cells[0].values)
     rows, records, total, missing = [], [], 0.0, 0

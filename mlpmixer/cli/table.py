@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlpmixer.report.console import Console
+    from mlpmixer.run.console import Console
 
 
 def print_table(

@@ -43,8 +43,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def run_command(command: TrainCommand, named: set[str]) -> int:
     """Train as the command says; `named` are the options that were given."""
-    from mlpmixer.report.console import Console
-    from mlpmixer.training.job import train
+    from mlpmixer.run.console import Console
+    from mlpmixer.training.train import train
 
     console = Console.choose(command.json)
     if command.resume is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlpmixer.data.dataset import Dataset, Split
-from mlpmixer.data.decode import UnreadableImage, decode
+from mlpmixer.data.picture import UnreadableImage, decode
 
 _PAPER, _INK, _GREY, _RULE = "#ffffff", "#1d2129", "#6b7280", "#e3e6ea"
 _MARGIN, _GAP = 32, 6  # pixels

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mlpmixer.data.batches import Batch, Unreadable, training_order
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.decode import UnreadableImage, decode
+from mlpmixer.data.picture import UnreadableImage, decode
 
 
 class InMemoryImages:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 from mlpmixer.data.batches import Images, Unreadable
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.decode import UnreadableImage, decode
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.options import DataOptions
+from mlpmixer.data.picture import UnreadableImage, decode
 from mlpmixer.data.streaming import StreamedImages
 
 EVALUATION_MARGIN = 8 / 7

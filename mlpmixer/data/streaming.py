@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from mlpmixer.data.batches import Batch, Unreadable, training_order
 from mlpmixer.data.crops import central_pixel_box, inception_pixel_box
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.decode import UnreadableImage, decode
+from mlpmixer.data.picture import UnreadableImage, decode
 from mlpmixer.randomness import generator
 
 Key = tuple[int, int | None]

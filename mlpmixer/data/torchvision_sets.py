@@ -55,7 +55,6 @@ def open_torchvision(name: str) -> Dataset:
 
     Raises UsageError where ImageNet's archives are missing, MixerError where a download fails.
     """
-    import mlpmixer._torchvision  # noqa: F401  (before any import of torchvision)
 
     openers: dict[str, Callable[[Path], Dataset]] = {
         "cifar10": _open_cifar,

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from mlpmixer.compute import autocast
 from mlpmixer.data.augment import prepare
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Split
 from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.runtime import autocast
 
 CALIBRATION_BINS = 15
 _IMAGENET_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")

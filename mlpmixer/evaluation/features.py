@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mlpmixer.compute import autocast
 from mlpmixer.data.augment import prepare
 from mlpmixer.data.batches import Images
 from mlpmixer.data.cache import data_home
@@ -16,6 +15,7 @@ from mlpmixer.files import replacing
 from mlpmixer.models.capture import capture
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.runtime import autocast
 
 
 @torch.inference_mode()

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mlpmixer.compute import choose_device, choose_precision, keep_freed_memory
 from mlpmixer.data.dataset import Split, Subset, hold_out_validation
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
@@ -21,7 +20,8 @@ from mlpmixer.models.capture import intermediate_names
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.resize import resize
-from mlpmixer.report.console import Console
+from mlpmixer.run.console import Console
+from mlpmixer.runtime import choose_device, choose_precision, keep_freed_memory
 from mlpmixer.weights.checkpoint import load
 
 MOST_UNREADABLE = 0.5

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mlpmixer.compute import autocast, keep_freed_memory
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.runtime import autocast, keep_freed_memory
 
 LARGEST_BATCH = 1024
 _WORTH_IT = 1.03

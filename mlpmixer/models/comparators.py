@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import mlpmixer._torchvision  # noqa: F401  (before timm, which imports torchvision)
 from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.models.hollow import hollow_copy
 from mlpmixer.models.interface import ImageModel

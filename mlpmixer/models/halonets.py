@@ -6,8 +6,6 @@ The side of the blocks has to divide every map, so it is chosen by the image siz
 from math import gcd
 from typing import Any
 
-import mlpmixer._torchvision  # noqa: F401  (before timm, which imports torchvision)
-
 # isort: split
 import timm
 from timm.layers import ConvNormAct

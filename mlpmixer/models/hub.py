@@ -21,7 +21,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json, write_text
-from mlpmixer.models.saving import HUB_CONFIG, MODEL_FILE, Describable
+from mlpmixer.weights.own_format import HUB_CONFIG, MODEL_FILE, Describable
 
 HUB_CARD = "README.md"
 _SHORT_CARD = """\

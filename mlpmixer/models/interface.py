@@ -3,11 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from mlpmixer.models.saving import save_model
+from mlpmixer.models.preprocessing import Preprocessing
+from mlpmixer.weights.own_format import save_model
 
 
 class ImageModel(nn.Module):
@@ -17,11 +19,13 @@ class ImageModel(nn.Module):
         name: what `create_model` knows it by.
         class_names: the name of each logit, where the model was loaded with them.
         facts: what was saved beside the weights.
+        loss: what the weights were trained with; it decides what `probabilities` are.
     """
 
     name: str
     class_names: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = {}  # never written to
+    loss: Literal["softmax", "sigmoid"] = "softmax"
 
     @property
     @abstractmethod
@@ -42,6 +46,25 @@ class ImageModel(nn.Module):
     @abstractmethod
     def num_features(self) -> int:
         """Width of the pooled representation."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes this model's input."""
+        return Preprocessing(image_size=self.image_size)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Map logits (B, K) to float32 probabilities in [0, 1], by the loss of the training.
+
+        Under softmax the classes exclude each other and a row sums to 1; under sigmoid each class
+        has a probability of its own.
+        """
+        logits = logits.float()
+        return logits.sigmoid() if self.loss == "sigmoid" else logits.softmax(dim=1)
 
     @abstractmethod
     def forward_features(self, images: Tensor) -> Tensor:

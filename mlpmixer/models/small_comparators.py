@@ -12,8 +12,6 @@ from functools import partial
 from math import log2
 from typing import Any
 
-import mlpmixer._torchvision  # noqa: F401  (before timm, which imports torchvision)
-
 # isort: split
 from timm.layers import GroupNormAct, ScaledStdConv2d, StdConv2d
 from timm.models.nfnet import NfCfg, NormFreeNet

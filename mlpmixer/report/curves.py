@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from mlpmixer.formatting import percent
 from mlpmixer.report.figure_style import BLUE, MUTED, VERMILION, new_figure, styled
-from mlpmixer.report.formatting import percent
 
 _CURVE_POINTS = 500
 

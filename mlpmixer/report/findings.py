@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpmixer.report.contents import ReportContents
-from mlpmixer.report.formatting import percent, shortened
-from mlpmixer.report.statistics import expected_calibration_error, wilson_interval
+from mlpmixer.formatting import percent, shortened
+from mlpmixer.measures.statistics import expected_calibration_error, wilson_interval
+from mlpmixer.report.run_contents import ReportContents
 
 _WIDE_INTERVAL = 0.05  # from its lower to its upper end
 _MISCALIBRATED = 0.05

@@ -9,18 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mlpmixer import formatting
 from mlpmixer.files import write_text
-from mlpmixer.report import formatting, plots, weight_plots
-from mlpmixer.report.contents import Mistake, ReportContents
-from mlpmixer.report.curves import training_curves
-from mlpmixer.report.figure_style import save_png, to_svg
-from mlpmixer.report.findings import findings
-from mlpmixer.report.page import FigureView, data_uri, environment
-from mlpmixer.report.statistics import (
+from mlpmixer.measures.statistics import (
     expected_calibration_error,
     most_confused,
     wilson_interval,
 )
+from mlpmixer.report import plots, weight_plots
+from mlpmixer.report.curves import training_curves
+from mlpmixer.report.figure_style import save_png, to_svg
+from mlpmixer.report.findings import findings
+from mlpmixer.report.page import FigureView, data_uri, environment
+from mlpmixer.report.run_contents import Mistake, ReportContents
 
 _MISTAKES = 48
 _MISTAKES_UNFOLDED = 12

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlpmixer.report.formatting import percent
+from mlpmixer.formatting import percent
 from mlpmixer.report.inspection_contents import InspectionContents, Representations, TokenMixings
 
 _CLEARLY = 0.25  # share of the pairs; chance gives 5 %

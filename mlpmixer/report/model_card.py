@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from mlpmixer.formatting import duration, magnitude, percent, shortened
 from mlpmixer.json_text import json_text
-from mlpmixer.report.formatting import duration, magnitude, percent, shortened
-from mlpmixer.report.statistics import most_confused, wilson_interval
+from mlpmixer.measures.statistics import most_confused, wilson_interval
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 _CONFUSIONS = 5
@@ -143,7 +143,7 @@ def _training(records: tuple[Mapping[str, Any], ...]) -> str:
 
 
 def _machine(machine: Mapping[str, str]) -> str:
-    """Return what `mlpmixer.compute.machine` tells, in words."""
+    """Return what `mlpmixer.runtime.machine` tells, in words."""
     titles = {"python": "Python ", "torch": "PyTorch "}
     return _plain(", ".join(titles.get(name, "") + text for name, text in machine.items()))
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpmixer.files import write_bytes, write_text
-from mlpmixer.report.formatting import percent
+from mlpmixer.formatting import percent
+from mlpmixer.measures.spatial_order import order_of_pairs, spatial_frequency
 from mlpmixer.report.inspection_contents import Floats, TokenMixing, TokenMixings
 from mlpmixer.report.mosaics import Mosaic, filter_mosaic, unit_mosaic
 from mlpmixer.report.page import FigureView, data_uri, npz_file
-from mlpmixer.report.spatial_order import order_of_pairs, spatial_frequency
 
 _CARD, _WIDE_CARD = (522, 522), (1098, 560)  # pixels of the screen inside a card
 

@@ -20,9 +20,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from mlpmixer import formatting
 from mlpmixer.files import replacing, write_bytes, write_text
 from mlpmixer.json_text import json_text
-from mlpmixer.report import formatting
 from mlpmixer.report.figure_style import save_png, to_svg
 
 _MEDIA_TYPES = {

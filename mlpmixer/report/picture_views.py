@@ -5,8 +5,8 @@ from statistics import correlation
 
 import numpy as np
 
+from mlpmixer.formatting import percent, shortened
 from mlpmixer.report.attribution_plots import attribution
-from mlpmixer.report.formatting import percent, shortened
 from mlpmixer.report.inspection_contents import Attribution
 from mlpmixer.report.page import FigureView, csv_file, figure_view
 

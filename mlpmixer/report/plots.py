@@ -14,7 +14,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from mlpmixer.report.contents import Mistake
+from mlpmixer.formatting import percent, shortened
+from mlpmixer.measures.statistics import (
+    CalibrationBin,
+    expected_calibration_error,
+    wilson_interval,
+)
 from mlpmixer.report.figure_style import (
     BLUE,
     GRID,
@@ -28,12 +33,7 @@ from mlpmixer.report.figure_style import (
     new_figure,
     styled,
 )
-from mlpmixer.report.formatting import percent, shortened
-from mlpmixer.report.statistics import (
-    CalibrationBin,
-    expected_calibration_error,
-    wilson_interval,
-)
+from mlpmixer.report.run_contents import Mistake
 
 _ANNOTATED_CLASSES = 15
 _LABELLED_CLASSES = 40

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
+from mlpmixer.formatting import magnitude
 from mlpmixer.report.figure_style import LOOKS, WIDTH, new_figure, styled
-from mlpmixer.report.formatting import magnitude
 
 Points = Sequence[tuple[int, float]]
 """Pre-training images and accuracy in [0, 1], a point for each subset and seed."""

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mlpmixer.measures.spatial_order import paired_order, spatial_frequency
 from mlpmixer.report.figure_style import WIDTH, bare, new_figure, styled
 from mlpmixer.report.mosaics import filter_colours, tile_up, unit_colours
-from mlpmixer.report.spatial_order import paired_order, spatial_frequency
 
 
 def stem_filters(filters: NDArray[np.floating], limit: int | None = None) -> Figure:

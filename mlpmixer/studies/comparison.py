@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from mlpmixer.compute import peak_memory
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.throughput import throughput
-from mlpmixer.models.summary import count_macs, count_parameters
-from mlpmixer.report.console import Console
-from mlpmixer.studies.estimate import step_seconds, training_seconds
+from mlpmixer.models.model_summary import count_macs, count_parameters
+from mlpmixer.run.console import Console
+from mlpmixer.runtime import peak_memory
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.training import planned_as, recipe_settings, trained, validation_course
-from mlpmixer.training.job import plan
+from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
+from mlpmixer.training.estimate import step_seconds, training_seconds
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.train import plan
 
 FLOPS_OF_A_STEP = 6
 """Operations of a training step for each multiply-accumulate of a forward pass: two for forward,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from mlpmixer.report.formatting import magnitude, memory, number, percent
+from mlpmixer.formatting import magnitude, memory, number, percent
 from mlpmixer.report.front_plots import Candidate, accuracy_front
 from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.studies.comparison import ComparisonStudy, front

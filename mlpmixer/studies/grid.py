@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
-from mlpmixer.report.console import Console
-from mlpmixer.report.formatting import duration
+from mlpmixer.formatting import duration
+from mlpmixer.run.console import Console
 
 RESULT = "result.json"
 LOG = "log.txt"

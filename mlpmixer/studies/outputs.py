@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mlpmixer.files import write_bytes, write_json
-from mlpmixer.report.formatting import percent
+from mlpmixer.formatting import percent
 from mlpmixer.report.page import FigurePage, Table, csv_file, write_page
 from mlpmixer.studies.grid import Grid
 from mlpmixer.training.recipe import ScheduleOptions

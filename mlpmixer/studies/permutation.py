@@ -18,12 +18,12 @@ import numpy as np
 from scipy.stats import norm, t
 
 from mlpmixer.errors import UsageError
-from mlpmixer.report.console import Console
-from mlpmixer.studies.estimate import training_seconds
+from mlpmixer.run.console import Console
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.training import planned_as, recipe_settings, trained, validation_course
-from mlpmixer.training.job import plan
+from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
+from mlpmixer.training.estimate import training_seconds
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.train import plan
 
 INPUTS: dict[str, str | None] = {"untouched": None, "patches": "patches", "pixels": "pixels"}
 """The three inputs, and the `input_shuffle` of a recipe that makes each."""

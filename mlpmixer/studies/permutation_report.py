@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.decode import decode
+from mlpmixer.data.picture import decode
+from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.shuffle import ShuffledInput
-from mlpmixer.report.formatting import percent
 from mlpmixer.report.page import (
     FigurePage,
     FigureView,
@@ -44,7 +44,7 @@ from mlpmixer.studies.permutation import (
     courses_apart,
     difference,
 )
-from mlpmixer.training.job import Plan, plan
+from mlpmixer.training.train import Plan, plan
 
 EXAMPLES = 7
 _PAPER = (

@@ -18,12 +18,12 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.probe import probe
-from mlpmixer.report.console import Console
-from mlpmixer.studies.estimate import step_seconds, training_seconds
+from mlpmixer.run.console import Console
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.training import planned_as, recipe_settings, trained
-from mlpmixer.training.job import Plan, plan
+from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained
+from mlpmixer.training.estimate import step_seconds, training_seconds
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.train import Plan, plan
 from mlpmixer.training.trainer import total_steps
 
 SUPPORT_SETS = 3

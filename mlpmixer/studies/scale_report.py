@@ -5,7 +5,7 @@ from dataclasses import asdict
 from math import hypot
 from typing import Any
 
-from mlpmixer.report.formatting import percent
+from mlpmixer.formatting import percent
 from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.report.scale_plots import accuracy_by_images
 from mlpmixer.studies.grid import Grid

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlpmixer.compute import autocast
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images, steps_per_epoch
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import derived_seed, generator
-from mlpmixer.report.progress import Progress
-from mlpmixer.report.run_directory import RunDirectory
+from mlpmixer.run.directory import RunDirectory
+from mlpmixer.run.progress import Progress
+from mlpmixer.runtime import autocast
 from mlpmixer.training.interruption import Interruption
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers, averaged, learning_rate_factor

@@ -13,10 +13,10 @@ from mlpmixer.files import replacing
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.registry import create_model
-from mlpmixer.models.saving import FORMAT, HUB_CONFIG, MODEL_FILE, write_tensors
 from mlpmixer.weights.google import GOOGLE, GOOGLE_OLDER
 from mlpmixer.weights.layout import Layout, check_finite
 from mlpmixer.weights.lucidrains import LUCIDRAINS
+from mlpmixer.weights.own_format import FORMAT, HUB_CONFIG, MODEL_FILE, write_tensors
 from mlpmixer.weights.tensor_files import TensorFile, open_tensors
 from mlpmixer.weights.timm import TIMM
 

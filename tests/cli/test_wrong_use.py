@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlpmixer import compute
+from mlpmixer import runtime
 from mlpmixer.cli.main import main
 
 TRAIN = ["train", "--recipe", "quick", "--data", "digits", "--steps", "2"]
@@ -132,7 +132,7 @@ def test_a_misspelt_field_of_a_recipe_file_is_named(
 def test_a_precision_that_the_device_lacks_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute, "multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda _: False)
     said = refused([*TRAIN, "--precision", "bfloat16"], capsys, monkeypatch)
     assert "bfloat16" in said
     assert "--precision float32" in said

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.decode import decode
+from mlpmixer.data.picture import decode
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 

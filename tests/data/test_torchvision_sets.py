@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mlpmixer._torchvision  # noqa: F401
 from mlpmixer.data.sources import open_source
 from mlpmixer.data.torchvision_sets import _told_apart
 from mlpmixer.errors import UsageError

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-import mlpmixer._torchvision  # noqa: F401
 from mlpmixer.data.sources import open_source
 
 Encode = Callable[..., bytes]

@@ -14,16 +14,16 @@ from torch import Tensor
 import mlpmixer
 from mlpmixer.data.batches import Unreadable
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.decode import decode
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.options import DataOptions
+from mlpmixer.data.picture import decode
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
 from mlpmixer.evaluation.ridge import BIAS, fit
-from mlpmixer.report.console import Console
+from mlpmixer.run.console import Console
 
 
 def made_up(images: int, width: int, classes: int = 4) -> tuple[Tensor, Tensor]:

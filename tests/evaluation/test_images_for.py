@@ -9,7 +9,7 @@ from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import in_order_of
-from mlpmixer.evaluation.job import images_for
+from mlpmixer.evaluation.evaluate import images_for
 
 
 class Named(ArraySplit):

@@ -7,8 +7,8 @@ from torch import nn
 from mlpmixer.errors import UsageError
 from mlpmixer.models.comparators import COMPARATORS, create, knows
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.model_summary import count_macs, count_parameters
 from mlpmixer.models.registry import create_model
-from mlpmixer.models.summary import count_macs, count_parameters
 
 FAMILIES = ("vit", "bit", "nfnet", "halonet")
 SMALL = [f"{family}_{size}" for family in FAMILIES for size in ("nano", "micro", "mini")]

@@ -3,8 +3,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.model_summary import count_macs, fold, summarize_model
 from mlpmixer.models.registry import create_model
-from mlpmixer.models.summary import count_macs, fold, summarize_model
 
 FAMILIES = ("mixer", "vit", "bit", "nfnet", "halonet")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpmixer.report.contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.measures.statistics import CalibrationBin
 from mlpmixer.report.findings import findings
 from mlpmixer.report.html import write_report
-from mlpmixer.report.statistics import CalibrationBin
+from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpmixer.measures.spatial_order import opposite_pairs, spatial_frequency
 from mlpmixer.report.attribution_plots import attribution
 from mlpmixer.report.inspect_page import write_inspection
 from mlpmixer.report.inspection_contents import (
@@ -21,7 +22,6 @@ from mlpmixer.report.inspection_contents import (
 )
 from mlpmixer.report.inspection_findings import inspection_findings
 from mlpmixer.report.layer_plots import distributions
-from mlpmixer.report.spatial_order import opposite_pairs, spatial_frequency
 
 GENERATOR = np.random.default_rng(0)
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpmixer.report import plots
-from mlpmixer.report.contents import Mistake
-from mlpmixer.report.curves import training_curves
-from mlpmixer.report.figure_style import MUTED, save_png, to_svg
-from mlpmixer.report.statistics import (
+from mlpmixer.measures.statistics import (
     CalibrationBin,
     expected_calibration_error,
     most_confused,
     wilson_interval,
 )
+from mlpmixer.report import plots
+from mlpmixer.report.curves import training_curves
+from mlpmixer.report.figure_style import MUTED, save_png, to_svg
+from mlpmixer.report.run_contents import Mistake
 
 
 def texts(figure):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpmixer.measures.spatial_order import opposite_pairs, paired_order, spatial_frequency
 from mlpmixer.report import weight_plots
 from mlpmixer.report.mosaics import filter_mosaic, unit_mosaic
-from mlpmixer.report.spatial_order import opposite_pairs, paired_order, spatial_frequency
 
 
 def image_of(figure):

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.report.console import Console
+from mlpmixer.run.console import Console
 from mlpmixer.studies.grid import Cell, Grid
 
 

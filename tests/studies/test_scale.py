@@ -11,10 +11,10 @@ import pytest
 
 from mlpmixer.cli.main import main
 from mlpmixer.errors import MixerError
-from mlpmixer.report.console import Console
+from mlpmixer.run.console import Console
 from mlpmixer.studies.scale import MEASURES, Slope, slopes
 from mlpmixer.studies.scale_report import findings
-from mlpmixer.studies.training import trained
+from mlpmixer.studies.trained_cell import trained
 from mlpmixer.training.recipe import Recipe
 
 

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import mlpmixer
-import mlpmixer._torchvision  # before timm
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.weights.checkpoint import LAYOUTS, export
 

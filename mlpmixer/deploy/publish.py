@@ -1,0 +1,80 @@
+"""Shipping a trained model to the Hugging Face hub, with a card made from its run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+
+from mlpmixer.errors import MixerError
+from mlpmixer.models.hub import HubFolder, hub_failures, public_name
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.report.model_card import CardFacts, model_card
+from mlpmixer.run.directory import RECIPE, RunDirectory
+from mlpmixer.training.recipe import Recipe
+from mlpmixer.weights.checkpoint import HUB_PREFIX, load
+
+
+def push_to_hub(source: str | Path | ImageModel, repo_id: str, **options: Any) -> str:
+    """Upload a model to the Hugging Face hub, and return the address of the commit.
+
+    Args:
+        source: a run directory, whose card tells what was measured; or anything that
+            `mlpmixer.load` takes, or a model, with a card that describes the model alone.
+        repo_id: "user/name".
+        options: of `huggingface_hub.ModelHubMixin.push_to_hub`: private, token, branch,
+            commit_message, create_pr.
+
+    Raises:
+        UsageError: there is no such source, or the name is of the wrong form.
+        MixerError: the source is damaged, nobody is logged in, or the network fails.
+    """
+    model = source if isinstance(source, ImageModel) else load(source)
+    folder = HubFolder(model, _card(source, model, f"{HUB_PREFIX}{repo_id}"))
+    with hub_failures(f"cannot push to {repo_id}"):
+        return folder.push_to_hub(repo_id, **options)
+
+
+def save_pretrained(source: str | Path | ImageModel, folder: str | Path) -> None:
+    """Write the folder that `push_to_hub` uploads: weights, configuration and card.
+
+    Raises:
+        UsageError: there is no such source.
+        MixerError: the source is damaged, or the folder cannot be written.
+    """
+    model = source if isinstance(source, ImageModel) else load(source)
+    HubFolder(model, _card(source, model, Path(folder).name)).save_pretrained(folder)
+
+
+def _card(source: str | Path | ImageModel, model: ImageModel, where: str) -> ModelCard | None:
+    """Return the card of a run directory; None for anything else."""
+    if isinstance(source, ImageModel) or not (Path(source) / RECIPE).exists():
+        return None
+    run = RunDirectory.open(source)
+    recipe = Recipe.from_toml(run.recipe)
+    data, start_from = public_name(recipe.data.data), recipe.model.start_from
+    public = {"data": data}
+    if start_from is not None:
+        start_from = public["start_from"] = public_name(start_from)
+    try:
+        return model_card(
+            CardFacts(
+                model=model.name,
+                where=where,
+                parameters=sum(parameter.numel() for parameter in model.parameters()),
+                image_size=model.image_size,
+                num_classes=model.num_classes,
+                class_names=model.class_names,
+                data=data,
+                start_from=start_from,
+                recipe_toml=recipe.override(public).to_toml(),
+                evaluation=json.loads(run.evaluation.read_text())
+                if run.evaluation.exists()
+                else {},
+                records=tuple(run.records()),
+            )
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise MixerError(
+            f"{run.evaluation} is damaged ({error!r}): remove it for a card without measures."
+        ) from error

@@ -1,0 +1,178 @@
+"""A whole evaluation: from a model file and a data source to measures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.loader import open_images
+from mlpmixer.data.options import DataOptions
+from mlpmixer.data.protocol_splits import arrange_splits
+from mlpmixer.data.sources import open_source
+from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.classify import (
+    Evaluation,
+    evaluate,
+    in_order_of,
+    multi_label_accuracy,
+    predict,
+    read_label_sets,
+)
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.run.console import Console
+from mlpmixer.runtime import choose_device, choose_precision
+from mlpmixer.weights.checkpoint import load
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation found."""
+
+    data: str
+    split: str
+    class_names: tuple[str, ...]
+    evaluation: Evaluation
+    multi_label_accuracy: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        extra = {}
+        if self.multi_label_accuracy is not None:
+            extra["multi_label_accuracy"] = self.multi_label_accuracy
+        measures = self.evaluation.to_json(self.class_names)
+        return {"data": self.data, "split": self.split, **extra, **measures}
+
+
+def evaluate_model(
+    path: str | Path,
+    *,
+    data: str | None,
+    split: str | None,
+    options: DataOptions,
+    multi_labels: Path | None,
+    batch_size: int,
+    device: str,
+    precision: str,
+    console: Console,
+) -> Measured:
+    """Evaluate the model at `path` on a split of `data`, or of what it was trained on.
+
+    Raises:
+        UsageError: a name is unknown, or the classes of model and data do not match.
+        MixerError: the model is damaged or too many images are unreadable.
+    """
+    where = choose_device(device)
+    arithmetic = choose_precision(precision, where)
+    label_sets = None if multi_labels is None else read_label_sets(multi_labels)
+    model = load(path).to(where)
+    source = data or model.facts.get("data")
+    if source is None:
+        raise UsageError(f"{path} does not say what it was trained on: give --data.")
+    dataset = open_source(source)
+    name, chosen = images_for(model, dataset, split)
+    if label_sets is not None:
+        label_sets = chosen.renumbered(in_order_of(chosen, label_sets))
+    with console.progress(f"reading {name} images") as progress:
+        images = open_images(chosen, model.image_size, options, None, progress.update)
+    for unreadable, reason in images.unreadable.reasons.items():
+        console.warning(f"skipped {unreadable}: {reason}")
+    with console.progress("evaluating") as progress:
+        predictions = predict(
+            model,
+            images,
+            batch_size=batch_size,
+            precision=arithmetic,
+            on_progress=progress.update,
+        )
+    allowed = None if label_sets is None else multi_label_accuracy(predictions, label_sets)
+    class_names = model.class_names or dataset.class_names
+    return Measured(source, name, class_names, evaluate(predictions), allowed)
+
+
+def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, "Relabelled"]:
+    """Return the split to measure a model on, by its name and with labels that are its logits.
+
+    Raises:
+        UsageError: there is no such split, or the classes of model and data do not match.
+    """
+    name, chosen = _choose(dataset, split, model.facts)
+    class_names = model.class_names or dataset.class_names
+    if len(class_names) != model.num_classes:
+        raise UsageError(
+            f"the model has {model.num_classes} logits, but {dataset.spec} has "
+            f"{len(class_names)} classes."
+        )
+    return name, Relabelled(chosen, dataset.class_names, class_names, dataset.spec)
+
+
+def _choose(dataset: Dataset, split: str | None, facts: Mapping[str, Any]) -> tuple[str, Split]:
+    """Return the split asked for; the best unseen one if none was."""
+    if dataset.spec == facts.get("data") and "train" in dataset.splits and "seed" in facts:
+        fraction = facts.get("validation_fraction", 0)  # the same images as training held out
+        dataset, _ = arrange_splits(dataset, facts.get("splits", "own"), fraction, facts["seed"])
+    order = ("test", "validation", "train") if split is None else (split,)
+    for name in order:
+        if name in dataset.splits:
+            return name, dataset.splits[name]
+    raise UsageError(
+        f"{dataset.spec} has no {split} images, only {', '.join(dataset.splits)}: "
+        "choose one of them by --split."
+    )
+
+
+class Relabelled:
+    """A split with its labels in the order of the model's classes, matched by name.
+
+    Raises:
+        UsageError: a class of the data is unknown to the model.
+    """
+
+    def __init__(
+        self, split: Split, names: Sequence[str], model_names: Sequence[str], source: str
+    ) -> None:
+        position = {name: index for index, name in enumerate(model_names)}
+        unknown = [name for name in names if name not in position]
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:3]))
+            raise UsageError(
+                f"{source} has {len(unknown)} classes that the model does not know: {shown}. "
+                f"It knows {', '.join(map(repr, model_names[:5]))}"
+                f"{', …' if len(model_names) > 5 else ''}."
+            )
+        self.split = split
+        self._table = np.array([position[name] for name in names], dtype=np.int64)
+        self._labels: NDArray[np.int64] = self._table[split.labels]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class indices of the model, (N,)."""
+        return self._labels
+
+    def renumbered(self, label_sets: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Return sets of the data's class indices as sets of the model's.
+
+        Raises:
+            UsageError: an index is outside the data's classes.
+        """
+        largest = max((label for labels in label_sets for label in labels), default=0)
+        if largest >= len(self._table):
+            raise UsageError(
+                f"the label sets have the class {largest}, outside the {len(self._table)} classes "
+                f"of the data (0 to {len(self._table) - 1})."
+            )
+        return [self._table[list(labels)].tolist() for labels in label_sets]
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def encoded(self, index: int) -> bytes | NDArray[np.uint8]:
+        """Return the image's bytes or pixels as the underlying split holds them."""
+        return self.split.encoded(index)
+
+    def name(self, index: int) -> str:
+        """Return the image's name in the underlying split."""
+        return self.split.name(index)

@@ -1,0 +1,130 @@
+"""Which patches of a picture a prediction rests on, asked in two ways.
+
+Occlusion (https://arxiv.org/abs/1311.2901, section 4.2) paints one patch after the other over and
+sees what is lost. The gradient tells in one step what an infinitesimal change would do; multiplied
+by the difference between the patch and the paint it estimates the same loss
+(https://arxiv.org/abs/1605.01713). Losses are in log-odds of the predicted class, which still move
+where the probability is all but 1.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlpmixer.inspect.layers import network
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.mixer import Mixer
+from mlpmixer.runtime import autocast
+
+_FEWEST_CELLS, _MOST_CELLS = 8, 14
+_CELL = 4  # pixels, of small pictures
+
+
+class AttributionMaps(NamedTuple):
+    """A prediction and what it rests on; maps are (h, w) on the CPU."""
+
+    predicted: int
+    """Index of the predicted class."""
+    probability: float
+    """Of that class, in [0, 1]."""
+    occlusion: Tensor
+    """Log-odds lost by painting the patch over with the picture's mean colour."""
+    occluded_probability: Tensor
+    """Probability of the predicted class with the patch painted over, in [0, 1]."""
+    gradient_input: Tensor
+    """The gradient's estimate of `occlusion`."""
+    sensitivity: Tensor
+    """Norm of the gradient for the patch's pixels."""
+
+
+def attribute(
+    model: ImageModel,
+    image: Tensor,
+    *,
+    batch_size: int = 32,
+    precision: torch.dtype = torch.float32,
+    on_progress: Callable[[float], None] | None = None,
+) -> AttributionMaps:
+    """Find out which patches the prediction for one picture rests on.
+
+    Args:
+        model: any model of `create_model` with at least one logit, in evaluation mode.
+        image: (3, H, W) in [-1, 1].
+        batch_size: occluded pictures a step.
+        precision: type of the matrix products; bfloat16 blurs losses below about 0.1.
+        on_progress: called with the share done, in [0, 1].
+    """
+    device = next(model.parameters()).device
+    image = image.to(device)
+    grid = patch_grid(model)
+    cells = _cells(image, grid)  # (H, W)
+    paint = image.mean(dim=(1, 2), keepdim=True)  # (3, 1, 1)
+    pixels = image[None].clone().requires_grad_(True)
+    with autocast(device, precision):
+        logits = model(pixels).float()
+    predicted = int(logits.argmax())
+    whole = log_odds(logits, predicted)  # (1,)
+    (gradient,) = torch.autograd.grad(whole.sum(), pixels)
+    lost = []
+    with torch.inference_mode(), autocast(device, precision):
+        patches = torch.arange(grid[0] * grid[1], device=device)
+        for begin in range(0, len(patches), batch_size):
+            covered = cells == patches[begin : begin + batch_size, None, None]  # (B, H, W)
+            logits = model(torch.where(covered[:, None], paint, image)).float()
+            lost.append(whole.detach() - log_odds(logits, predicted))
+            if on_progress is not None:
+                on_progress(min(1.0, (begin + batch_size) / len(patches)))
+    occlusion = torch.cat(lost).float().cpu()
+    return AttributionMaps(
+        predicted,
+        float(whole.detach().sigmoid()),
+        occlusion.view(grid),
+        (whole.detach().cpu() - occlusion).sigmoid().view(grid),
+        _sum_over_cells(gradient[0] * (image - paint), cells, grid),
+        _sum_over_cells(gradient[0].square(), cells, grid).sqrt(),
+    )
+
+
+def log_odds(logits: Tensor, index: int) -> Tensor:
+    """Return ln(p / (1 - p)) of the class `index`, (B,), from logits (B, K); its sigmoid is p.
+
+    A single logit is taken as log-odds itself, as the sigmoid loss does.
+    """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    others = torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=1)
+    return logits[:, index] - others.logsumexp(dim=1)
+
+
+def patch_grid(model: ImageModel) -> tuple[int, int]:
+    """Return the rows and columns of the patches of a Mixer or a ViT.
+
+    For networks without patches, cells of a like size: 8 to 14 along the shorter side.
+    """
+    inner, _ = network(model)
+    if isinstance(inner, Mixer):
+        return inner.config.grid
+    height, width = inner.image_size
+    cut = getattr(getattr(getattr(inner, "net", None), "patch_embed", None), "proj", None)
+    if isinstance(cut, torch.nn.Conv2d) and cut.kernel_size == cut.stride:
+        return height // cut.stride[0], width // cut.stride[1]
+    shorter = min(height, width)
+    cells = min(shorter, max(_FEWEST_CELLS, min(_MOST_CELLS, round(shorter / _CELL))))
+    return max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter))
+
+
+def _cells(image: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the number of the cell, counted row by row, that each pixel lies in, (H, W)."""
+    numbers = torch.arange(grid[0] * grid[1], device=image.device, dtype=torch.float32)
+    enlarged = F.interpolate(numbers.view(1, 1, *grid), image.shape[1:], mode="nearest")
+    return enlarged[0, 0].long()
+
+
+def _sum_over_cells(values: Tensor, cells: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the sums of values (3, H, W) over each cell, (h, w)."""
+    sums = values.new_zeros(grid[0] * grid[1])
+    sums.index_add_(0, cells.flatten(), values.sum(dim=0).flatten())
+    return sums.view(grid).float().cpu()

@@ -1,0 +1,147 @@
+"""How the representation of a picture moves through the layers of a network."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlpmixer.inspect.layers import Layers, as_tokens, layers_of, network
+from mlpmixer.models.capture import capture
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.mixer import Mixer
+from mlpmixer.report.inspection_contents import Floats, Representations
+from mlpmixer.runtime import autocast
+
+FEWEST_TO_ALIGN = 16
+"""Pictures below which layers are not compared by CKA."""
+
+
+@torch.inference_mode()
+def representations(
+    model: ImageModel,
+    images: Tensor,
+    labels: Sequence[int] | None = None,
+    *,
+    batch_size: int = 16,
+    precision: torch.dtype = torch.float32,
+    on_progress: Callable[[float], None] | None = None,
+) -> Representations | None:
+    """Measure how pictures are represented after each layer, and what each block adds.
+
+    Args:
+        model: any model of `create_model`, on its device, in evaluation mode.
+        images: (N, 3, H, W) in [-1, 1].
+        labels: the right classes, where they are known.
+        batch_size: pictures a step; all layers' values of a batch are in memory at once.
+        precision: type of the matrix products.
+        on_progress: called with the share done, in [0, 1].
+
+    Returns:
+        The measures; None where the model's structure is unknown.
+    """
+    layers = layers_of(model)
+    if layers is None:
+        return None
+    device = next(model.parameters()).device
+    found: defaultdict[str, list[Tensor]] = defaultdict(list)
+    for begin in range(0, len(images), batch_size):
+        batch = images[begin : begin + batch_size].to(device)
+        with autocast(device, precision):
+            values = capture(model, batch, layers.names)
+            measures = _measure(model, layers, values)
+        for name, value in measures.items():
+            found[name].append(value.float().cpu())
+        if on_progress is not None:
+            on_progress(min(1.0, (begin + batch_size) / len(images)))
+    measured = {name: torch.cat(parts) for name, parts in found.items()}
+    titles = [title for title in layers.values if f"tokens {title}" in measured]
+    if not titles:
+        return None
+    pooled = [measured[f"pooled {title}"] for title in titles]
+    answers = [measured[f"answer {title}"] for title in titles if f"answer {title}" in measured]
+    truth = None if labels is None else torch.as_tensor(labels)
+    return Representations(
+        layers=tuple(titles),
+        unit=layers.unit,
+        branches={
+            kind: np.stack([measured[f"branch {place.branch}"].numpy() for place in places])
+            for kind, places in layers.branches.items()
+        },
+        token_similarity=np.stack([measured[f"tokens {title}"].numpy() for title in titles]),
+        step_similarity=_steps(pooled),
+        alignment=linear_cka([one.numpy() for one in pooled])
+        if len(images) >= FEWEST_TO_ALIGN
+        else None,
+        agreement=_shares(answers, measured["answer"]) if answers else None,
+        accuracy=_shares(answers, truth) if answers and truth is not None else None,
+    )
+
+
+def linear_cka(features: Sequence[Floats]) -> NDArray[np.float64]:
+    """Return the linear centred kernel alignment of representations with each other, (L, L).
+
+    Similarity of two representations up to rotation and scale: which pictures they hold for alike
+    (https://arxiv.org/abs/1905.00414). The estimate is the unbiased one, which is 0 on average for
+    unrelated features however many there are (https://arxiv.org/abs/2010.15327, section 2): the
+    cosine similarity of U-centred Gram matrices.
+
+    Args:
+        features: L arrays (N, D), their widths may differ; N is at least 4.
+    """
+    flat = []
+    for one in features:
+        gram = one.astype(np.float64) @ one.T.astype(np.float64)  # (N, N)
+        count = len(gram)
+        np.fill_diagonal(gram, 0)
+        sums = gram.sum(axis=1) / (count - 2)
+        gram += sums.sum() / (count - 1) - sums[:, None] - sums[None, :]
+        np.fill_diagonal(gram, 0)
+        flat.append(gram.ravel() / max(float(np.linalg.norm(gram)), 1e-30))
+    stacked = np.stack(flat)
+    return stacked @ stacked.T
+
+
+def token_similarity(tokens: Tensor) -> Tensor:
+    """Return the mean cosine similarity of two different tokens (B, S, C) of a picture, (B,)."""
+    count = tokens.shape[1]
+    if count == 1:
+        return tokens.new_ones(len(tokens))
+    total = F.normalize(tokens.float(), dim=2).sum(dim=1)  # (B, C)
+    return (total.square().sum(dim=1) - count) / (count * (count - 1))
+
+
+def _measure(model: ImageModel, layers: Layers, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the measures of a batch, each (B,), and the pooled values, (B, C)."""
+    found = {"answer": values["logits"].argmax(dim=1)}
+    for title, name in layers.values.items():
+        value = values.get(name)
+        if not isinstance(value, Tensor) or value.ndim not in (3, 4):
+            continue
+        tokens = as_tokens(value, layers.channels_last)
+        found[f"pooled {title}"] = tokens.mean(dim=1)
+        found[f"tokens {title}"] = token_similarity(tokens)
+        inner, _ = network(model)
+        if isinstance(inner, Mixer) and inner.num_classes:
+            found[f"answer {title}"] = inner.forward_head(inner.norm(tokens)).argmax(dim=1)
+    for places in layers.branches.values():
+        for place in places:
+            branch, stream = (values[name].flatten(1) for name in (place.branch, place.stream))
+            found[f"branch {place.branch}"] = branch.norm(dim=1) / stream.norm(dim=1)
+    return found
+
+
+def _steps(pooled: Sequence[Tensor]) -> Floats | None:
+    if len({one.shape[1] for one in pooled}) > 1 or len(pooled) < 2:
+        return None
+    return torch.stack(
+        [F.cosine_similarity(before, after) for before, after in pairwise(pooled)]
+    ).numpy()
+
+
+def _shares(answers: Sequence[Tensor], truth: Tensor) -> Floats:
+    return np.array([float((one == truth).float().mean()) for one in answers])

@@ -1,0 +1,127 @@
+"""What the report page tells. Plain numbers, arrays and pictures; who fills it is above."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlpmixer.measures.statistics import CalibrationBin
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture whose class was predicted wrongly."""
+
+    picture: Image.Image
+    true: str
+    predicted: str
+    probability: float
+    """What the model gave the predicted class, in [0, 1]."""
+    name: str = ""
+    """The image's path or key, so that its label can be checked."""
+
+
+@dataclass(frozen=True)
+class UnreadableImage:
+    """An image that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """The data in words and numbers."""
+
+    name: str
+    images: Mapping[str, int]
+    """Images in each split."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know: how validation was held out, duplicates, imbalance."""
+    unreadable: tuple[UnreadableImage, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContents:
+    """All that the page shows. What is None or empty is left out of it.
+
+    Raises:
+        ValueError: if the arrays do not fit the number of classes, K, or nothing was tested.
+    """
+
+    title: str
+    model: str
+    class_names: tuple[str, ...]
+    class_correct: NDArray[np.integer]
+    """(K,): images of each class that were classified rightly."""
+    class_total: NDArray[np.integer]
+    """(K,): images of each class."""
+    split: str = "test"
+    """The split that was evaluated."""
+    confusion: NDArray[np.integer] | None = None
+    """(K, K) counts: rows are true classes, columns predicted ones."""
+    top5_accuracy: float | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    """The worst first. The page shows up to 48."""
+
+    dataset: DatasetFacts
+    records: tuple[Mapping[str, object], ...] = ()
+    """The lines of metrics.jsonl; `curves.training_curves` names what it reads of them."""
+    parameters: int | None = None
+    training_seconds: float | None = None
+    training_images_per_second: float | None = None
+    evaluation_images_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+
+    stem_filters: NDArray[np.floating] | None = None
+    """(C, P, P, 3): the patch embedding's weights."""
+    token_mixing_units: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    """Block's name to (D_S, grid_h, grid_w): input weights of its token-mixing hidden units."""
+
+    recipe_toml: str = ""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """What a command does to the command: "Train it again" to "mixer train …"."""
+    finished: str = ""
+    """When, as text."""
+
+    def __post_init__(self) -> None:
+        classes = len(self.class_names)
+        for name, shape in (
+            ("class_correct", (classes,)),
+            ("class_total", (classes,)),
+            ("confusion", (classes, classes)),
+        ):
+            array = getattr(self, name)
+            if array is not None and array.shape != shape:
+                raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+        if self.total == 0:
+            raise ValueError("a report needs at least one evaluated image")
+
+    @property
+    def correct(self) -> int:
+        """Images classified rightly."""
+        return int(self.class_correct.sum())
+
+    @property
+    def total(self) -> int:
+        """Images evaluated."""
+        return int(self.class_total.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images classified rightly, in [0, 1]."""
+        return self.correct / self.total
+
+    @property
+    def most_frequent_class(self) -> int:
+        """Index of the class with the most evaluated images."""
+        return int(self.class_total.argmax())
+
+    @property
+    def baseline(self) -> float:
+        """Accuracy of always answering the most frequent class, in [0, 1]."""
+        return int(self.class_total.max()) / self.total

@@ -1,0 +1,158 @@
+"""Where a model runs and in which precision, checked against what the machine has."""
+
+import ctypes
+import platform
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from mlpmixer.errors import UsageError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where work runs: made once in a command, and passed on to all that computes.
+
+    Raises UsageError in `choose` where the machine lacks what is asked for.
+    """
+
+    device: torch.device
+    """Where models and batches lie."""
+    precision: torch.dtype = torch.float32
+    """Type of the matrix products."""
+    rank: int = 0
+    """Number of this process among those that share the work."""
+    world: int = 1
+    """How many processes share the work."""
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto") -> Self:
+        """Return the runtime for `--device` and `--precision`.
+
+        Raises:
+            UsageError: no such device, or it lacks the precision.
+        """
+        place = choose_device(device)
+        return cls(place, choose_precision(precision, place))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which matrix products run in the precision."""
+        return torch.autocast(
+            self.device.type, self.precision, enabled=self.precision != torch.float32
+        )
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """Return the tensor on the device; from pinned memory it is copied in the background."""
+        return tensor.to(self.device, non_blocking=True)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for its next step.
+
+    By default glibc gives large blocks back to the system and asks for them anew in every step;
+    each page is then cleared and mapped again, a good part of a training step's time on a
+    CPU. Elsewhere than on Linux with glibc nothing is done.
+    """
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" takes a GPU where there is one.
+
+    Raises:
+        UsageError: no such device, or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"device {name!r} is not here: {count} CUDA GPUs found. Use --device cpu.")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N.")
+    return device
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether the hardware itself multiplies bfloat16, so that it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type to multiply in; "auto" takes bfloat16 where the hardware has it.
+
+    Raises:
+        UsageError: the device lacks the precision.
+    """
+    native = multiplies_bfloat16(device)
+    if name == "bfloat16" and not native:
+        raise UsageError(
+            f"precision bfloat16 is not in the hardware of {device_name(device)}, and slower than "
+            "float32 there. Use --precision float32."
+        )
+    return torch.bfloat16 if native and name in ("auto", "bfloat16") else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[Any]:
+    """Return the context in which matrix products run in `precision`."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device's name as its maker gives it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    return f"{name} ({torch.get_num_threads()} threads)"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most memory used so far in bytes: of the GPU, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if platform.system() == "Linux":
+        # getrusage would tell at least the memory of the process that started this one.
+        status = Path("/proc/self/status").read_text()
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status, flags=re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """Return what a reader of a result must know of the machine and the software."""
+    return {
+        "device": device_name(device),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,123 @@
+"""What the report tells of a finished training, gathered from model, data and predictions."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from mlpmixer.data.batches import Images
+from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.picture import decode
+from mlpmixer.evaluation.classify import Evaluation, Predictions
+from mlpmixer.measures.statistics import CalibrationBin
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
+from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.runtime import machine
+from mlpmixer.training.recipe import Recipe
+
+MISTAKES = 24
+"""Pictures of wrong predictions that a report shows."""
+
+
+def report_contents(
+    *,
+    recipe: Recipe,
+    run: Path,
+    dataset: Dataset,
+    notes: tuple[str, ...],
+    images: Mapping[str, Images],
+    split: str,
+    model: ImageModel,
+    predictions: Predictions,
+    evaluation: Evaluation,
+    records: Sequence[Mapping[str, Any]],
+    seconds: float,
+    peak_memory_bytes: int,
+) -> ReportContents:
+    """Gather a report on a model that was evaluated on `split`."""
+    counts = evaluation.confusion.sum(axis=1)
+    speeds = [one["images_per_second"] for one in records if "images_per_second" in one]
+    unreadable = {
+        name: reason for part in images.values() for name, reason in part.unreadable.reasons.items()
+    }
+    where = shlex.quote(str(run))
+    return ReportContents(
+        title=f"{recipe.model.model} on {Path(recipe.data.data).name}",
+        model=recipe.model.model,
+        class_names=dataset.class_names,
+        class_correct=evaluation.confusion.diagonal(),
+        class_total=counts,
+        split=split,
+        confusion=evaluation.confusion,
+        top5_accuracy=evaluation.top5 if len(counts) > 5 else None,
+        calibration=calibration_bins(evaluation),
+        mistakes=worst_mistakes(predictions, dataset.splits[split], dataset.class_names),
+        dataset=DatasetFacts(
+            name=dataset.spec,
+            images={name: len(part) for name, part in images.items()},
+            notes=notes,
+            unreadable=tuple(UnreadableImage(*item) for item in unreadable.items()),
+        ),
+        records=tuple(records),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        training_seconds=seconds,
+        training_images_per_second=median(speeds) if speeds else None,
+        evaluation_images_per_second=evaluation.images_per_second,
+        peak_memory_bytes=peak_memory_bytes,
+        recipe_toml=recipe.to_toml(),
+        machine=machine(next(model.parameters()).device),
+        commands={
+            "Train it again": f"mixer train --recipe {where}/recipe.toml --out {where}-again",
+            "Evaluate it on other images": f"mixer eval {where} --data FOLDER",
+            "Use it in Python": f"model = mlpmixer.load({str(run)!r})",
+        },
+        finished=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        **learned_weights(model),
+    )
+
+
+def calibration_bins(evaluation: Evaluation) -> tuple[CalibrationBin, ...]:
+    """Return the filled bins of the reliability diagram."""
+    measured = evaluation.calibration
+    rows = zip(measured.confidence, measured.accuracy, measured.counts, strict=True)
+    return tuple(CalibrationBin(float(c), float(a), int(n)) for c, a, n in rows if n)
+
+
+def worst_mistakes(
+    predictions: Predictions, split: Split, class_names: Sequence[str]
+) -> tuple[Mistake, ...]:
+    """Return the wrong predictions that the model was surest of, the surest first."""
+    predicted = predictions.predicted
+    wrong = np.flatnonzero(predicted != predictions.labels)
+    confidence = predictions.probabilities[wrong, predicted[wrong]]
+    found = []
+    for row in wrong[np.argsort(-confidence, kind="stable")][:MISTAKES]:
+        index = int(predictions.indices[row])
+        found.append(
+            Mistake(
+                picture=decode(split, index),
+                true=class_names[predictions.labels[row]],
+                predicted=class_names[predicted[row]],
+                probability=float(predictions.probabilities[row, predicted[row]]),
+                name=split.name(index),
+            )
+        )
+    return tuple(found)
+
+
+def learned_weights(model: ImageModel) -> dict[str, Any]:
+    """Return a Mixer's stem filters and token-mixing input weights; nothing for others."""
+    if not isinstance(model, Mixer):
+        return {}
+    filters, mixing = stem_filters(model), token_mixing_weights(model)
+    shown = dict.fromkeys((0, len(mixing) // 2, len(mixing) - 1))
+    return {
+        "stem_filters": None if filters is None else filters.numpy(),
+        "token_mixing_units": {f"block {i + 1}": mixing[i].inputs.numpy() for i in shown},
+    }
