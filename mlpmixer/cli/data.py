@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import tyro
+from typing_extensions import Doc
+from tyro.conf import Positional, arg
 
 from mlpmixer.cli.options import parse
+from mlpmixer.data.sources import forms, open_source, sources
 from mlpmixer.errors import UsageError
 
 if TYPE_CHECKING:
     from mlpmixer.data.dataset_summary import DatasetSummary, SplitSummary
+    from mlpmixer.run.console import Console
 
 _SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _ROWS = 40  # classes listed on a terminal
@@ -23,17 +26,17 @@ _MESSAGES = 20  # unreadable images listed, except as JSON
 class DataCommand:
     """Look at a data source: images per class, sizes, unreadable files, a contact sheet.
 
-    Exit status 1 if an image cannot be read.
+    Without a source, the kinds of sources are listed. Exit status 1 if an image cannot be read.
 
     Examples:
+      mixer data
       mixer data digits --out digits.png
       mixer data photos/ --verify
       mixer data 'shards/train-{000..127}.tar' --json
     """
 
-    source: tyro.conf.Positional[str]
-    """digits, cifar10, cifar100, pets, flowers, imagenet, a folder, a parquet file or folder,
-    shards/{000..127}.tar, or hf:user/name."""
+    source: Annotated[Positional[str | None], arg(metavar="SOURCE"), Doc(f"{forms()}.")] = None
+    """What to look at."""
     out: Path | None = None
     """Draw a contact sheet, some images of each class, into this .png, .jpg or .webp file."""
     split: str | None = None
@@ -56,11 +59,12 @@ def run(arguments: Sequence[str]) -> int:
         )
     from mlpmixer.data.contact_sheet import contact_sheet
     from mlpmixer.data.dataset_summary import summarize
-    from mlpmixer.data.sources import open_source
     from mlpmixer.files import replacing
     from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
+    if command.source is None:
+        return _list_sources(console)
     dataset = open_source(command.source)
     if command.split is not None and command.split not in dataset.splits:
         raise UsageError(
@@ -91,6 +95,16 @@ def run(arguments: Sequence[str]) -> int:
         if console.mode == "live" and not summary.verified:
             console.message("Only headers were read; --verify decodes every image.")
     return 1 if any(split.unreadable for split in summary.splits.values()) else 0
+
+
+def _list_sources(console: "Console") -> int:
+    """Print how each kind of source is written, and what it is."""
+    found = sources()
+    console.result(
+        {"sources": [{"forms": source.forms, "help": source.help} for source in found]},
+        "\n".join(f"{', '.join(source.forms)}\n    {source.help}" for source in found),
+    )
+    return 0
 
 
 def _split_lines(summary: "DatasetSummary") -> list[str]:

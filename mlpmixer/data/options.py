@@ -1,15 +1,19 @@
 """What can be chosen about data and augmentation. Light to import: the command line reads it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from typing_extensions import Doc
+
+from mlpmixer.data.sources import forms
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Where the images come from and how they reach the model."""
 
-    data: str = "digits"
-    """digits, a folder, a parquet file or folder, shards/{000..127}.tar, hf:user/name, cifar10."""
+    data: Annotated[str, Doc(f"{forms()}. `mixer data` explains each.")] = "digits"
+    """Where the images come from."""
     splits: Literal["own", "joined", "vtab800", "vtab1000"] = "own"
     """own: the source's; joined: learn from its validation images too; vtab800 and vtab1000:
     VTAB-1k's, with 200 images to choose hyperparameters by, and with all 1000 to learn from."""

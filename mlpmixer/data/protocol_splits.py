@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from mlpmixer.data.dataset import Dataset, Split, Subset, hold_out_validation
+from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.held_out import hold_out_validation
+from mlpmixer.data.splits import Subset
 from mlpmixer.errors import UsageError
 
 HELD_OUT = 0.2

@@ -1,10 +1,11 @@
-"""A part of the training images, as small as one likes: nested and balanced over the classes."""
+"""A share of the training images: shares are nested, and balanced over the classes."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from mlpmixer.data.dataset import Dataset, Subset
+from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.splits import Subset
 from mlpmixer.errors import UsageError
 
 

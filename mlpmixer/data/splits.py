@@ -1,4 +1,4 @@
-"""The two simplest ways to hold a split: files on disk, and pixels in memory."""
+"""The simplest ways to hold a split: files on disk, pixels in memory, a part of another split."""
 
 import os
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from mlpmixer.data.dataset import Split
 
 
 class FileSplit:
@@ -76,3 +78,28 @@ class ArraySplit:
     def name(self, index: int) -> str:
         """Return the title with the number of the image."""
         return f"{self.title} image {index}"
+
+
+class Subset:
+    """The images of a split at the given indices, in that order."""
+
+    def __init__(self, split: Split, indices: Sequence[int] | npt.NDArray[np.int64]) -> None:
+        self.split = split
+        self.indices = np.asarray(indices, dtype=np.int64)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class indices, (N,)."""
+        return self.split.labels[self.indices]
+
+    def __len__(self) -> int:
+        """Return the number of images, N."""
+        return len(self.indices)
+
+    def encoded(self, index: int) -> bytes | npt.NDArray[np.uint8]:
+        """Return the image's bytes or pixels as the underlying split holds them."""
+        return self.split.encoded(int(self.indices[index]))
+
+    def name(self, index: int) -> str:
+        """Return the image's name in the underlying split."""
+        return self.split.name(int(self.indices[index]))

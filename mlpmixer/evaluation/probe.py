@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mlpmixer.data.dataset import Split, Subset, hold_out_validation
+from mlpmixer.data.dataset import Split
+from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import HELD_OUT
 from mlpmixer.data.sources import open_source
+from mlpmixer.data.splits import Subset
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import FewShotResult, few_shot, support_sets

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpmixer.data.augment import prepare
-from mlpmixer.data.dataset import Dataset, Split, Subset
+from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.picture import decode
 from mlpmixer.data.sources import open_source
-from mlpmixer.data.splits import FileSplit
+from mlpmixer.data.splits import FileSplit, Subset
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.evaluate import images_for
 from mlpmixer.models.interface import ImageModel

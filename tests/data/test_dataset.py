@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from mlpmixer.data.dataset import Dataset, Subset, hold_out_validation
-from mlpmixer.data.splits import ArraySplit
+from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.held_out import hold_out_validation
+from mlpmixer.data.splits import ArraySplit, Subset
 from mlpmixer.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.dataset_summary import summarize
-from mlpmixer.data.folder import open_folder
+from mlpmixer.data.sources.class_folders import open_folder
 from mlpmixer.data.splits import ArraySplit
 
 Encode = Callable[..., bytes]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mlpmixer.data.digits import open_digits
+from mlpmixer.data.sources.digits import open_digits
 
 
 def test_digits_are_rgb_of_the_full_range_in_ten_classes() -> None:

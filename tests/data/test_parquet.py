@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlpmixer.data.parquet import open_parquet, parquet_files
+from mlpmixer.data.sources.parquet import open_parquet, parquet_files
 from mlpmixer.errors import MixerError, UsageError
 
 Encode = Callable[..., bytes]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpmixer.data.shards import open_shards
+from mlpmixer.data.sources.shards import open_shards
 from mlpmixer.errors import MixerError, UsageError
 
 

@@ -1,9 +1,13 @@
 """Handwritten digits that come with scikit-learn: data for a first try, without any download."""
 
-import numpy as np
-
 from mlpmixer.data.dataset import Dataset
-from mlpmixer.data.splits import ArraySplit
+from mlpmixer.data.sources.declaration import Source
+
+SOURCE = Source(
+    names=("digits",),
+    help="scikit-learn's handwritten digits, embedded; a fixed fifth is the test split",
+    open=lambda spec, files: open_digits(),
+)
 
 _BRIGHTEST = 16  # the source counts inked pixels in 4x4 cells
 
@@ -15,8 +19,11 @@ def open_digits() -> Dataset:
     is the test split here; it shares no image with the 1437 for training.
     Source: https://archive.ics.uci.edu/dataset/80, through `sklearn.datasets.load_digits`.
     """
+    import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+
+    from mlpmixer.data.splits import ArraySplit
 
     digits = load_digits()
     grey = np.rint(digits.images * (255 / _BRIGHTEST)).astype(np.uint8)  # (N, 8, 8)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpmixer.data.folder import open_folder
+from mlpmixer.data.sources.class_folders import open_folder
 from mlpmixer.errors import UsageError
 
 Encode = Callable[..., bytes]

@@ -5,7 +5,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from mlpmixer.data.hub import open_hub
+from mlpmixer.data.sources.hugging_face import open_hub
 from mlpmixer.errors import UsageError
 
 Encode = Callable[..., bytes]

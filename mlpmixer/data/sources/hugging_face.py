@@ -1,16 +1,25 @@
 """Data sets of the Hugging Face hub, through the `datasets` library."""
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
-from mlpmixer.data.columns import class_labels, find_columns
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import split_of_name
 from mlpmixer.errors import MixerError, UsageError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 PREFIX = "hf:"
+SOURCE = Source(
+    prefix=PREFIX,
+    example="hf:user/name",
+    help="a data set of the Hugging Face hub",
+    open=lambda spec, files: open_hub(spec),
+)
 
 
 def open_hub(spec: str) -> Dataset:
@@ -24,6 +33,8 @@ def open_hub(spec: str) -> Dataset:
     MixerError where the download fails.
     """
     import datasets
+
+    from mlpmixer.data.columns import class_labels, find_columns
 
     path, _, config = spec.removeprefix(PREFIX).partition(":")
     if not path:

@@ -5,10 +5,17 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import ALIASES
-from mlpmixer.data.splits import FileSplit
 from mlpmixer.errors import UsageError
 
+SOURCE = Source(
+    example="photos/",
+    help="a folder with one folder of images a class, or `train/`, `val/`, `test/` of such",
+    in_folder=lambda folder: [folder],
+    open=lambda spec, files: open_folder(files[0], spec),
+    last=True,
+)
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".avif", ".jp2"}
@@ -42,6 +49,8 @@ def open_folder(root: Path, spec: str) -> Dataset:
             f"{roots[reference]} has only one class folder, {class_names[0]!r}: "
             "a classifier needs at least two."
         )
+    from mlpmixer.data.splits import FileSplit
+
     splits: dict[str, Split] = {}
     for split, by_class in listed.items():
         _check_classes_known(roots[split], by_class, class_names, roots[reference])

@@ -1,5 +1,7 @@
 """Known data sets by name, the paper's and those of VTAB, downloaded through torchvision."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys
@@ -8,28 +10,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
-
-import numpy as np
 
 from mlpmixer.data.cache import data_home
 from mlpmixer.data.dataset import Dataset, Split
-from mlpmixer.data.protocol_splits import with_test
-from mlpmixer.data.splits import ArraySplit, FileSplit
+from mlpmixer.data.sources.declaration import Source
 from mlpmixer.errors import MixerError, UsageError
 
-NAMES = (
-    *("cifar10", "cifar100", "pets", "flowers", "imagenet"),
-    *("caltech101", "dtd", "eurosat", "sun397", "svhn", "clevr_count", "clevr_distance"),
-)
+if TYPE_CHECKING:
+    from mlpmixer.data.splits import FileSplit
+
 _FEWEST = 3  # objects in a scene of CLEVR
 _NEAREST = (8.0, 8.5, 9.0, 9.5, 10.0)
 """Distances of the nearest object where VTAB's classes of clevr_distance begin and end."""
 
 
 def open_torchvision(name: str) -> Dataset:
-    """Return one of `NAMES`, downloaded on first use below `mlpmixer.data.cache.data_home`.
+    """Return the data set `name`, downloaded on first use below `mlpmixer.data.cache.data_home`.
 
     - cifar10, cifar100: 50,000 training and 10,000 test images of 32x32
       (https://www.cs.toronto.edu/~kriz/cifar.html).
@@ -55,26 +53,11 @@ def open_torchvision(name: str) -> Dataset:
 
     Raises UsageError where ImageNet's archives are missing, MixerError where a download fails.
     """
-
-    openers: dict[str, Callable[[Path], Dataset]] = {
-        "cifar10": _open_cifar,
-        "cifar100": _open_cifar,
-        "pets": _open_pets,
-        "flowers": _open_flowers,
-        "imagenet": _open_imagenet,
-        "caltech101": _open_caltech,
-        "dtd": _open_dtd,
-        "eurosat": _open_eurosat,
-        "sun397": _open_sun,
-        "svhn": _open_svhn,
-        "clevr_count": _open_clevr_count,
-        "clevr_distance": _open_clevr_distance,
-    }
     root = data_home() / name.partition("_")[0]  # CLEVR's tasks share its files
     try:
         root.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(sys.stderr):  # torchvision prints while it downloads
-            return openers[name](root)
+            return _OPENERS[name](root)
     except (OSError, RuntimeError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise MixerError(
@@ -92,6 +75,8 @@ def _present_or_downloaded(kind: Callable[..., Any], root: Path, **options: Any)
 
 def _open_cifar(root: Path) -> Dataset:
     from torchvision.datasets import CIFAR10, CIFAR100
+
+    from mlpmixer.data.splits import ArraySplit
 
     kind = CIFAR100 if root.name == "cifar100" else CIFAR10
     splits: dict[str, Split] = {}
@@ -145,11 +130,11 @@ def _open_imagenet(root: Path) -> Dataset:
         source = ImageNet(str(root), split=published)
         paths, labels = zip(*source.samples, strict=True)
         splits[split] = _files([Path(path) for path in paths], list(labels), root)
-    class_names = _told_apart([names[0] for names in source.classes], source.wnids)
+    class_names = told_apart([names[0] for names in source.classes], source.wnids)
     return Dataset(root.name, class_names, splits)
 
 
-def _told_apart(names: list[str], ids: list[str]) -> tuple[str, ...]:
+def told_apart(names: list[str], ids: list[str]) -> tuple[str, ...]:
     """Return the names; those of several classes ("crane", "maillot") with the class's id."""
     counts = Counter(names)
     pairs = zip(names, ids, strict=True)
@@ -164,7 +149,7 @@ def _open_caltech(root: Path) -> Dataset:
     numbered = zip(source.y, source.index, strict=True)
     paths = [folder / source.categories[y] / f"image_{i:04d}.jpg" for y, i in numbered]
     train = _files(paths, source.y, root)
-    return with_test(Dataset(root.name, tuple(source.categories), {"train": train}))
+    return _with_test(Dataset(root.name, tuple(source.categories), {"train": train}))
 
 
 def _open_dtd(root: Path) -> Dataset:
@@ -183,7 +168,7 @@ def _open_eurosat(root: Path) -> Dataset:
     source = _present_or_downloaded(EuroSAT, root)
     paths, labels = zip(*source.samples, strict=True)
     train = _files([Path(path) for path in paths], labels, root)
-    return with_test(Dataset(root.name, tuple(source.classes), {"train": train}))
+    return _with_test(Dataset(root.name, tuple(source.classes), {"train": train}))
 
 
 def _open_sun(root: Path) -> Dataset:
@@ -193,11 +178,14 @@ def _open_sun(root: Path) -> Dataset:
     pairs = sorted(zip(source._image_files, source._labels, strict=True))  # listed in no order
     paths, labels = zip(*pairs, strict=True)
     train = _files(paths, labels, root)
-    return with_test(Dataset(root.name, tuple(source.classes), {"train": train}))
+    return _with_test(Dataset(root.name, tuple(source.classes), {"train": train}))
 
 
 def _open_svhn(root: Path) -> Dataset:
+    import numpy as np
     from torchvision.datasets import SVHN
+
+    from mlpmixer.data.splits import ArraySplit
 
     splits: dict[str, Split] = {}
     for split in ("train", "test"):
@@ -240,5 +228,34 @@ def _open_clevr(
     return Dataset(name, names, splits)
 
 
+def _with_test(dataset: Dataset) -> Dataset:
+    from mlpmixer.data.protocol_splits import with_test
+
+    return with_test(dataset)
+
+
 def _files(paths: Iterable[Path], labels: Sequence[int], root: Path) -> FileSplit:
+    from mlpmixer.data.splits import FileSplit
+
     return FileSplit(root, [str(path.relative_to(root)) for path in paths], labels)
+
+
+_OPENERS: dict[str, Callable[[Path], Dataset]] = {
+    "cifar10": _open_cifar,
+    "cifar100": _open_cifar,
+    "pets": _open_pets,
+    "flowers": _open_flowers,
+    "imagenet": _open_imagenet,
+    "caltech101": _open_caltech,
+    "dtd": _open_dtd,
+    "eurosat": _open_eurosat,
+    "sun397": _open_sun,
+    "svhn": _open_svhn,
+    "clevr_count": _open_clevr_count,
+    "clevr_distance": _open_clevr_distance,
+}
+SOURCE = Source(
+    names=tuple(_OPENERS),
+    help="known data sets, downloaded by torchvision where that is allowed",
+    open=lambda spec, files: open_torchvision(spec),
+)

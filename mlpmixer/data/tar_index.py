@@ -1,8 +1,7 @@
-"""WebDataset tar shards, indexed once by offset and then read at random."""
+"""Where the labelled images of tar shards lie: indexed once, then read at random."""
 
 import json
 import os
-import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpmixer.data.cache import data_home, fingerprint
-from mlpmixer.data.dataset import Dataset, Split
-from mlpmixer.data.split_names import group_by_split
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
 
@@ -23,33 +20,6 @@ _IMAGES = frozenset(
     ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif"]
 )
 _THREADS = 8  # shards indexed at once: hides the waiting of network file systems
-
-
-def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
-    """Return the images in WebDataset shards; their names tell the split, else all are training.
-
-    Members with one key (the path up to the first dot of the file name) make a sample: an image
-    such as ``0001.jpg`` and its label, as number or name, in ``0001.cls`` or under "label" in
-    ``0001.json``. A file ``classes.txt`` beside the shards names the classes, one a line.
-    Without it, numbers are class indices, named "0" to the largest, and names are sorted.
-
-    The shards are read once from end to end for their index, which is kept below
-    `mlpmixer.data.cache.data_home` until a shard changes.
-
-    Raises UsageError where samples have no label or one that does not fit, MixerError where a
-    shard is damaged or compressed.
-    """
-    groups = group_by_split(shards)
-    indexes = {split: _index(paths) for split, paths in groups.items()}
-    texts = {split: index.labels for split, index in indexes.items()}
-    names = _listed_classes(shards[0].parent) or _found_classes(texts)
-    label_of = {name: label for label, name in enumerate(names)}
-    splits: dict[str, Split] = {}
-    for split, index in indexes.items():
-        values, inverse = np.unique(index.labels, return_inverse=True)
-        labels = [_label(str(value), label_of, spec, split) for value in values]
-        splits[split] = ShardSplit(groups[split], index, np.array(labels, dtype=np.int64)[inverse])
-    return Dataset(spec, names, splits)
 
 
 @dataclass(frozen=True)
@@ -107,8 +77,11 @@ class _Sample(NamedTuple):
     label: str
 
 
-def _index(shards: Sequence[Path]) -> ShardIndex:
-    """Return the index of `shards`, from the cache where it has one."""
+def index_shards(shards: Sequence[Path]) -> ShardIndex:
+    """Return the index of `shards`, from the cache below `data_home` where it has one.
+
+    Raises UsageError where images have no label, MixerError where a shard is damaged or compressed.
+    """
     cached = data_home() / "shards" / f"{fingerprint(shards)}.npz"
     if cached.exists():
         with np.load(cached) as stored:
@@ -202,31 +175,3 @@ def _read_label(
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     return file.read() if file else b""
-
-
-def _listed_classes(folder: Path) -> tuple[str, ...] | None:
-    listing = folder / "classes.txt"
-    if not listing.exists():
-        return None
-    return tuple(line.strip() for line in listing.read_text("utf-8").splitlines() if line.strip())
-
-
-def _found_classes(labels: dict[str, npt.NDArray[np.str_]]) -> tuple[str, ...]:
-    everywhere = np.unique(np.concatenate(list(labels.values())))
-    if all(re.fullmatch(r"\d+", str(label)) for label in everywhere):
-        return tuple(str(number) for number in range(max(int(label) for label in everywhere) + 1))
-    reference = labels.get("train", everywhere)
-    return tuple(str(name) for name in np.unique(reference))
-
-
-def _label(text: str, label_of: dict[str, int], spec: str, split: str) -> int:
-    """Return the index of a class given by name or number."""
-    if text in label_of:
-        return label_of[text]
-    if text.isdecimal() and int(text) < len(label_of):
-        return int(text)
-    raise UsageError(
-        f"{spec} has the label {text!r} in its {split} images, which is none of its "
-        f"{len(label_of)} classes. They are named by classes.txt beside the shards, or else by "
-        "the training images."
-    )

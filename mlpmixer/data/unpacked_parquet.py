@@ -1,4 +1,4 @@
-"""Parquet files in the Hugging Face hub's form: images as bytes, class labels as integers."""
+"""The images of parquet files, unpacked once into memory-mapped Arrow files."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,57 +12,13 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from mlpmixer.data.cache import data_home, fingerprint
-from mlpmixer.data.columns import Columns, class_labels, find_columns, image_bytes
-from mlpmixer.data.dataset import Dataset, Split
-from mlpmixer.data.split_names import ALIASES, group_by_split
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.data.columns import image_bytes
+from mlpmixer.errors import MixerError
 from mlpmixer.files import replacing
 
 _BATCH = 256  # images that are in memory at once while a file is unpacked
 
 logger = logging.getLogger(__name__)
-
-
-def parquet_files(folder: Path) -> list[Path]:
-    """Return the parquet files of `folder`, its data/ folder or its folders named after splits."""
-    places = [folder, folder / "data"]
-    places += [path for path in folder.iterdir() if path.name.lower() in ALIASES]
-    for place in places[:2]:
-        if found := sorted(place.glob("[!.]*.parquet")):
-            return found
-    return sorted(path for place in places[2:] for path in place.glob("[!.]*.parquet"))
-
-
-def open_parquet(files: Sequence[Path], spec: str) -> Dataset:
-    """Return the images in parquet files; their names tell the split, else all are for training.
-
-    A row group of parquet can only be read as a whole, far too slow for images in random order.
-    The images are therefore unpacked once into Arrow files below `mlpmixer.data.cache.data_home`,
-    which take about the same room; they are mapped into memory, so that all processes share one
-    copy that the system can drop at any time, and are made anew when a parquet file changes.
-
-    Raises UsageError where columns or labels are missing or contradict each other, MixerError
-    where a file is damaged or the Arrow files cannot be written.
-    """
-    groups = group_by_split(files)
-    first = next(iter(groups.values()))[0]
-    columns = find_columns(_schema(first), str(first))
-    labels = {}
-    for split, paths in groups.items():
-        for path in paths:
-            missing = {columns.image, columns.label} - set(_schema(path).names)
-            if missing:
-                raise UsageError(
-                    f"{path} has no column {missing.pop()!r}, which {first} has. "
-                    "All files must have the same columns."
-                )
-        labels[split] = _read_labels(paths, columns.label)
-    class_names, indices = class_labels(labels, columns.class_names, spec)
-    splits: dict[str, Split] = {
-        split: ParquetSplit(groups[split], _unpacked(groups[split], columns), values)
-        for split, values in indices.items()
-    }
-    return Dataset(spec, class_names, splits)
 
 
 class ParquetSplit:
@@ -71,12 +27,13 @@ class ParquetSplit:
     Only paths and labels are pickled: another process maps the files again.
     """
 
-    def __init__(
-        self, files: Sequence[Path], unpacked: Sequence[Path], labels: npt.NDArray[np.int64]
-    ) -> None:
-        """Hold the images of `files`, unpacked into `unpacked`, with their `labels` (N,)."""
+    def __init__(self, files: Sequence[Path], column: str, labels: npt.NDArray[np.int64]) -> None:
+        """Hold the images in a `column` of `files`, with their `labels` (N,); unpack if needed.
+
+        Raises MixerError where a file is damaged or the Arrow files cannot be written.
+        """
         self.files = tuple(files)
-        self.unpacked = tuple(unpacked)
+        self.unpacked = tuple(_unpacked(files, column))
         self._labels = labels
         self._map()
 
@@ -125,12 +82,13 @@ def _readable(path: Path) -> Iterator[None]:
         raise MixerError(f"cannot read {path} as parquet: {str(error).splitlines()[0]}") from error
 
 
-def _schema(path: Path) -> pa.Schema:
+def read_schema(path: Path) -> pa.Schema:
+    """Return the columns of a parquet file. Raises MixerError where it cannot be read."""
     with _readable(path):
         return pq.read_schema(path)
 
 
-def _read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
+def read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     """Return the label column (N,) of all `files`, in the type that the first one has."""
     parts: list[pa.ChunkedArray] = []
     for path in files:
@@ -140,12 +98,12 @@ def _read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
 
-def _unpacked(files: Sequence[Path], columns: Columns) -> list[Path]:
+def _unpacked(files: Sequence[Path], column: str) -> list[Path]:
     """Return the Arrow file with the images of each parquet file; make those that are missing."""
     folder = data_home() / "parquet"
     targets = []
     for file in files:
-        target = folder / f"{fingerprint([file])}-{columns.image}.arrow"
+        target = folder / f"{fingerprint([file])}-{column}.arrow"
         targets.append(target)
         if target.exists():
             continue
@@ -155,7 +113,7 @@ def _unpacked(files: Sequence[Path], columns: Columns) -> list[Path]:
             with FileLock(f"{target}.lock"):
                 if not target.exists():
                     logger.info("unpacking %s for random access into %s", file, target)
-                    _unpack(file, columns.image, target)
+                    _unpack(file, column, target)
         except (pa.ArrowException, OSError) as error:
             raise MixerError(
                 f"cannot unpack {file} into {folder}: {str(error).splitlines()[0]}. "
