@@ -35,8 +35,9 @@ from mlpmixer.models.resize import resize
 from mlpmixer.randomness import generator
 from mlpmixer.runtime import autocast, choose_device, choose_precision, keep_freed_memory, machine
 from mlpmixer.training.loss import classification_loss
-from mlpmixer.training.optim import Optimizers, learning_rate_factor
+from mlpmixer.training.optim import Optimizers
 from mlpmixer.training.recipe import LossOptions, OptimizerOptions, ScheduleOptions
+from mlpmixer.training.schedule import learning_rate_factor
 from mlpmixer.weights.checkpoint import load
 
 FACTORS = (0.5, 0.75, 1.25, 1.5, 2.0)
@@ -88,7 +89,7 @@ def finetune(model: Mixer, images: InMemoryImages, steps: int, precision: torch.
         with autocast(device, precision):
             logits = model(inputs)
         classification_loss(logits, targets, LossOptions()).backward()
-        optimizers.step(learning_rate_factor((step + 0.5) / steps, schedule, schedule.warmup))
+        optimizers.step(learning_rate_factor((step + 0.5) / steps, schedule))
 
 
 def main() -> None:

@@ -35,16 +35,11 @@ from mlpmixer.data.splits import ArraySplit
 from mlpmixer.models.registry import create_model
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
-from mlpmixer.runtime import (
-    autocast,
-    choose_device,
-    choose_precision,
-    keep_freed_memory,
-    machine,
-    peak_memory,
-)
+from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
+from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.recipes import RECIPES
-from mlpmixer.training.trainer import Trainer
+from mlpmixer.training.schedule import Schedule
+from mlpmixer.training.step import TrainingStep
 
 MODELS = ("mixer_nano", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
 SIDES = ("ours", "plain")
@@ -72,26 +67,26 @@ def ours(name: str, steps: int, choice: str) -> float:
     """Return the median images/s of the product's trainer."""
     if choice != "freed_memory_given_back":
         keep_freed_memory()
-    device = choose_device("auto")
+    runtime = Runtime.choose()
     work = {"steps": steps + WARMUP, "batch_size": BATCH, "optimizer": "adamw", "evaluations": 1}
     augment = {"cutmix_alpha": 0.0, "mixup_alpha": 0.0, "randaugment_operations": 0, "erase": 0.0}
     recipe = RECIPES["small"].override({**work, **augment, **CHOICES[choice]})
     shape: dict[str, Any] = {} if recipe.model.gelu is None else {"gelu": recipe.model.gelu}
-    model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(device)
+    model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(runtime.device)
     pixels, labels = random_images()
     split = ArraySplit(pixels, labels, "random")
     images = InMemoryImages(split, (32, 32), 1, Unreadable(len(split), 0.0))
-    images.to(device)
+    images.to(runtime.device)
     augmenter = Augmenter(recipe.augment, (32, 32), CLASSES)
-    precision = choose_precision("auto", device)
+    step, schedule = TrainingStep(model, recipe, runtime), Schedule.of(recipe, len(images))
     with (
         tempfile.TemporaryDirectory() as folder,
         RunDirectory.create(Path(folder) / "run", recipe.to_toml()) as run,
         Console("json").progress("training") as progress,
     ):
-        trainer = Trainer(recipe, model, images, augmenter, None, lambda *_: None, run, precision)
+        loop = TrainingLoop(step, schedule, images, augmenter, None, lambda *_: None, run)
         with _muon_in_bfloat16() if choice == "muon_in_bfloat16" else nullcontext():
-            trainer.fit(progress)
+            loop.fit(progress)
         speeds = [one["images_per_second"] for one in run.records()][WARMUP:]
     return statistics.median(speeds)
 
@@ -116,8 +111,8 @@ def timm_model(name: str) -> nn.Module:
 
 def plain(name: str, steps: int) -> float:
     """Return the median images/s of the shortest loop over timm's model."""
-    device = choose_device("auto")
-    precision = choose_precision("auto", device)
+    runtime = Runtime.choose()
+    device = runtime.device
     model = timm_model(name).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     pixels, labels = random_images()
@@ -133,13 +128,12 @@ def plain(name: str, steps: int) -> float:
         batch = batch[:, :, row : row + 32, column : column + 32]
         if step % 2:
             batch = batch.flip(3)
-        with autocast(device, precision):
+        with runtime.autocast():
             loss = F.cross_entropy(model(batch), targets[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        runtime.synchronize()
         times.append(time.perf_counter() - begun)
     return BATCH / statistics.median(times[WARMUP:])
 
@@ -205,7 +199,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
     parser.add_argument("--choices", action="store_true", help="measure design decisions alone")
     options = parser.parse_args()
-    device = choose_device("auto")
+    device = Runtime.choose().device
     if options.side:
         if options.side == "plain":
             speed = plain(options.model, options.steps)

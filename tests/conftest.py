@@ -7,6 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from training_steps import training_steps
+
+__all__ = ["photo_folder", "training_steps"]
 
 torch.set_num_threads(1)
 

@@ -111,6 +111,7 @@ def _evaluate(command: EvalCommand) -> int:
 
 def _run_suite(command: EvalCommand, name: str) -> int:
     from mlpmixer.run.console import Console
+    from mlpmixer.runtime import Runtime
     from mlpmixer.suites.definition import find_suite
     from mlpmixer.suites.protocols import Setting
     from mlpmixer.suites.runner import run_suite
@@ -121,9 +122,8 @@ def _run_suite(command: EvalCommand, name: str) -> int:
     model = Path(command.model)
     name = model.stem if model.is_file() else model.name
     out = command.out or Path("runs") / f"suite-{suite.name}-{name}"
-    setting = Setting(
-        command.model, measuring.data_options(), measuring.device, measuring.precision
-    )
+    runtime = Runtime.choose(measuring.device, measuring.precision)
+    setting = Setting(command.model, measuring.data_options(), runtime)
     result = run_suite(suite, setting, out, console, strict=command.strict)
     _show(console, result, out)
     return 1 if any(one.failed for one in result.results) else 0

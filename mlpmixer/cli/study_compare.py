@@ -51,5 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     recipe = find_recipe(command.recipe).override(
         {**command.overrides(), **budget, "data": command.data}
     )
-    study = comparison_study(command.models, command.seeds, recipe, command.flops)
+    study = comparison_study(
+        command.models, command.seeds, recipe, command.runtime(), command.flops
+    )
     return carry_out(study, command, report_comparison, "compare", arguments)

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mlpmixer.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,12 @@ class StudyOptions:
     """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
     json: bool = False
     """Print everything as JSON; messages go to standard error."""
+
+    def runtime(self) -> "Runtime":
+        """Return where the study computes; raises UsageError where the machine lacks it."""
+        from mlpmixer.runtime import Runtime
+
+        return Runtime.choose(self.device, self.precision)
 
     def overrides(self) -> dict[str, Any]:
         """Return the fields of a recipe that these options set."""

@@ -57,5 +57,6 @@ def run(arguments: Sequence[str]) -> int:
         models=command.models,
         seeds=command.seeds,
         training=find_recipe(command.recipe).override(fields),
+        runtime=command.runtime(),
     )
     return carry_out(study, command, report_permutation, "permutation", arguments)

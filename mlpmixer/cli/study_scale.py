@@ -68,5 +68,6 @@ def run(arguments: Sequence[str]) -> int:
             }
         ),
         shots=command.shots,
+        runtime=command.runtime(),
     )
     return carry_out(study, command, report_scale, "scale", arguments)

@@ -44,6 +44,7 @@ def run(arguments: Sequence[str]) -> int:
 def run_command(command: TrainCommand, named: set[str]) -> int:
     """Train as the command says; `named` are the options that were given."""
     from mlpmixer.run.console import Console
+    from mlpmixer.runtime import Runtime
     from mlpmixer.training.train import train
 
     console = Console.choose(command.json)
@@ -55,10 +56,12 @@ def run_command(command: TrainCommand, named: set[str]) -> int:
                 "own recipe holds. Leave it out, or start a new run with --recipe RUN/recipe.toml."
             )
         recipe = Recipe.from_toml(command.resume / "recipe.toml")
-        outcome = train(recipe, command.resume, console, resume=True)
+        out = command.resume
     else:
         recipe = command.fields
-        outcome = train(recipe, command.out or _new_directory(recipe), console)
+        out = command.out or _new_directory(recipe)
+    runtime = Runtime.choose(recipe.compute.device, recipe.compute.precision)
+    outcome = train(recipe, out, console, runtime, resume=command.resume is not None)
     if not outcome["finished"]:
         run = outcome["run"]
         console.message(f"stopped and saved; continue with: mixer train --resume {run}")

@@ -18,12 +18,12 @@ from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.throughput import throughput
 from mlpmixer.models.model_summary import count_macs, count_parameters
 from mlpmixer.run.console import Console
-from mlpmixer.runtime import peak_memory
+from mlpmixer.runtime import Runtime, peak_memory
 from mlpmixer.studies.grid import Cell, Grid
 from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
 from mlpmixer.training.estimate import step_seconds, training_seconds
+from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.train import plan
 
 FLOPS_OF_A_STEP = 6
 """Operations of a training step for each multiply-accumulate of a forward pass: two for forward,
@@ -41,6 +41,7 @@ class ComparisonStudy:
     recipes: Mapping[str, Recipe]
     """By model, each with its budget."""
     seeds: int
+    runtime: Runtime
 
     def __post_init__(self) -> None:
         if not self.recipes or self.seeds < 1:
@@ -54,7 +55,7 @@ class ComparisonStudy:
                 Cell(
                     {"model": model, "seed": seed},
                     recipe_settings(recipe, "training"),
-                    partial(train_and_count, recipe.override({"seed": seed})),
+                    partial(train_and_count, recipe.override({"seed": seed}), self.runtime),
                 )
                 for seed in range(self.seeds)
                 for model, recipe in self.recipes.items()
@@ -69,7 +70,9 @@ class ComparisonStudy:
             for name, value in recipe_settings(recipe, "training").items()
             if name in _OF_THE_SPEED
         }
-        return Cell({"what": "throughput"}, settings, partial(time_models, self.recipes))
+        return Cell(
+            {"what": "throughput"}, settings, partial(time_models, self.recipes, self.runtime)
+        )
 
     def check(self) -> None:
         """Find out whether all of it can be done.
@@ -78,11 +81,14 @@ class ComparisonStudy:
             UsageError: a model does not fit the data.
         """
         for model, recipe in self.recipes.items():
-            planned_as(model, recipe)
+            planned_as(model, recipe, self.runtime)
 
     def estimate(self) -> dict[str, float]:
         """Return about how many seconds each training takes, by the cell's name."""
-        seconds = {model: training_seconds(plan(one)) for model, one in self.recipes.items()}
+        seconds = {
+            model: training_seconds(plan(recipe, self.runtime))
+            for model, recipe in self.recipes.items()
+        }
         cells = self.grid(Path()).cells
         return {cell.name: seconds[str(cell.values["model"])] for cell in cells}
 
@@ -91,7 +97,11 @@ _OF_THE_SPEED = ("training.model", "training.image_size", "training.device", "tr
 
 
 def comparison_study(
-    models: Sequence[str], seeds: int, training: Recipe, flops: float | None = None
+    models: Sequence[str],
+    seeds: int,
+    training: Recipe,
+    runtime: Runtime,
+    flops: float | None = None,
 ) -> ComparisonStudy:
     """Return the study of these models.
 
@@ -99,6 +109,7 @@ def comparison_study(
         models: names of `create_model`.
         seeds: trainings of each.
         training: the recipe, with its budget unless `flops` are given.
+        runtime: where to train and measure.
         flops: floating-point operations that each training may take; they become steps by the
             model's multiply-accumulates, FLOPS_OF_A_STEP for each.
 
@@ -106,31 +117,32 @@ def comparison_study(
         UsageError: a model does not fit the data, or the FLOPs are not enough for a step.
     """
     if flops is None:
-        return ComparisonStudy(
-            recipes={model: training.override({"model": model}) for model in models}, seeds=seeds
-        )
+        recipes = {model: training.override({"model": model}) for model in models}
+        return ComparisonStudy(recipes=recipes, seeds=seeds, runtime=runtime)
     recipes = {}
     for model in models:
         recipe = training.override({"model": model, "steps": 1})
-        macs = count_macs(planned_as(model, recipe).model)
+        macs = count_macs(planned_as(model, recipe, runtime).model)
         one_step = FLOPS_OF_A_STEP * macs * recipe.optimizer.batch_size
         if flops < one_step:
             raise UsageError(
                 f"--flops {flops:g} is less than one step of {model}, {one_step:.2g}: give more."
             )
         recipes[model] = recipe.override({"steps": round(flops / one_step)})
-    return ComparisonStudy(recipes=recipes, seeds=seeds)
+    return ComparisonStudy(recipes=recipes, seeds=seeds, runtime=runtime)
 
 
-def train_and_count(recipe: Recipe, folder: Path, console: Console) -> Mapping[str, Any]:
+def train_and_count(
+    recipe: Recipe, runtime: Runtime, folder: Path, console: Console
+) -> Mapping[str, Any]:
     """Compute one cell: train, and say what it took.
 
     The course holds core-hours and validation accuracy, in [0, 1], on the way.
     """
     run = folder / "training"
-    outcome = trained(recipe, run, console)
-    planned = plan(recipe)
-    units = 1 if planned.device.type == "cuda" else torch.get_num_threads()
+    outcome = trained(recipe, run, console, runtime)
+    model = plan(recipe, runtime).model
+    units = 1 if runtime.device.type == "cuda" else torch.get_num_threads()
     course = validation_course(run)
     return {
         "accuracy": outcome["accuracy"],
@@ -139,17 +151,16 @@ def train_and_count(recipe: Recipe, folder: Path, console: Console) -> Mapping[s
         "seconds": outcome["training_seconds"],
         "core_hours": outcome["training_seconds"] * units / 3600,
         "course": [[one["seconds"] * units / 3600, one["validation_accuracy"]] for one in course],
-        "parameters": count_parameters(planned.model),
-        "gmacs": count_macs(planned.model) / 1e9,
-        "training_memory_bytes": in_a_fresh_process(training_memory, recipe),
+        "parameters": count_parameters(model),
+        "gmacs": count_macs(model) / 1e9,
+        "training_memory_bytes": in_a_fresh_process(training_memory, recipe, runtime),
     }
 
 
-def training_memory(recipe: Recipe) -> int:
+def training_memory(recipe: Recipe, runtime: Runtime) -> int:
     """Return the most memory that a few training steps take in this process, images left out."""
-    planned = plan(recipe)
-    step_seconds(planned)
-    return peak_memory(planned.device)
+    step_seconds(plan(recipe, runtime))
+    return peak_memory(runtime.device)
 
 
 def in_a_fresh_process(work: Any, *arguments: Any) -> Any:
@@ -159,14 +170,13 @@ def in_a_fresh_process(work: Any, *arguments: Any) -> Any:
         return pool.submit(work, *arguments).result()
 
 
-def time_models(recipes: Mapping[str, Recipe], folder: Path, console: Console) -> Mapping[str, Any]:
+def time_models(
+    recipes: Mapping[str, Recipe], runtime: Runtime, folder: Path, console: Console
+) -> Mapping[str, Any]:
     """Compute the cell of the throughputs: all models in turn."""
-    plans = {model: plan(recipe) for model, recipe in recipes.items()}
-    first = next(iter(plans.values()))
-    console.message(f"throughput of {len(plans)} models in turn")
-    found = throughput(
-        {model: planned.model for model, planned in plans.items()}, first.device, first.precision
-    )
+    models = {name: plan(recipe, runtime).model for name, recipe in recipes.items()}
+    console.message(f"throughput of {len(models)} models in turn")
+    found = throughput(models, runtime.device, runtime.precision)
     return {
         model: {
             "images_per_second": one.images_per_second,

@@ -19,11 +19,12 @@ from scipy.stats import norm, t
 
 from mlpmixer.errors import UsageError
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
 from mlpmixer.studies.grid import Cell, Grid
 from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
 from mlpmixer.training.estimate import training_seconds
+from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.train import plan
 
 INPUTS: dict[str, str | None] = {"untouched": None, "patches": "patches", "pixels": "pixels"}
 """The three inputs, and the `input_shuffle` of a recipe that makes each."""
@@ -41,6 +42,7 @@ class PermutationStudy:
     seeds: int
     training: Recipe
     """With its budget."""
+    runtime: Runtime
 
     def __post_init__(self) -> None:
         if not self.models or self.seeds < 1:
@@ -58,7 +60,7 @@ class PermutationStudy:
                 Cell(
                     {"model": model, "input": kind, "seed": seed},
                     recipe_settings(self.training, "training"),
-                    partial(train_on, self.recipe(model, kind, seed)),
+                    partial(train_on, self.recipe(model, kind, seed), self.runtime),
                 )
                 for seed in range(self.seeds)
                 for model in self.models
@@ -74,22 +76,22 @@ class PermutationStudy:
         """
         for model in self.models:
             for kind in INPUTS:
-                planned_as(f"{model}, {kind}", self.recipe(model, kind, seed=0))
+                planned_as(f"{model}, {kind}", self.recipe(model, kind, seed=0), self.runtime)
 
     def estimate(self) -> dict[str, float]:
         """Return about how many seconds each training takes, by the cell's name."""
         seconds = {
-            model: training_seconds(plan(self.recipe(model, "untouched", seed=0)))
+            model: training_seconds(plan(self.recipe(model, "untouched", seed=0), self.runtime))
             for model in self.models
         }
         cells = self.grid(Path()).cells
         return {cell.name: seconds[str(cell.values["model"])] for cell in cells}
 
 
-def train_on(recipe: Recipe, folder: Path, console: Console) -> Mapping[str, Any]:
+def train_on(recipe: Recipe, runtime: Runtime, folder: Path, console: Console) -> Mapping[str, Any]:
     """Compute one cell: train; returns the accuracy and its course, in [0, 1]."""
     run = folder / "training"
-    outcome = trained(recipe, run, console)
+    outcome = trained(recipe, run, console, runtime)
     return {
         "accuracy": outcome["accuracy"],
         "test_images": outcome["images"],

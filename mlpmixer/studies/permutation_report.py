@@ -44,7 +44,7 @@ from mlpmixer.studies.permutation import (
     courses_apart,
     difference,
 )
-from mlpmixer.training.train import Plan, plan
+from mlpmixer.training.plan import Plan, plan
 
 EXAMPLES = 7
 _PAPER = (
@@ -69,7 +69,9 @@ def report_permutation(
     table = accuracies(study, rows)
     training = study.training
     budget = budget_note(training.schedule)
-    planned = {kind: plan(study.recipe(study.models[0], kind, seed=0)) for kind in INPUTS}
+    planned = {
+        kind: plan(study.recipe(study.models[0], kind, seed=0), study.runtime) for kind in INPUTS
+    }
     page = FigurePage(
         title="Who minds a shuffled input?",
         subtitle=tuple(filter(None, (training.data.data, budget, progress_note(grid)))),

@@ -19,12 +19,13 @@ from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.probe import probe
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
 from mlpmixer.studies.grid import Cell, Grid
 from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained
 from mlpmixer.training.estimate import step_seconds, training_seconds
+from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.train import Plan, plan
-from mlpmixer.training.trainer import total_steps
+from mlpmixer.training.schedule import Schedule
 
 SUPPORT_SETS = 3
 """Support sets of each few-shot probe."""
@@ -47,6 +48,7 @@ class ScaleStudy:
     """With its budget, in steps (the same for all subsets) or epochs (of each subset)."""
     finetuning: Recipe
     """With its budget; its data is the downstream set."""
+    runtime: Runtime
     shots: int = 5
 
     def __post_init__(self) -> None:
@@ -91,8 +93,10 @@ class ScaleStudy:
         smallest = min(self.fractions)  # where it is enough, the larger ones are
         for model in self.models:
             name = f"{model}, fraction {smallest:g}"
-            planned = planned_as(name, self.pretraining_recipe(model, smallest, seed=0))
-            planned_as(f"{model}, fine-tuning", self._finetuning_like(planned))
+            planned = planned_as(
+                name, self.pretraining_recipe(model, smallest, seed=0), self.runtime
+            )
+            planned_as(f"{model}, fine-tuning", self._finetuning_like(planned), self.runtime)
         downstream = open_source(self.finetuning.data.data)
         if "train" not in downstream.splits:
             raise UsageError(f"{downstream.spec} has no training images to draw shots from.")
@@ -114,12 +118,13 @@ class ScaleStudy:
         smallest = min(self.fractions)
         found: dict[tuple[str, float], float] = {}
         for model in self.models:
-            planned = plan(self.pretraining_recipe(model, smallest, seed=0))
+            planned = plan(self.pretraining_recipe(model, smallest, seed=0), self.runtime)
             images = len(planned.dataset.splits["train"])
             one_step = step_seconds(planned)
-            finetuning = training_seconds(plan(self._finetuning_like(planned)))
+            finetuning = training_seconds(plan(self._finetuning_like(planned), self.runtime))
             for fraction in self.fractions:
-                steps = total_steps(self.pretraining, round(images * fraction / smallest))
+                subset = round(images * fraction / smallest)
+                steps = Schedule.of(self.pretraining, subset).steps
                 assert steps is not None
                 found[model, fraction] = steps * one_step + finetuning
         return {
@@ -133,7 +138,9 @@ def pretrain_and_transfer(
 ) -> Mapping[str, Any]:
     """Compute one cell: pre-train, probe, fine-tune; returns the accuracies, in [0, 1]."""
     run = folder / "pretraining"
-    pretrained = trained(study.pretraining_recipe(model, fraction, seed), run, console)
+    pretrained = trained(
+        study.pretraining_recipe(model, fraction, seed), run, console, study.runtime
+    )
     probed = probe(
         str(run),
         study.finetuning.data.data,
@@ -148,8 +155,8 @@ def pretrain_and_transfer(
         console=console,
     )
     recipe = study.finetuning.override({"start_from": str(run), "seed": seed})
-    finetuned = trained(recipe, folder / "finetuning", console)
-    planned = plan(study.pretraining_recipe(model, fraction, seed))
+    finetuned = trained(recipe, folder / "finetuning", console, study.runtime)
+    planned = plan(study.pretraining_recipe(model, fraction, seed), study.runtime)
     return {
         "images": len(planned.dataset.splits["train"]),
         "steps": pretrained["steps"],

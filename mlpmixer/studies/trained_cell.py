@@ -10,8 +10,10 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
+from mlpmixer.runtime import Runtime
+from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.train import Plan, plan, train
+from mlpmixer.training.train import train
 
 OUTCOME = "outcome.json"
 _WITHOUT_INFLUENCE = ("workers", "cache", "max_unreadable")
@@ -27,19 +29,19 @@ def recipe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
     }
 
 
-def planned_as(name: str, recipe: Recipe) -> Plan:
+def planned_as(name: str, recipe: Recipe, runtime: Runtime) -> Plan:
     """Return the plan of a training.
 
     Raises:
         UsageError: it cannot be done; the message begins with `name`.
     """
     try:
-        return plan(recipe)
+        return plan(recipe, runtime)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
 
 
-def trained(recipe: Recipe, run: Path, console: Console) -> dict[str, Any]:
+def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> dict[str, Any]:
     """Train by a recipe in the run directory `run`, unless that is done; returns the outcome.
 
     Raises:
@@ -58,7 +60,7 @@ def trained(recipe: Recipe, run: Path, console: Console) -> dict[str, Any]:
         recipe = Recipe.from_toml(run / "recipe.toml")
     elif run.exists():
         shutil.rmtree(run)  # stopped before there was anything to continue
-    outcome = dict(train(recipe, run, console, resume=begun))
+    outcome = dict(train(recipe, run, console, runtime, resume=begun))
     if not outcome["finished"]:
         raise KeyboardInterrupt
     write_json(file, outcome)

@@ -20,11 +20,12 @@ from mlpmixer.files import write_json
 from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime, choose_precision
 from mlpmixer.studies.trained_cell import trained
 from mlpmixer.suites.definition import Evaluate, FewShot, Finetune, Task, Vtab1k
 from mlpmixer.suites.result import TaskResult
+from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.train import plan
 
 EVALUATION_BATCH = 256
 
@@ -36,9 +37,8 @@ class Setting:
     source: str
     """A run directory, a checkpoint, or hf-hub:user/name."""
     options: DataOptions
-    device: str
-    precision: str
-    """Of measuring; trainings have that of their recipes."""
+    runtime: Runtime
+    """Of measuring; trainings run on its device, in the precision of their recipes."""
 
 
 def check(task: Task, setting: Setting, model: ImageModel, dataset: Dataset) -> None:
@@ -57,12 +57,12 @@ def check(task: Task, setting: Setting, model: ImageModel, dataset: Dataset) -> 
                     f"{options.shots} shots."
                 )
         case Finetune() as options:
-            plan(_for_task(options.recipe, task, setting))
+            _check_training(options.recipe, task, setting)
             _label_sets(options.multi_labels)
         case Vtab1k() as options:
             for candidate in options.candidates:
                 changes = {**candidate, "splits": "vtab1000"}
-                plan(_for_task(options.recipe.override(changes), task, setting))
+                _check_training(options.recipe.override(changes), task, setting)
 
 
 def measure(task: Task, setting: Setting, folder: Path, console: Console) -> TaskResult:
@@ -80,7 +80,7 @@ def measure(task: Task, setting: Setting, folder: Path, console: Console) -> Tas
             return _few_shot(task, options, setting, console)
         case Finetune() as options:
             run = folder / "run"
-            result = _trained(task, _for_task(options.recipe, task, setting), run, console)
+            result = _trained(task, options.recipe, setting, run, console)
             labels = _label_file(options.multi_labels, console)
             if labels is None:
                 return result
@@ -110,8 +110,8 @@ def _evaluated(
         options=setting.options,
         multi_labels=labels,
         batch_size=EVALUATION_BATCH,
-        device=setting.device,
-        precision=setting.precision,
+        device=str(setting.runtime.device),
+        precision=str(setting.runtime.precision).removeprefix("torch."),
         console=console,
     )
     result = measured.evaluation
@@ -137,8 +137,8 @@ def _few_shot(task: Task, options: FewShot, setting: Setting, console: Console) 
         shots=[options.shots],
         seeds=options.seeds,
         options=setting.options,
-        device=setting.device,
-        precision=setting.precision,
+        device=str(setting.runtime.device),
+        precision=str(setting.runtime.precision).removeprefix("torch."),
         keep=True,
         console=console,
     )
@@ -171,8 +171,8 @@ def _vtab(
             continue
         # The last weights count, as in the end, where no images are left to choose others by.
         whole = {**changes, "splits": "vtab800", "evaluations": 1}
-        recipe = _for_task(options.recipe.override(whole), task, setting)
-        accuracy = _trained(task, recipe, run, console).accuracy
+        recipe = options.recipe.override(whole)
+        accuracy = _trained(task, recipe, setting, run, console).accuracy
         assert accuracy is not None
         tried.append({"changes": changes, "accuracy": accuracy})
         write_json(file, tried[-1])
@@ -181,8 +181,8 @@ def _vtab(
         console.message(f"{task.name}, {shown}: {percent(accuracy)} of the 200 images")
     best = max(tried, key=lambda one: one["accuracy"] or 0)
     whole = {**best["changes"], "splits": "vtab1000"}
-    recipe = _for_task(options.recipe.override(whole), task, setting)
-    result = _trained(task, recipe, folder / "run", console)
+    recipe = options.recipe.override(whole)
+    result = _trained(task, recipe, setting, folder / "run", console)
     return replace(
         result, details={**result.details, "chosen": best["changes"], "candidates": tried}
     )
@@ -202,16 +202,30 @@ def _for_task(recipe: Recipe, task: Task, setting: Setting) -> Recipe:
         {
             "start_from": setting.source,
             "data": task.data,
-            "device": setting.device,
+            "device": str(setting.runtime.device),
             "workers": setting.options.workers,
             "max_unreadable": setting.options.max_unreadable,
         }
     )
 
 
-def _trained(task: Task, recipe: Recipe, run: Path, console: Console) -> TaskResult:
+def _runtime(recipe: Recipe, setting: Setting) -> Runtime:
+    """Return where to train: on the suite's device, in the recipe's precision."""
+    precision = choose_precision(recipe.compute.precision, setting.runtime.device)
+    return replace(setting.runtime, precision=precision)
+
+
+def _check_training(recipe: Recipe, task: Task, setting: Setting) -> None:
+    """Raise UsageError where a training cannot be done."""
+    plan(_for_task(recipe, task, setting), _runtime(recipe, setting))
+
+
+def _trained(
+    task: Task, recipe: Recipe, setting: Setting, run: Path, console: Console
+) -> TaskResult:
     """Train, or go on with a training that was interrupted, and return what it reached."""
-    outcome = trained(recipe, run, console)
+    recipe = _for_task(recipe, task, setting)
+    outcome = trained(recipe, run, console, _runtime(recipe, setting))
     kept = ("split", "top5", "steps", "training_seconds", "run")
     return replace(
         blank(task),

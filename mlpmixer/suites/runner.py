@@ -18,7 +18,6 @@ from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import LAST
-from mlpmixer.runtime import choose_device, choose_precision
 from mlpmixer.suites.definition import Suite, Task
 from mlpmixer.suites.protocols import Setting, blank, check, measure
 from mlpmixer.suites.result import SuiteResult, TaskResult, read_result
@@ -46,7 +45,6 @@ def run_suite(
             data is not there and `strict` asks for all of it.
         MixerError: the model or a stored result is damaged, or no task's data is there.
     """
-    choose_precision(setting.precision, choose_device(setting.device))
     model = load(setting.source)
     digest = model_digest(model)
     folders = {task.name: out / _folder(task, setting, digest) for task in suite.tasks}
@@ -76,7 +74,7 @@ def run_suite(
 
 def _folder(task: Task, setting: Setting, digest: str) -> str:
     """Return the name of a task's folder, with a key of what its result follows from."""
-    content = f"{digest} {task.data} {task.protocol!r} {setting.precision}"
+    content = f"{digest} {task.data} {task.protocol!r} {setting.runtime.precision}"
     key = blake2b(content.encode(), digest_size=6).hexdigest()
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', task.name)}-{key}"
 

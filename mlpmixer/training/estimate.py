@@ -1,14 +1,14 @@
-"""How long a training will take, from a few of its steps."""
+"""How long a training will take, from a few of its own steps."""
 
 import time
 
 import torch
 
-from mlpmixer.runtime import autocast, keep_freed_memory
-from mlpmixer.training.loss import classification_loss
-from mlpmixer.training.optim import Optimizers
-from mlpmixer.training.train import Plan
-from mlpmixer.training.trainer import total_steps
+from mlpmixer.data.augment import Augmenter
+from mlpmixer.randomness import generator
+from mlpmixer.runtime import keep_freed_memory
+from mlpmixer.training.plan import Plan
+from mlpmixer.training.step import TrainingStep
 
 WARM_UP, MEASURED = 2, 4
 
@@ -18,38 +18,31 @@ def training_seconds(planned: Plan) -> float:
 
     Reading the data, validation and the final evaluation come on top. The plan's model is changed.
     """
-    recipe = planned.recipe
-    if recipe.schedule.minutes is not None:
-        return 60 * recipe.schedule.minutes
-    steps = total_steps(recipe, len(planned.dataset.splits["train"]))
-    assert steps is not None
-    return steps * step_seconds(planned)
+    if planned.schedule.options.minutes is not None:
+        return 60 * planned.schedule.options.minutes
+    assert planned.schedule.steps is not None
+    return planned.schedule.steps * step_seconds(planned)
 
 
 def step_seconds(planned: Plan) -> float:
-    """Return how many seconds a training step takes, measured on random images.
+    """Return how many seconds a training step takes, augmentation included, on random images.
 
-    The plan's model is changed by the steps.
+    It is the trainer's own step, so that what costs time and memory there does so here. The plan's
+    model is changed by the steps.
     """
-    recipe = planned.recipe
+    recipe, runtime, model = planned.recipe, planned.runtime, planned.model
     keep_freed_memory()
-    model = planned.model.train()
-    batch = recipe.optimizer.batch_size
-    images = torch.rand(batch, 3, *model.image_size, device=planned.device) * 2 - 1
-    targets = torch.full((batch, model.num_classes), 1 / model.num_classes, device=planned.device)
-    optimizers = Optimizers(model, recipe.optimizer)
+    augmenter = Augmenter(recipe.augment, model.image_size, model.num_classes)
+    step = TrainingStep(model, recipe, runtime)
+    shape = (recipe.optimizer.batch_size, 3, *model.image_size)
+    pixels = torch.randint(256, shape, dtype=torch.uint8, device=runtime.device)
+    labels = torch.arange(len(pixels), device=runtime.device) % model.num_classes
     begun = time.perf_counter()
-    for step in range(WARM_UP + MEASURED):
-        if step == WARM_UP:
-            begun = _now(planned.device)
-        with autocast(planned.device, planned.precision):
-            logits = model(images)
-        classification_loss(logits, targets, recipe.loss).backward()
-        optimizers.step(1.0)
-    return (_now(planned.device) - begun) / MEASURED
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    for number in range(WARM_UP + MEASURED):
+        if number == WARM_UP:
+            runtime.synchronize()
+            begun = time.perf_counter()
+        images, targets = augmenter(pixels, labels, generator(0, "estimate", number))
+        step(images, targets, number, 1.0)
+    runtime.synchronize()
+    return (time.perf_counter() - begun) / MEASURED

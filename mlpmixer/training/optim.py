@@ -1,4 +1,4 @@
-"""From a recipe to optimizers, the course of the learning rate and averaged weights."""
+"""From a recipe to optimizers and averaged weights."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mlpmixer.training.muon import Muon
-from mlpmixer.training.recipe import OptimizerOptions, ScheduleOptions
+from mlpmixer.training.recipe import OptimizerOptions
 from mlpmixer.training.transfer import blocks_behind
 
 MUON_MOMENTUM = 0.95
@@ -91,26 +91,6 @@ def _outer_parameters(model: nn.Module) -> set[int]:
     matrices = [one for one in weights if isinstance(one, nn.Parameter) and one.ndim >= 2]
     inner = {id(weight) for weight in matrices[1:-1]}
     return {id(p) for p in model.parameters()} - inner
-
-
-def learning_rate_factor(
-    progress: float, options: ScheduleOptions, warmup: float | None = None
-) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1] through the budget.
-
-    A linear rise over the warm-up, then a cosine, a straight line or a plateau down to
-    `final_learning_rate`.
-    """
-    warmup = options.warmup if warmup is None else warmup
-    if progress < warmup:
-        return progress / warmup
-    rest = (progress - warmup) / max(1e-9, 1 - warmup)
-    shape = {
-        "cosine": (1 + math.cos(math.pi * min(rest, 1.0))) / 2,
-        "linear": 1 - min(rest, 1.0),
-        "constant": 1.0,
-    }[options.schedule]
-    return options.final_learning_rate + (1 - options.final_learning_rate) * shape
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:

@@ -6,12 +6,10 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
-from mlpmixer.training.optim import Optimizers
+from mlpmixer.training.step import TrainingStep
 
 STATE_FILE = "state.pt"
 
@@ -34,27 +32,19 @@ class Position:
     """Step of the best validation."""
 
 
-def save_state(
-    folder: Path,
-    position: Position,
-    model: nn.Module,
-    optimizers: Optimizers,
-    average: AveragedModel | None,
-) -> None:
+def save_state(folder: Path, position: Position, step: TrainingStep) -> None:
     """Write everything that `load_state` needs into `folder`, whole or not at all."""
     state: dict[str, Any] = {
         "position": asdict(position),
-        "model": model.state_dict(),
-        "optimizers": optimizers.state_dict(),
-        "average": None if average is None else average.state_dict(),
+        "model": step.model.state_dict(),
+        "optimizers": step.optimizers.state_dict(),
+        "average": None if step.average is None else step.average.state_dict(),
     }
     with replacing(folder / STATE_FILE) as path:
         torch.save(state, path)
 
 
-def load_state(
-    folder: Path, model: nn.Module, optimizers: Optimizers, average: AveragedModel | None
-) -> Position:
+def load_state(folder: Path, step: TrainingStep) -> Position:
     """Take up the training that `save_state` wrote, and return how far it is.
 
     Raises:
@@ -66,10 +56,10 @@ def load_state(
         raise UsageError(f"{path} is not there: the run was stopped before its first saved state.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        if average is not None:
-            average.load_state_dict(state["average"])
+        step.model.load_state_dict(state["model"])
+        step.optimizers.load_state_dict(state["optimizers"])
+        if step.average is not None:
+            step.average.load_state_dict(state["average"])
         return Position(**state["position"])
     except _DAMAGE as error:
         reason = str(error).splitlines()[0]

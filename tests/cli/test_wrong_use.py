@@ -21,7 +21,7 @@ def refused(
     def fit(*_: object) -> None:
         pytest.fail("the training began")
 
-    monkeypatch.setattr("mlpmixer.training.trainer.Trainer.fit", fit)
+    monkeypatch.setattr("mlpmixer.training.loop.TrainingLoop.fit", fit)
     assert main(arguments) == 2
     said = capsys.readouterr()
     lines = said.err.strip().splitlines()

@@ -9,6 +9,7 @@ import torch
 import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.evaluation.throughput import throughput
+from mlpmixer.runtime import Runtime
 from mlpmixer.studies.comparison import (
     comparison_study,
     front,
@@ -16,6 +17,8 @@ from mlpmixer.studies.comparison import (
     training_memory,
 )
 from mlpmixer.training.recipe import Recipe
+
+CPU = Runtime(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_memory_is_that_of_training_steps_in_a_process_of_their_own(recipe: Path
     # The budget in minutes counts for nothing: a few steps are made.
     small = Recipe.from_toml(recipe).override({"data": "digits", "steps": None, "minutes": 1.0})
     large = small.override({"batch_size": 1000, "channels_mlp_dim": 8192})
-    found = [in_a_fresh_process(training_memory, one) for one in (small, large)]
+    found = [in_a_fresh_process(training_memory, one, CPU) for one in (small, large)]
     activations = 1000 * 16 * 8192 * 4
     assert found[0] + activations < found[1]
     assert found[0] < len(of_others)
@@ -107,7 +110,7 @@ def test_flops_become_steps_by_the_cost_of_each_model(
     training = Recipe.from_toml(recipe).override({"data": "digits"})
     tokens, width = 16, 16
     macs = tokens * 12 * width + 2 * width * tokens * 8 + 2 * tokens * width * 32 + width * 10
-    study = comparison_study(["mixer_nano"], 1, training, flops=6 * macs * 16 * 5)
+    study = comparison_study(["mixer_nano"], 1, training, CPU, flops=6 * macs * 16 * 5)
     assert study.recipes["mixer_nano"].schedule.steps == 5
     flops = [one for one in command if one not in ("--steps", "3")]
     assert main([*flops, "--flops", "1000"]) == 2

@@ -1,16 +1,12 @@
 """Real studies that are interrupted in the middle of a training, and studies side by side."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
-import pytest
-import torch
 from filelock import FileLock
+from training_steps import TrainingSteps
 
 from mlpmixer.cli.main import main
-from mlpmixer.training.trainer import Trainer
 
 
 def command(recipe: Path, out: Path, *more: str) -> list[str]:
@@ -30,27 +26,19 @@ def results(out: Path) -> dict[str, object]:
 
 
 def test_a_study_interrupted_in_a_training_ends_as_if_it_had_not_been(
-    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, recipe: Path, training_steps: TrainingSteps
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(command(recipe, whole)) == 0
-    steps = []
-    step = Trainer._step
-
-    def counted(self: Trainer, *arguments: torch.Tensor) -> None:
-        step(self, *arguments)
-        steps.append(self.position.step)
-        if len(steps) == 4 + 3:  # in the second of the three trainings
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_step", counted)
+    training_steps.taken.clear()
+    training_steps.interrupt_at = 4 + 3  # in the second of the three trainings
     assert main(command(recipe, parts)) == 130
     assert len(results(parts)) == 1
     assert "1 of 3 cells" in (parts / "index.html").read_text()
     assert main(command(recipe, parts)) == 0
     assert results(parts) == results(whole)
     assert "of 3 cells" not in (parts / "index.html").read_text()
-    assert len(steps) == 3 * 4  # none of them twice
+    assert training_steps.taken == [0, 1, 2, 3] * 3  # none of them twice
 
 
 def test_the_page_of_a_study_at_work_elsewhere_is_left_alone(tmp_path: Path, recipe: Path) -> None:

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mlpmixer.cli.main import main
 from mlpmixer.errors import MixerError
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
 from mlpmixer.studies.scale import MEASURES, Slope, slopes
 from mlpmixer.studies.scale_report import findings
 from mlpmixer.studies.trained_cell import trained
 from mlpmixer.training.recipe import Recipe
+
+CPU = Runtime(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -136,13 +140,13 @@ def test_a_training_in_a_cell_is_done_once(tmp_path: Path, recipe: Path) -> None
     run = tmp_path / "run"
     run.mkdir()
     (run / "recipe.toml").write_text("# stopped before the first step")
-    first = trained(planned, run, console)
+    first = trained(planned, run, console, CPU)
     weights = (run / "model.safetensors").stat().st_mtime_ns
-    assert trained(planned, run, console) == first
+    assert trained(planned, run, console, CPU) == first
     assert (run / "model.safetensors").stat().st_mtime_ns == weights
     (run / "outcome.json").unlink()  # stopped between the last step and the outcome
-    again = trained(planned, run, console)
+    again = trained(planned, run, console, CPU)
     assert (again["steps"], again["accuracy"]) == (first["steps"], first["accuracy"])
     (run / "outcome.json").write_text('{"accu')
     with pytest.raises(MixerError, match=r"outcome\.json is damaged"):
-        trained(planned, run, console)
+        trained(planned, run, console, CPU)

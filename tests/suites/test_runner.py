@@ -2,23 +2,22 @@
 
 import io
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from training_steps import TrainingSteps
 
 import mlpmixer
 from mlpmixer.data.options import DataOptions
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
 from mlpmixer.suites.definition import find_suite
 from mlpmixer.suites.protocols import Setting
 from mlpmixer.suites.result import SuiteResult
 from mlpmixer.suites.runner import run_suite
-from mlpmixer.training.trainer import Trainer
 
 SHORT = "batch_size = 64\nwarmup_steps = 1\nsteps = 4"
 MEASURED = """
@@ -67,7 +66,7 @@ class Suites:
     def run(self, text: str, **options: Any) -> SuiteResult:
         self.file.write_text(text.format(photos=self.photos))
         stream = io.StringIO()
-        setting = Setting(str(self.model), DataOptions(workers=1), "cpu", "float32")
+        setting = Setting(str(self.model), DataOptions(workers=1), Runtime(torch.device("cpu")))
         console = Console("plain", out=stream, err=stream)
         try:
             return run_suite(find_suite(str(self.file)), setting, self.out, console, **options)
@@ -172,23 +171,15 @@ def test_a_damaged_result_is_named_before_anything_is_measured(suites: Suites) -
 
 
 def test_an_interrupted_suite_goes_on_where_it_was(
-    suites: Suites, monkeypatch: pytest.MonkeyPatch
+    suites: Suites, training_steps: TrainingSteps
 ) -> None:
-    step, taken = Trainer._step, []
-
-    def counted(self: Trainer, *arguments: Any) -> None:
-        step(self, *arguments)
-        taken.append(self.position.step)
-        if len(taken) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_step", counted)
+    training_steps.interrupt_at = 2
     with pytest.raises(KeyboardInterrupt):
         suites.run(MEASURED + TUNED)
     assert "the same command goes on" in suites.said
     assert len(suites.results()) == 1
     outcome = suites.run(MEASURED + TUNED)
-    assert taken == [0, 1, 2, 3]
+    assert training_steps.taken == [0, 1, 2, 3]
     assert outcome.mean.complete
 
 

@@ -1,4 +1,4 @@
-"""Optimizers, schedule, loss and averaged weights."""
+"""Optimizers, loss and averaged weights."""
 
 import math
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 import mlpmixer
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.muon import Muon, orthogonalize
-from mlpmixer.training.optim import Optimizers, averaged, learning_rate_factor
-from mlpmixer.training.recipe import LossOptions, OptimizerOptions, ScheduleOptions
+from mlpmixer.training.optim import Optimizers, averaged
+from mlpmixer.training.recipe import LossOptions, OptimizerOptions
 
 
 @pytest.mark.parametrize(("native", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
@@ -97,21 +97,6 @@ def test_gradients_are_clipped_to_the_global_norm_and_then_forgotten() -> None:
     assert norm.item() == pytest.approx(6.0)
     torch.testing.assert_close(before - model.weight.detach(), torch.full((2, 2), 0.25))
     assert model.weight.grad is None
-
-
-@pytest.mark.parametrize(("shape", "middle"), [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])
-def test_the_learning_rate_rises_and_falls_as_asked(shape: str, middle: float) -> None:
-    options = ScheduleOptions(schedule=shape, warmup=0.2)
-    assert learning_rate_factor(0.1, options) == pytest.approx(0.5)
-    assert learning_rate_factor(0.2, options) == pytest.approx(1.0)
-    assert learning_rate_factor(0.6, options) == pytest.approx(middle)
-    last = 1.0 if shape == "constant" else 0.0
-    assert learning_rate_factor(1.0, options) == pytest.approx(last)
-
-
-def test_the_learning_rate_ends_at_the_share_that_is_asked_for() -> None:
-    options = ScheduleOptions(schedule="linear", warmup=0.0, final_learning_rate=0.01)
-    assert learning_rate_factor(1.0, options) == pytest.approx(0.01)
 
 
 def test_averaged_weights_follow_exponentially() -> None:

@@ -7,7 +7,7 @@ import pytest
 from mlpmixer.errors import UsageError
 from mlpmixer.training.recipe import Recipe, ScheduleOptions, check_budget, flat_fields
 from mlpmixer.training.recipes import RECIPES, find_recipe
-from mlpmixer.training.trainer import total_steps
+from mlpmixer.training.schedule import Schedule
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -112,4 +112,4 @@ def test_a_missing_recipe_is_named() -> None:
 
 def test_the_papers_finetuning_fits_a_short_budget() -> None:
     short = RECIPES["finetune"].override({"steps": 20, "batch_size": 16})
-    assert total_steps(short, images=100) == 20
+    assert Schedule.of(short, images=100).steps == 20

@@ -2,23 +2,23 @@
 
 import io
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_steps import TrainingSteps
 
 import mlpmixer
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
-from mlpmixer.training import trainer as trainer_module
+from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import RECIPES
 from mlpmixer.training.state import STATE_FILE
 from mlpmixer.training.train import train
 
+CPU = Runtime(torch.device("cpu"))
 QUICK = {
     "steps": 12,
     "batch_size": 16,
@@ -31,7 +31,6 @@ QUICK = {
     "dropout": 0.1,
     "mixup_alpha": 0.2,
     "mixup_probability": 0.5,
-    "precision": "float32",
     "workers": 1,
 }
 
@@ -46,7 +45,7 @@ def silent() -> Console:
 
 def test_a_run_directory_holds_all_that_the_design_promises(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    outcome = train(recipe(), out, silent())
+    outcome = train(recipe(), out, silent(), CPU)
     assert outcome["finished"]
     for name in ("recipe.toml", "metrics.jsonl", "model.safetensors", "evaluation.json"):
         assert (out / name).stat().st_size > 0
@@ -64,7 +63,7 @@ def test_a_run_directory_holds_all_that_the_design_promises(tmp_path: Path) -> N
 def test_training_learns_digits(tmp_path: Path) -> None:
     shape = {"width": 64, "tokens_mlp_dim": 32, "channels_mlp_dim": 128}
     changes = {"steps": 160, "batch_size": 64, "dropout": 0.0, "mixup_alpha": 0.0, **shape}
-    outcome = train(recipe(**changes), tmp_path / "run", silent())
+    outcome = train(recipe(**changes), tmp_path / "run", silent(), CPU)
     assert outcome["accuracy"] > 0.85
 
 
@@ -75,38 +74,25 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     weights = []
     for number, seed in enumerate((1, 1, 2)):
         out = tmp_path / str(number)
-        train(recipe(seed=seed, optimizer=optimizer), out, silent())
+        train(recipe(seed=seed, optimizer=optimizer), out, silent(), CPU)
         weights.append(load_file(out / "model.safetensors"))
     same, again, other = weights
     assert all(torch.equal(same[name], again[name]) for name in same)
     assert not torch.equal(same["stem.proj.weight"], other["stem.proj.weight"])
 
 
-def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process the signal of Ctrl-C when that many steps are done."""
-    step = trainer_module.Trainer._step
-
-    def counted(self: trainer_module.Trainer, *arguments: torch.Tensor) -> None:
-        step(self, *arguments)
-        if self.position.step + 1 == steps:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(trainer_module.Trainer, "_step", counted)
-
-
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"optimizer": "sgd", "accumulate": 2}])
 def test_an_interrupted_run_continues_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+    tmp_path: Path, training_steps: TrainingSteps, changes: dict[str, object]
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    expected = train(recipe(**changes), whole, silent())
-    with monkeypatch.context() as patch:
-        interrupt_after(7, patch)
-        stopped = train(recipe(**changes), parts, silent())
+    expected = train(recipe(**changes), whole, silent(), CPU)
+    training_steps.interrupt_at = 12 + 7
+    stopped = train(recipe(**changes), parts, silent(), CPU)
     assert stopped == {"finished": False, "run": str(parts), "step": 7}
     assert not (parts / "report.html").exists()
     stored = Recipe.from_toml(parts / "recipe.toml")
-    outcome = train(stored, parts, silent(), resume=True)
+    outcome = train(stored, parts, silent(), CPU, resume=True)
     assert outcome["accuracy"] == expected["accuracy"]
     one, other = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -120,7 +106,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(
 
 def test_a_budget_in_minutes_ends_and_runs_the_schedule_down(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    outcome = train(recipe(steps=None, minutes=0.02), out, silent())
+    outcome = train(recipe(steps=None, minutes=0.02), out, silent(), CPU)
     assert outcome["finished"]
     lines = (out / "metrics.jsonl").read_text().splitlines()
     rates = [json.loads(line)["learning_rate"] for line in lines if "learning_rate" in line]
@@ -129,7 +115,7 @@ def test_a_budget_in_minutes_ends_and_runs_the_schedule_down(tmp_path: Path) -> 
 
 def test_without_validation_images_the_last_weights_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    outcome = train(recipe(validation_fraction=0.0), out, silent())
+    outcome = train(recipe(validation_fraction=0.0), out, silent(), CPU)
     assert outcome["validation_accuracy"] is None
     assert mlpmixer.load(out).facts["step"] == 12
 
@@ -137,7 +123,7 @@ def test_without_validation_images_the_last_weights_are_kept(tmp_path: Path) -> 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_remedy(tmp_path: Path) -> None:
     broken = recipe(optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup=0.0)
     with pytest.raises(MixerError, match="lower --learning-rate"):
-        train(broken, tmp_path / "run", silent())
+        train(broken, tmp_path / "run", silent(), CPU)
 
 
 def test_resuming_with_nothing_saved_says_so(tmp_path: Path) -> None:
@@ -145,15 +131,15 @@ def test_resuming_with_nothing_saved_says_so(tmp_path: Path) -> None:
     out.mkdir()
     (out / "recipe.toml").write_text(recipe().to_toml())
     with pytest.raises(UsageError, match="before its first saved state"):
-        train(recipe(), out, silent(), resume=True)
+        train(recipe(), out, silent(), CPU, resume=True)
 
 
 def test_a_damaged_state_is_named_and_never_unpickled(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    train(recipe(), out, silent())
+    train(recipe(), out, silent(), CPU)
     (out / "last" / STATE_FILE).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(MixerError, match=r"state\.pt"):
-        train(recipe(), out, silent(), resume=True)
+        train(recipe(), out, silent(), CPU, resume=True)
 
 
 def test_a_folder_of_photos_trains_and_names_its_classes(
@@ -161,12 +147,12 @@ def test_a_folder_of_photos_trains_and_names_its_classes(
 ) -> None:
     out = tmp_path / "run"
     changes = {"data": str(photo_folder), "batch_size": 8}
-    outcome = train(recipe(**changes), out, silent())
+    outcome = train(recipe(**changes), out, silent(), CPU)
     assert outcome["split"] == "test"
     assert set(mlpmixer.load(out).class_names or ()) == {"zero", "one", "seven"}
 
 
 def test_streamed_images_train_as_well(tmp_path: Path, photo_folder: Path) -> None:
     changes = {"data": str(photo_folder), "batch_size": 8, "cache": "none", "crop": "inception"}
-    outcome = train(recipe(**changes), tmp_path / "run", silent())
+    outcome = train(recipe(**changes), tmp_path / "run", silent(), CPU)
     assert outcome["finished"]

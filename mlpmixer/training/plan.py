@@ -1,0 +1,112 @@
+"""A recipe with its open questions answered: the data opened, the model built, all of it checked.
+
+Everything that can be wrong with a request is found here, before the long work begins.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from mlpmixer.data.augment import Augmenter
+from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.loader import common_size
+from mlpmixer.data.protocol_splits import arrange_splits
+from mlpmixer.data.share import keep_share
+from mlpmixer.data.sources import open_source
+from mlpmixer.errors import UsageError
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.registry import create_model
+from mlpmixer.randomness import derived_seed
+from mlpmixer.runtime import Runtime
+from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
+from mlpmixer.training.schedule import Schedule
+from mlpmixer.training.step import check_compiler
+from mlpmixer.training.transfer import freeze, start_from
+
+LARGEST_OWN_SIZE = 64
+"""Images that are all alike and up to this many pixels a side are taken at their own size."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that can begin."""
+
+    recipe: Recipe
+    """The one that was asked for, with the image size and the model settled."""
+    dataset: Dataset
+    notes: tuple[str, ...]
+    """What was decided about the data, in sentences."""
+    runtime: Runtime
+    model: ImageModel
+    """On the runtime's device, with the parameters frozen that are not to move."""
+    schedule: Schedule
+
+
+def plan(recipe: Recipe, runtime: Runtime) -> Plan:
+    """Open the data, build the model and check that all of it fits.
+
+    Raises:
+        UsageError: something that was asked for cannot be done.
+    """
+    check_budget(recipe.schedule)
+    dataset = open_source(recipe.data.data)
+    if "train" not in dataset.splits:
+        raise UsageError(f"{recipe.data.data} has no training images, only {list(dataset.splits)}.")
+    options = recipe.data
+    dataset, note = arrange_splits(
+        dataset, options.splits, options.validation_fraction, recipe.compute.seed
+    )
+    dataset = keep_share(dataset, options.train_fraction, recipe.compute.seed)
+    recipe = replace(recipe, model=_with_image_size(recipe.model, dataset))
+    torch.manual_seed(derived_seed(recipe.compute.seed, "weights"))
+    if recipe.model.start_from is None:
+        model = build(recipe.model, len(dataset.class_names))
+    else:
+        model = start_from(recipe.model, dataset.class_names)
+        recipe = replace(recipe, model=replace(recipe.model, model=model.name))
+    model.loss = recipe.loss.loss
+    freeze(model, recipe.optimizer)
+    model = model.to(runtime.device)
+    Augmenter(recipe.augment, model.image_size, model.num_classes)  # checks its options
+    batch_size, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
+    if parts < 1 or batch_size % parts:
+        raise UsageError(f"--accumulate {parts} does not divide the batch size {batch_size}.")
+    if recipe.compute.compile:
+        check_compiler(runtime.device)
+    schedule = Schedule.of(recipe, len(dataset.splits["train"]))
+    return Plan(recipe, dataset, (note,) if note else (), runtime, model, schedule)
+
+
+def build(options: ModelOptions, num_classes: int) -> ImageModel:
+    """Build the model that the options describe, with fresh weights.
+
+    Raises:
+        UsageError: an option is not one of this model, or does not fit.
+    """
+    named = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "gelu")
+    shuffle = ("input_shuffle", "shuffle_patch_size")
+    optional = (*named, *shuffle, "head_bias", "dropout", "stochastic_depth")
+    given = {name: getattr(options, name) for name in optional}
+    size = options.image_size
+    model = create_model(
+        options.model,
+        image_size=None if size is None else (size[0], size[-1]),
+        num_classes=num_classes,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if options.grad_checkpointing:
+        model.set_grad_checkpointing(True)
+    return model
+
+
+def _with_image_size(options: ModelOptions, dataset: Dataset) -> ModelOptions:
+    """Return the options with the image size settled."""
+    size = options.image_size
+    if size is not None:
+        if len(size) not in (1, 2):
+            raise UsageError(f"image size {size}: give one side, or height and width.")
+        return options
+    own = common_size(dataset.splits["train"])
+    if own is not None and max(own) <= LARGEST_OWN_SIZE and options.start_from is None:
+        return replace(options, image_size=own)
+    return options  # the model's own

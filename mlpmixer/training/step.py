@@ -1,0 +1,115 @@
+"""One optimisation step: the same object trains, is timed by the studies, and is tested."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.randomness import derived_seed
+from mlpmixer.runtime import Runtime
+from mlpmixer.training.loss import classification_loss
+from mlpmixer.training.optim import Optimizers, averaged
+from mlpmixer.training.recipe import Recipe
+
+
+class StepResult(NamedTuple):
+    """What a step saw: scalars that stay on the device, so that nobody waits for them."""
+
+    loss: Tensor
+    """Mean over the batch."""
+    correct: Tensor
+    """How many images had the target's largest class as their most probable one."""
+    gradient_norm: Tensor
+    """Global norm before clipping."""
+
+
+class TrainingStep:
+    """Moves a model by one batch: forward and backward in parts, clipping, update, averaging.
+
+    Args:
+        model: the model, on the runtime's device; parameters that need no gradient stay.
+        recipe: optimizer, loss, seed, and whether the model is compiled.
+        runtime: where it runs, and in which precision.
+    """
+
+    def __init__(self, model: ImageModel, recipe: Recipe, runtime: Runtime) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.runtime = runtime
+        self.optimizers = Optimizers(model, recipe.optimizer)
+        decay = recipe.optimizer.ema
+        self.average = averaged(model, decay) if decay else None
+        self._forward = compiled(model) if recipe.compute.compile else model
+
+    def __call__(self, images: Tensor, targets: Tensor, number: int, factor: float) -> StepResult:
+        """Make the step.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1], on the device.
+            targets: (B, K) shares in [0, 1].
+            number: of the step; what dropout draws follows from it and the seed.
+            factor: share of the peak learning rates, in [0, 1].
+
+        Raises:
+            MixerError: the model cannot be compiled.
+        """
+        torch.manual_seed(derived_seed(self.recipe.compute.seed, "dropout", number))
+        self.model.train()
+        loss = correct = torch.zeros((), device=images.device)
+        parts = self.recipe.optimizer.accumulate
+        for part, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+            with self.runtime.autocast():
+                logits = self._forward(part)
+            own = classification_loss(logits, wanted, self.recipe.loss)
+            own = own * (len(part) / len(images))
+            own.backward()
+            loss = loss + own.detach()
+            correct = correct + (logits.detach().argmax(dim=1) == wanted.argmax(dim=1)).sum()
+        norm = self.optimizers.step(factor)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return StepResult(loss, correct, norm)
+
+    @property
+    def evaluated(self) -> ImageModel:
+        """The weights that count: the averaged ones where there are."""
+        if self.average is None:
+            return self.model
+        assert isinstance(self.average.module, ImageModel)
+        return self.average.module
+
+
+def compiled(model: ImageModel) -> Callable[[Tensor], Tensor]:
+    """Return the model's forward pass, compiled when it is called first.
+
+    That call raises MixerError where the compiler fails.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # slow to import, and only needed here
+
+    run = torch.compile(model)
+
+    def forward(images: Tensor) -> Tensor:
+        try:
+            logits: Tensor = run(images)
+        except TorchDynamoException as error:
+            reason = next(line for line in str(error).splitlines() if line.strip())
+            raise MixerError(f"torch.compile failed: {reason} Leave --compile out.") from error
+        return logits
+
+    return forward
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise UsageError where torch.compile lacks the C++ compiler that it needs on CPUs."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise UsageError(
+            f"--compile needs a C++ compiler, and {compiler!r} is not here: install it, name "
+            "another one in the environment variable CXX, or leave --compile out."
+        )
