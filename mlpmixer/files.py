@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     For libraries that write by path. A reader of `path` sees the old file or the complete new
     one, never a part, also after a power cut. If the block raises, `path` stays as it was and the
-    temporary file is removed. Missing parent folders are made.
+    temporary file is removed. Missing parent folders are made. The file has the permissions that
+    the umask gives to a new one, whatever the library asks for.
 
     Raises:
         MixerError: if the file cannot be written, for example on a full disk.
@@ -26,9 +28,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # Made by us first: libraries that write files of their own and rename them, as
+            # safetensors does, leave them readable for their owner alone.
+            with temporary.open("xb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            temporary.chmod(mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -54,12 +61,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Replace the file at `path` by `value` as indented JSON; NaN and infinities become null."""
     write_text(path, json_text(value, indent=2) + "\n")
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # it can be read only by being set
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -29,26 +29,38 @@ LONGEST = 400
 
 
 def imports(file: Path) -> set[str]:
-    """Return the modules of this package that a file imports, also inside functions."""
+    """Return the modules of this package that a file imports, also inside functions.
+
+    "mlpmixer" alone stands for its front: `import mlpmixer`, or a public name from it.
+    """
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{file}: imports are absolute"
-            found.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if is_module(name) else node.module for name in inside}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name.startswith("mlpmixer.")}
+    return {name for name in found if name.split(".")[0] == "mlpmixer"}
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def modules() -> dict[str, set[str]]:
-    """Return what each module of the package imports of it, by dotted names."""
+    """Return what each module of the package imports of it, by dotted names, the front left out."""
     graph = {}
     for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-        name = ".".join(part for part in parts if part != "__init__")
-        if name != "mlpmixer":
-            graph[name] = imports(file)
+        if file != PACKAGE / "__init__.py":
+            graph[dotted(file)] = imports(file) - {"mlpmixer"}
     return graph
+
+
+def dotted(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def room(module: str) -> str:
@@ -66,6 +78,16 @@ def test_nothing_imports_upwards() -> None:
                 continue
             assert here not in APART, f"{module} imports {other}: it is given plain values"
             assert LEVELS[there] <= LEVELS[here], f"{module} imports {other}"
+
+
+def test_the_front_is_for_users_and_for_what_models_pass_upwards() -> None:
+    users = {
+        dotted(file)
+        for file in PACKAGE.rglob("*.py")
+        if file != PACKAGE / "__init__.py" and "mlpmixer" in imports(file)
+    }
+    allowed = {"mlpmixer.models.interface"}
+    assert {module for module in users if room(module) != "cli"} == allowed
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:

@@ -1,5 +1,7 @@
 import json
 import os
+import stat
+import tempfile
 
 import numpy as np
 import pytest
@@ -57,6 +59,25 @@ def test_an_error_about_another_file_keeps_its_own_message(tmp_path):
 
     with pytest.raises(FileNotFoundError, match="missing"):
         copy_missing_file()
+
+
+def write_as_libraries_do(path):
+    """Write a file that only its owner may read, and rename it, as tempfile's users do."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    os.close(descriptor)
+    os.replace(name, path)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+@pytest.mark.parametrize("write", [write_as_libraries_do, lambda path: path.write_bytes(b"x")])
+def test_a_file_has_the_permissions_that_the_umask_gives(umask, mode, write, tmp_path):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "file") as temporary:
+            write(temporary)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
 
 
 def test_json_has_null_for_numbers_that_json_lacks(tmp_path):

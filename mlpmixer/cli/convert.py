@@ -1,14 +1,17 @@
-"""`mixer convert`."""
+"""`mixer convert`: rewrite a checkpoint in another layout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from mlpmixer.cli.options import parse
-from mlpmixer.errors import UsageError
+from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.weights.layouts import layout_names
+
+OURS = "mlpmixer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class ConvertCommand:
     """The checkpoint to read."""
     out: Positional[str]
     """The file to write: .npz, .safetensors or .pth; a new folder; or hf-hub:user/name."""
-    layout: Literal["mlpmixer", "google", "google_older", "timm", "lucidrains"] | None = None
+    layout: Annotated[str | None, arg(metavar="|".join([OURS, *layout_names()]))] = None
     """By default google for .npz, timm for .pth, and our own for .safetensors."""
     private: bool = False
     """Make a new repository of the hub private."""
@@ -44,13 +47,16 @@ class ConvertCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(ConvertCommand, "convert", arguments)
+    layouts = [OURS, *layout_names()]
+    if command.layout is not None and command.layout not in layouts:
+        raise unknown_name("layout", command.layout, layouts)
     to_hub, out = command.out.startswith("hf-hub:"), Path(command.out)
     if command.private and not to_hub:
         raise UsageError("--private is for hf-hub:user/name: leave it out.")
     if not to_hub and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         raise UsageError(f"{out} exists already: choose another name or remove it.")
     if to_hub or out.is_dir() or not out.suffix or command.out.endswith("/"):
-        if command.layout not in (None, "mlpmixer"):
+        if command.layout not in (None, OURS):
             raise UsageError(f"folders and the hub take our own layout, not {command.layout}.")
         return _to_folder(command, out, to_hub)
     return _to_file(command, out)
@@ -73,24 +79,25 @@ def _to_folder(command: ConvertCommand, out: Path, to_hub: bool) -> int:
 
 
 def _to_file(command: ConvertCommand, out: Path) -> int:
-    usual = {".npz": "google", ".safetensors": "mlpmixer", ".pth": "timm", ".pt": "timm"}
+    usual = {".npz": "google", ".safetensors": OURS, ".pth": "timm", ".pt": "timm"}
     layout = command.layout or usual.get(out.suffix)
     if layout is None:
         raise UsageError(f"{out} is of an unknown kind: write .npz, .safetensors or .pth.")
-    if layout == "mlpmixer" and out.suffix != ".safetensors":
+    if layout == OURS and out.suffix != ".safetensors":
         raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
     from mlpmixer.models.mixer import Mixer
     from mlpmixer.run.console import Console
-    from mlpmixer.weights.checkpoint import LAYOUTS, export, load, save
+    from mlpmixer.weights.checkpoint import export, load, save
+    from mlpmixer.weights.layouts import find_layout
 
     console = Console.choose(command.json)
     model = load(command.source)
-    if layout == "mlpmixer":
+    if layout == OURS:
         save(model, out)
     else:
         export(model, out, layout)
         assert isinstance(model, Mixer)
-        if difference := LAYOUTS[layout].differences(model.config):
+        if difference := find_layout(layout).differences(model.config):
             console.warning(f"the layout cannot carry what these weights need: {difference}")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     record = {"source": command.source, "out": command.out, "layout": layout}

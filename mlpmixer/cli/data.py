@@ -1,4 +1,4 @@
-"""`mixer data`."""
+"""`mixer data`: look at a data source: counts, sizes, a contact sheet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`mixer eval`."""
+"""`mixer eval`: measure a trained model on labelled images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

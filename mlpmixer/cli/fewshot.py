@@ -1,4 +1,4 @@
-"""`mixer fewshot`."""
+"""`mixer fewshot`: probe a representation with a few images a class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""`mixer finetune`."""
+"""`mixer finetune`: train on from a checkpoint, at any resolution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""`mixer info`."""
+"""`mixer info`: list models, or show one: layers, parameters, GMACs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

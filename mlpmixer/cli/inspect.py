@@ -1,4 +1,4 @@
-"""`mixer inspect`."""
+"""`mixer inspect`: look inside: weights, layers, what predictions rest on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

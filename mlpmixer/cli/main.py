@@ -1,33 +1,10 @@
 """The command `mixer`: finds the verb, runs it, and words errors. Light to import."""
 
-import importlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from mlpmixer.errors import MixerError, unknown_name
-
-
-class Verb(NamedTuple):
-    """A verb's module, which has `run(arguments) -> int`, and what it does in a line."""
-
-    module: str
-    summary: str
-
-
-VERBS = {
-    "train": Verb("mlpmixer.cli.train", "train a model from scratch and report on it"),
-    "finetune": Verb("mlpmixer.cli.finetune", "train on from a checkpoint, at any resolution"),
-    "eval": Verb("mlpmixer.cli.evaluate", "measure a trained model on labelled images"),
-    "fewshot": Verb("mlpmixer.cli.fewshot", "probe a representation with a few images a class"),
-    "inspect": Verb(
-        "mlpmixer.cli.inspect", "look inside: weights, layers, what predictions rest on"
-    ),
-    "info": Verb("mlpmixer.cli.info", "list models, or show one: layers, parameters, GMACs"),
-    "convert": Verb("mlpmixer.cli.convert", "rewrite a checkpoint in another layout"),
-    "study": Verb("mlpmixer.cli.study", "the paper's experiments on your own data"),
-    "data": Verb("mlpmixer.cli.data", "look at a data source: counts, sizes, a contact sheet"),
-}
+from mlpmixer.cli.verbs import run_verb, verb_lines
+from mlpmixer.errors import MixerError
 
 _EXAMPLES = """\
 examples:
@@ -52,10 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in arguments
     try:
-        if arguments[0] not in VERBS:
-            raise unknown_name("verb", arguments[0], VERBS, "`mixer --help` shows examples.")
-        verb = importlib.import_module(VERBS[arguments[0]].module)
-        return int(verb.run([one for one in arguments[1:] if one != "--debug"]))
+        return run_verb(arguments[0], [one for one in arguments[1:] if one != "--debug"])
     except MixerError as error:
         if debug:
             raise
@@ -72,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             "usage: mixer VERB [OPTIONS]",
@@ -80,7 +53,7 @@ def _help() -> str:
             "MLP-Mixer: train, measure and understand all-MLP image models and their rivals.",
             "",
             "verbs:",
-            *lines,
+            *verb_lines(),
             "",
             "`mixer VERB --help` shows a verb's options; --debug shows tracebacks.",
             "",

@@ -1,24 +1,8 @@
-"""`mixer study`: finds the study and runs it. Light to import."""
+"""`mixer study`: the paper's experiments on your own data."""
 
-import importlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from mlpmixer.errors import unknown_name
-
-
-class StudyVerb(NamedTuple):
-    """A study's module, which has `run(arguments) -> int`, and what it asks in a line."""
-
-    module: str
-    question: str
-
-
-STUDIES = {
-    "scale": StudyVerb("mlpmixer.cli.study_scale", "who gains most from more pre-training data?"),
-    "permutation": StudyVerb("mlpmixer.cli.study_permutation", "who minds a shuffled input?"),
-    "compare": StudyVerb("mlpmixer.cli.study_compare", "what do accuracy and speed cost?"),
-}
+from mlpmixer.cli.verbs import run_verb, verb_lines
 
 _EXAMPLES = """\
 examples:
@@ -34,14 +18,10 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0
-    if arguments[0] not in STUDIES:
-        raise unknown_name("study", arguments[0], STUDIES, "`mixer study --help` lists all.")
-    study = importlib.import_module(STUDIES[arguments[0]].module)
-    return int(study.run(list(arguments[1:])))
+    return run_verb(arguments[0], arguments[1:], within="study")
 
 
 def _help() -> str:
-    width = max(map(len, STUDIES)) + 2
     return "\n".join(
         [
             "usage: mixer study STUDY [OPTIONS]",
@@ -50,7 +30,7 @@ def _help() -> str:
             "started again; --dry-run tells how long it will take.",
             "",
             "studies:",
-            *(f"  {name:<{width}}{verb.question}" for name, verb in STUDIES.items()),
+            *verb_lines(within="study"),
             "",
             "`mixer study STUDY --help` shows a study's options.",
             "",

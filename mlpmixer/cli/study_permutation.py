@@ -1,4 +1,4 @@
-"""`mixer study permutation`."""
+"""`mixer study permutation`: who minds a shuffled input?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

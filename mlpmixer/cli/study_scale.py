@@ -1,4 +1,4 @@
-"""`mixer study scale`."""
+"""`mixer study scale`: who gains most from more pre-training data?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`mixer train`."""
+"""`mixer train`: train a model from scratch and report on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

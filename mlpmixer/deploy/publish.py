@@ -7,12 +7,13 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from mlpmixer.errors import MixerError
-from mlpmixer.models.hub import HubFolder, hub_failures, public_name
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.report.model_card import CardFacts, model_card
 from mlpmixer.run.directory import RECIPE, RunDirectory
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.weights.checkpoint import HUB_PREFIX, load
+from mlpmixer.weights.checkpoint import load
+from mlpmixer.weights.hub import HubFolder, hub_failures, public_name
+from mlpmixer.weights.model_files import HUB_PREFIX
 
 
 def push_to_hub(source: str | Path | ImageModel, repo_id: str, **options: Any) -> str:

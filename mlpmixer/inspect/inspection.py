@@ -40,7 +40,8 @@ from mlpmixer.report.inspection_contents import (
 )
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import choose_device, choose_precision
-from mlpmixer.weights.checkpoint import HUB_PREFIX, load
+from mlpmixer.weights.checkpoint import load
+from mlpmixer.weights.model_files import HUB_PREFIX
 
 _REMEDY = " Give --data SOURCE for pictures to follow, or --picture FILE for one of your own."
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+import mlpmixer  # what `save` and the like need lies above the models: they go through the front
 from mlpmixer.models.preprocessing import Preprocessing
-from mlpmixer.weights.own_format import save_model
 
 
 class ImageModel(nn.Module):
@@ -99,14 +99,11 @@ class ImageModel(nn.Module):
         Raises:
             MixerError: the file cannot be written.
         """
-        names = self.class_names if class_names is None else class_names
-        save_model(self, path, names, facts or self.facts)
+        mlpmixer.save(self, path, class_names, **facts)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder as the Hugging Face hub holds it: weights, configuration, a short card."""
-        from mlpmixer.models.hub import HubFolder
-
-        HubFolder(self).save_pretrained(folder)
+        mlpmixer.save_pretrained(self, folder)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload that folder to the Hugging Face hub, and return the address of the commit.
@@ -122,7 +119,4 @@ class ImageModel(nn.Module):
             UsageError: the name is of the wrong form.
             MixerError: nobody is logged in, the account lacks the right, or the network fails.
         """
-        from mlpmixer.models.hub import HubFolder, hub_failures
-
-        with hub_failures(f"cannot push to {repo_id}"):
-            return HubFolder(self).push_to_hub(repo_id, **options)
+        return mlpmixer.push_to_hub(self, repo_id, **options)

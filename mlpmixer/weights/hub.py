@@ -1,17 +1,87 @@
-"""Reading models of the Hugging Face hub through the mixin of huggingface_hub."""
+"""A model as a repository of the Hugging Face hub: through the mixin of huggingface_hub.
 
+The folder holds the weights as safetensors with all that builds the model again, the same in
+config.json for the hub to read, and the model card, README.md. Nothing in it is pickled.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from mlpmixer.models.hub import HubFolder, hub_failures
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is re-exported
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import write_json, write_text
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.weights.checkpoint import HUB_PREFIX, download, load_folder
+from mlpmixer.weights.model_files import HUB_CONFIG, HUB_PREFIX, load_folder
+from mlpmixer.weights.own_format import MODEL_FILE, write_model
+
+HUB_CARD = "README.md"
+_SHORT_CARD = """\
+---
+{{ card_data }}
+---
+
+# {{ name }}
+
+An image classifier: {{ name }} for images of {{ size }} pixels and {{ classes }} classes. How well
+it classifies was not recorded here.
+
+```python
+import mlpmixer
+
+model = mlpmixer.load("hf-hub:USER/NAME")  # where this folder lies, or its path
+```
+"""
 
 
-class HubModel(HubFolder):
-    """A model that `from_pretrained` reads, beside what it inherits."""
+class HubFolder(
+    ModelHubMixin,
+    library_name="mlpmixer",
+    pipeline_tag="image-classification",
+    model_card_template=_SHORT_CARD,
+):
+    """A model that is written into a folder, uploaded, and read by `from_pretrained`.
 
-    model: ImageModel
+    Args:
+        model: any model of `create_model`.
+        card: the model card; by default a short one.
+    """
+
+    def __init__(self, model: ImageModel, card: ModelCard | None = None) -> None:
+        self.model = model
+        self.card = card
+
+    def generate_model_card(self, *args: Any, **options: Any) -> ModelCard:
+        """Return the card, or a short one."""
+        if self.card is not None:
+            return self.card
+        size = "x".join(map(str, self.model.image_size))
+        facts = {"name": self.model.name, "size": size, "classes": self.model.num_classes}
+        return super().generate_model_card(*args, **facts, **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        model = self.model
+        facts = dict(model.facts)
+        if "data" in facts:
+            facts["data"] = public_name(facts["data"])
+        write_model(model, save_directory / MODEL_FILE, model.class_names, facts)
+        description = {"name": model.name, "options": model.options}
+        write_json(
+            save_directory / HUB_CONFIG,
+            {"library_name": "mlpmixer", **description, "class_names": model.class_names},
+        )
+        if not (save_directory / HUB_CARD).exists():
+            write_text(save_directory / HUB_CARD, str(self.generate_model_card()))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
@@ -41,4 +111,62 @@ def from_pretrained(name: str | Path, **options: Any) -> ImageModel:
     """
     name = str(name).removeprefix(HUB_PREFIX)
     with hub_failures(f"cannot get {name} from the Hugging Face hub"):
-        return HubModel.from_pretrained(name, **options).model
+        return HubFolder.from_pretrained(name, **options).model
+
+
+def download(name: str, **options: Any) -> Path:
+    """Return the local folder with the files of a model on the Hugging Face hub.
+
+    Args:
+        name: "user/name".
+        options: of `huggingface_hub.snapshot_download`: revision, token, cache_dir.
+
+    Raises:
+        UsageError: the name is of the wrong form.
+        MixerError: there is no such model, or the network fails.
+    """
+    with hub_failures(f"cannot get {name} from the Hugging Face hub"):
+        return Path(snapshot_download(name, allow_patterns=[MODEL_FILE, HUB_CONFIG], **options))
+
+
+def public_name(source: str) -> str:
+    """Return a data source or checkpoint as others may see it: without this machine's folders."""
+    if source.startswith(("hf:", "hf-hub:")):
+        return source
+    return re.split(r"[/\\]", source.rstrip("/\\"))[-1]
+
+
+@contextmanager
+def hub_failures(attempt: str) -> Iterator[None]:
+    """Word what goes wrong with the hub or the network in one line that starts with `attempt`.
+
+    Raises:
+        UsageError: the repository's name is of the wrong form.
+        MixerError: nobody is logged in, the account lacks the right, or the network fails.
+    """
+    try:
+        yield
+    except MixerError:
+        raise
+    except HFValidationError as error:
+        raise UsageError(f"{attempt}: a repository is called user/name.") from error
+    except LocalTokenNotFoundError as error:
+        raise MixerError(f"{attempt}: {_LOG_IN}") from error
+    except RepositoryNotFoundError as error:
+        raise MixerError(f"{attempt}: {_NO_REPOSITORY}") from error
+    except HfHubHTTPError as error:
+        remedies = {401: _LOG_IN, 403: _NO_RIGHT}
+        remedy = remedies.get(error.response.status_code, _first_line(error))
+        raise MixerError(f"{attempt}: {remedy}") from error
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
+        raise MixerError(f"{attempt}: {_first_line(error)}. Check the network.") from error
+
+
+_LOG_IN = "you are not logged in. Run `hf auth login`, or set HF_TOKEN to a token that may write."
+_NO_REPOSITORY = "there is none of that name, or it is private. Check it, or run `hf auth login`."
+_NO_RIGHT = "this account may not write there. Use a name of its own, or another token."
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

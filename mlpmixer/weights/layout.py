@@ -11,6 +11,7 @@ from torch import Tensor
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.mixer import Mixer, MixerConfig
 from mlpmixer.models.presets import preset_of
+from mlpmixer.weights.tensor_files import check_finite
 
 Shapes = Mapping[str, tuple[int, ...]]
 Change = Callable[[Tensor], Tensor]
@@ -107,13 +108,6 @@ class Layout:
         state = model.state_dict()
         entries = self.entries(model.config)
         return {entry.theirs: entry.write(state[entry.ours]).contiguous() for entry in entries}
-
-
-def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise MixerError if a tensor has a value that is not a finite number."""
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor.sum(dtype=torch.float64)):
-            raise MixerError(f"{source}: the tensor {name!r} has values that are not finite.")
 
 
 def square_grid(tokens: int) -> int:

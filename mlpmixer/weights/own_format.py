@@ -1,38 +1,27 @@
-"""A model in a file: its tensors, and what builds it again. `mlpmixer.weights` reads it."""
+"""Our file of a model: its tensors as safetensors, with all that builds and uses it again."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from mlpmixer.errors import MixerError
 from mlpmixer.files import replacing
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.registry import create_model
+from mlpmixer.weights.tensor_files import TensorFile, check_finite
 
 FORMAT = "mlpmixer"
 """The metadata's key under which a safetensors file of ours describes its model."""
 MODEL_FILE = "model.safetensors"
 """What a model's file is called in a folder."""
-HUB_CONFIG = "config.json"
-"""What lies beside it in a repository of the Hugging Face hub."""
 
 
-class Describable(Protocol):
-    """What a model tells of itself."""
-
-    name: str
-    class_names: tuple[str, ...] | None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What `create_model(self.name, **self.options)` needs to build this model again."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return its tensors by name."""
-
-
-def save_model(
-    model: Describable,
+def write_model(
+    model: ImageModel,
     path: str | Path,
     class_names: Sequence[str] | None,
     facts: Mapping[str, Any],
@@ -46,6 +35,7 @@ def save_model(
         "name": model.name,
         "options": model.options,
         "class_names": None if class_names is None else list(class_names),
+        "loss": model.loss,
         "facts": dict(facts),
     }
     write_tensors(model.state_dict(), path, {FORMAT: json.dumps(description)})
@@ -60,3 +50,57 @@ def write_tensors(
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         save_file(whole, temporary, metadata=metadata)
+
+
+def read_model(file: TensorFile) -> ImageModel:
+    """Build the model that a file of ours describes, in evaluation mode.
+
+    Raises:
+        MixerError: the description is damaged, or tensors are missing, too many, of the wrong
+            shape, or not finite.
+    """
+    try:
+        description = json.loads(file.metadata[FORMAT])
+        with torch.device("meta"):
+            model = create_model(description["name"], **description["options"])
+        class_names, facts = description["class_names"], description["facts"]
+        model.loss = description.get("loss", "softmax")  # older files do not say it
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise MixerError(f"{file.path} is damaged: its description lacks {error}.") from error
+    if model.loss not in ("softmax", "sigmoid"):
+        raise MixerError(f"{file.path} is damaged: its loss {model.loss!r} is unknown.")
+    _check(file, model)
+    tensors = {name: file.read(name) for name in model.state_dict()}
+    check_finite(tensors, str(file.path))
+    model.load_state_dict(tensors, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    if any(buffer.is_meta for buffer in model.buffers()):
+        _fill_buffers(model, create_model(description["name"], **description["options"]))
+    model.class_names = None if class_names is None else tuple(class_names)
+    model.facts = facts
+    return model.eval()
+
+
+def _check(file: TensorFile, model: ImageModel) -> None:
+    """Raise MixerError where the file's tensors are not those of the model."""
+    expected = model.state_dict()
+    for name in [*expected, *file.shapes]:
+        if name not in file.shapes:
+            raise MixerError(f"{file.path} lacks the tensor {name!r}.")
+        if name not in expected:
+            raise MixerError(f"{file.path} has a tensor {name!r} that its model does not have.")
+        if tuple(expected[name].shape) != file.shapes[name]:
+            raise MixerError(
+                f"{file.path}: the tensor {name!r} has the shape {file.shapes[name]}, "
+                f"expected {tuple(expected[name].shape)}."
+            )
+
+
+def _fill_buffers(model: ImageModel, built: ImageModel) -> None:
+    """Give a model the buffers that files leave out, which follow from its shape."""
+    for path, module in built.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            mine = model.get_submodule(path)
+            if mine.get_buffer(name).is_meta:
+                mine.register_buffer(name, buffer, persistent=False)

@@ -56,6 +56,13 @@ def open_tensors(path: Path) -> TensorFile:
         raise MixerError(f"{path} is damaged or no weights file: {reason}") from error
 
 
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raise MixerError if a tensor has a value that is not a finite number."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            raise MixerError(f"{source}: the tensor {name!r} has values that are not finite.")
+
+
 def _open_safetensors(path: Path) -> TensorFile:
     stored = safe_open(path, framework="pt")
     names = stored.keys()

@@ -1,6 +1,8 @@
 """`mixer train` and `mixer eval`, as a user runs them."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,18 @@ def run(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("runs") / "photos"
     assert main([*TRAIN, "--data", str(photo_folder), "--batch-size", "8", "--out", str(out)]) == 0
     return out
+
+
+def test_every_file_of_a_run_can_be_read_by_whom_the_umask_lets(run: Path) -> None:
+    """Also what is converted from it, and the checkpoint to resume from."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    for name in ("again.safetensors", "again.npz", "again.pth", "hub/"):
+        assert main(["convert", str(run), f"{run / 'out' / name}"]) == 0
+    modes = {path.relative_to(run): stat.S_IMODE(path.stat().st_mode) for path in run.rglob("*")}
+    assert any(path.parts[0] == "last" for path in modes)
+    usual = {path: (0o777 if (run / path).is_dir() else 0o666) & ~umask for path in modes}
+    assert modes == usual
 
 
 def test_the_last_lines_are_accuracy_and_report(

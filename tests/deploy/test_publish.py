@@ -13,8 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.models.hub import public_name
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.weights.hub import public_name
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_repository_of_the_hub_is_read(
         return str(tmp_path / "there")
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", hf_hub_download)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("mlpmixer.weights.hub.snapshot_download", snapshot_download)
     assert_same(mlpmixer.load(run), mlpmixer.load("hf-hub:user/photos"))
     assert_same(mlpmixer.load(run), mlpmixer.from_pretrained("user/photos", revision="v1"))
     assert asked == [("user/photos", None), ("user/photos", "v1")]

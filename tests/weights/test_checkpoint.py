@@ -110,3 +110,34 @@ def test_buffers_that_files_leave_out_are_filled(tmp_path: Path) -> None:
     assert not any(buffer.is_meta for buffer in again.buffers())
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     assert torch.equal(again(images), model(images))
+
+
+def test_the_loss_of_the_training_comes_back_with_the_weights(tmp_path: Path) -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=8, num_classes=2, depth=1)
+    model.loss = "sigmoid"
+    mlpmixer.save(model, tmp_path / "one.safetensors")
+    again = mlpmixer.load(tmp_path / "one.safetensors")
+    assert again.loss == "sigmoid"
+    logits = torch.tensor([[0.0, 0.0]])
+    assert torch.equal(again.probabilities(logits), torch.tensor([[0.5, 0.5]]))
+
+
+def describe(file: Path, **changes: object) -> None:
+    """Write a file of ours again with its description changed; "left out" leaves one out."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as stored:
+        description = {**json.loads(stored.metadata()["mlpmixer"]), **changes}
+    kept = {name: value for name, value in description.items() if value != "left out"}
+    save_file(load_file(file), file, metadata={"mlpmixer": json.dumps(kept)})
+
+
+def test_files_that_do_not_say_the_loss_are_of_softmax(saved: Path) -> None:
+    describe(saved, loss="left out")
+    assert mlpmixer.load(saved).loss == "softmax"
+
+
+def test_an_unknown_loss_is_named(saved: Path) -> None:
+    describe(saved, loss="hinge")
+    with pytest.raises(MixerError, match=r"model\.safetensors is damaged.*'hinge'"):
+        mlpmixer.load(saved)

@@ -1,6 +1,8 @@
 """Foreign weights: the same logits as in the code that they come from, and the same bits back."""
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,9 @@ from torch import Tensor, nn
 
 import mlpmixer
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.weights.checkpoint import LAYOUTS, export
+from mlpmixer.weights import layouts
+from mlpmixer.weights.checkpoint import export
+from mlpmixer.weights.layouts import layout_names
 
 # isort: split
 from timm.models.mlp_mixer import MlpMixer
@@ -174,7 +178,7 @@ def test_lucidrains_weights_give_the_logits_of_such_a_network(tmp_path: Path) ->
     assert close(ours(images), theirs(images))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", layout_names())
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])
 def test_a_round_trip_gives_the_same_bits(layout: str, suffix: str, tmp_path: Path) -> None:
     model = mlpmixer.create_model("mixer_nano", image_size=16, num_classes=5, depth=2)
@@ -199,6 +203,64 @@ def test_presets_are_recognised_by_their_shape(tmp_path: Path) -> None:
     again = mlpmixer.load(tmp_path / "nano.safetensors")
     rebuilt = mlpmixer.create_model(again.name, **again.options)
     assert rebuilt.options == again.options
+
+
+@pytest.mark.parametrize("layout", layout_names())
+def test_the_21843_logits_of_imagenet_21k_are_taken_as_sigmoids(
+    layout: str, tmp_path: Path
+) -> None:
+    shape = {"image_size": 8, "patch_size": 4, "width": 4, "depth": 1}
+    mlp = {"tokens_mlp_dim": 2, "channels_mlp_dim": 2}
+    for classes, loss in ((21_843, "sigmoid"), (1000, "softmax")):
+        model = mlpmixer.create_model("mixer", num_classes=classes, **shape, **mlp)
+        export(model, tmp_path / "weights.npz", layout)
+        read = mlpmixer.load(tmp_path / "weights.npz")
+        assert read.loss == loss
+        assert ("sigmoid" in str(read.facts)) == (loss == "sigmoid")
+
+
+def test_a_layout_is_added_by_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """timm's layout with another prefix, in a folder that counts as part of the layouts'."""
+    (tmp_path / "prefixed.py").write_text(PREFIXED)
+    monkeypatch.setattr(layouts, "__path__", [*layouts.__path__, str(tmp_path)])
+    assert layout_names() == ["google", "google_older", "lucidrains", "prefixed", "timm"]
+    model = mlpmixer.create_model("mixer_nano", image_size=16, num_classes=5, depth=2)
+    export(model, tmp_path / "mixer.npz", "prefixed")
+    assert "their.norm.bias" in np.load(tmp_path / "mixer.npz")
+    again = mlpmixer.load(tmp_path / "mixer.npz")
+    assert torch.equal(again.state_dict()["norm.weight"], model.state_dict()["norm.weight"])
+
+
+PREFIXED = """
+from dataclasses import replace
+from mlpmixer.weights.layouts.timm import LAYOUT as timm
+
+def entries(config):
+    return (replace(one, theirs=f"their.{one.theirs}") for one in timm.entries(config))
+
+LAYOUT = replace(
+    timm,
+    matches=lambda names: "their.norm.bias" in names,
+    infer=lambda shapes: timm.infer({n.removeprefix("their."): s for n, s in shapes.items()}),
+    entries=entries,
+)
+"""
+
+
+def test_the_layouts_are_known_to_the_help_without_pytorch() -> None:
+    code = (
+        "import sys\n"
+        "from mlpmixer.cli.main import main\n"
+        "try:\n"
+        "    main(['convert', '--help'])\n"
+        "finally:\n"
+        "    assert 'torch' not in sys.modules"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"mlpmixer|{'|'.join(layout_names())}" in shown.stdout
 
 
 Spoil = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]

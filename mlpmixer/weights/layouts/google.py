@@ -1,10 +1,10 @@
-"""The authors' .npz files, in Flax's layout and in the older one.
+"""The authors' .npz files in Flax's layout.
 
 https://github.com/google-research/vision_transformer: kernels are stored (in, out), the stem's as
 (P, P, 3, C); the GELU is the tanh approximation.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from torch import Tensor
@@ -23,8 +23,8 @@ def stem_to_theirs(patch_size: int, weight: Tensor) -> Tensor:
     return weight.unflatten(1, (-1, patch_size, patch_size)).permute(2, 3, 1, 0)
 
 
-def _ends(config: MixerConfig, stem: str, norm: str) -> Iterator[Entry]:
-    """Yield what is not in a block."""
+def ends(config: MixerConfig, stem: str, norm: str) -> Iterator[Entry]:
+    """Yield what is not in a block: the stem, the last norm, the head."""
     to_theirs = partial(stem_to_theirs, config.patch_size)
     yield Entry("stem.proj.weight", f"{stem}/kernel", stem_to_ours, to_theirs)
     yield Entry("stem.proj.bias", f"{stem}/bias")
@@ -35,17 +35,18 @@ def _ends(config: MixerConfig, stem: str, norm: str) -> Iterator[Entry]:
         yield Entry("head.bias", "head/bias")
 
 
-def _norms(ours: str, theirs: str) -> Iterator[Entry]:
+def norms(ours: str, theirs: str) -> Iterator[Entry]:
+    """Yield the two LayerNorms of a block."""
     for number in (0, 1):
         yield Entry(f"{ours}.norm{number + 1}.weight", f"{theirs}/LayerNorm_{number}/scale")
         yield Entry(f"{ours}.norm{number + 1}.bias", f"{theirs}/LayerNorm_{number}/bias")
 
 
 def _entries(config: MixerConfig) -> Iterator[Entry]:
-    yield from _ends(config, "stem", "pre_head_layer_norm")
+    yield from ends(config, "stem", "pre_head_layer_norm")
     for index in range(config.depth):
         ours, theirs = f"blocks.{index}", f"MixerBlock_{index}"
-        yield from _norms(ours, theirs)
+        yield from norms(ours, theirs)
         for mlp, mixing in (("mlp_tokens", "token_mixing"), ("mlp_channels", "channel_mixing")):
             for layer in (0, 1):
                 target, source = f"{ours}.{mlp}.fc{layer + 1}", f"{theirs}/{mixing}/Dense_{layer}"
@@ -53,24 +54,7 @@ def _entries(config: MixerConfig) -> Iterator[Entry]:
                 yield Entry(f"{target}.bias", f"{source}/bias")
 
 
-def _squeezed_matrix(kernel: Tensor) -> Tensor:
-    return kernel.squeeze().mT
-
-
-def _older_entries(config: MixerConfig) -> Iterator[Entry]:
-    yield from _ends(config, "embedding", "Mixer/encoder_norm")
-    for index in range(config.depth):
-        ours, theirs = f"blocks.{index}", f"Mixer/encoderblock_{index}"
-        yield from _norms(ours, theirs)
-        for mlp, mixing in (("mlp_tokens", "token_mixing"), ("mlp_channels", "channel_mixing")):
-            for layer in (1, 2):
-                target, phase = f"{ours}.{mlp}.fc{layer}", f"{theirs}/{mixing}_phase_0"
-                kernel, bias = f"{phase}/kernel{layer}", f"{phase}/bias{layer}"
-                yield Entry(f"{target}.weight", kernel, _squeezed_matrix, transposed)
-                yield Entry(f"{target}.bias", bias, Tensor.squeeze)
-
-
-def _infer(stem: str, block: str, tokens: str, channels: str, shapes: Shapes) -> MixerConfig:
+def infer(stem: str, block: str, tokens: str, channels: str, shapes: Shapes) -> MixerConfig:
     """Read the configuration off the shapes of a few tensors."""
     patch_size, _, in_channels, width = shapes[stem]
     depth = len({name.split("/LayerNorm_0")[0] for name in shapes if "/LayerNorm_0/" in name})
@@ -90,34 +74,16 @@ def _infer(stem: str, block: str, tokens: str, channels: str, shapes: Shapes) ->
     )
 
 
-def _has(name: str) -> Callable[[Collection[str]], bool]:
-    return lambda names: name in names
-
-
-GOOGLE = Layout(
+LAYOUT = Layout(
     name="the authors' .npz",
-    matches=_has("stem/kernel"),
+    matches=lambda names: "stem/kernel" in names,
     infer=partial(
-        _infer,
+        infer,
         "stem/kernel",
         "MixerBlock_0",
         "token_mixing/Dense_0/kernel",
         "channel_mixing/Dense_0/kernel",
     ),
     entries=_entries,
-    gelu="tanh",
-)
-
-GOOGLE_OLDER = Layout(
-    name="the authors' older .npz",
-    matches=lambda names: any(name.startswith("Mixer/encoderblock_") for name in names),
-    infer=partial(
-        _infer,
-        "embedding/kernel",
-        "Mixer/encoderblock_0",
-        "token_mixing_phase_0/kernel1",
-        "channel_mixing_phase_0/kernel1",
-    ),
-    entries=_older_entries,
     gelu="tanh",
 )

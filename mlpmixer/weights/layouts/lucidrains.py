@@ -90,7 +90,7 @@ def _matches(names: Collection[str]) -> bool:
     return "1.weight" in names and "2.0.fn.0.weight" in names
 
 
-LUCIDRAINS = Layout(
+LAYOUT = Layout(
     name="lucidrains' mlp-mixer-pytorch",
     matches=_matches,
     infer=_infer,

@@ -56,4 +56,4 @@ def _matches(names: Collection[str]) -> bool:
     return "stem.proj.weight" in names and "blocks.0.mlp_tokens.fc1.weight" in names
 
 
-TIMM = Layout(name="timm's mixer", matches=_matches, infer=_infer, entries=_entries, gelu="erf")
+LAYOUT = Layout(name="timm's mixer", matches=_matches, infer=_infer, entries=_entries, gelu="erf")
