@@ -28,12 +28,12 @@ from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import accuracy, predict
+from mlpmixer.evaluation.classify import accuracy
 from mlpmixer.files import write_json
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.resize import resize
 from mlpmixer.randomness import generator
-from mlpmixer.runtime import autocast, choose_device, choose_precision, keep_freed_memory, machine
+from mlpmixer.runtime import Runtime, keep_freed_memory, machine
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers
 from mlpmixer.training.recipe import LossOptions, OptimizerOptions, ScheduleOptions
@@ -74,19 +74,19 @@ def scaled(images: InMemoryImages, side: int) -> InMemoryImages:
     return changed
 
 
-def finetune(model: Mixer, images: InMemoryImages, steps: int, precision: torch.dtype) -> None:
+def finetune(model: Mixer, images: InMemoryImages, steps: int, runtime: Runtime) -> None:
     """Train all weights for that many steps."""
     side = model.image_size[0]
     augmenter = Augmenter(
         AugmentOptions(crop="pad", pad=side // 8), (side, side), model.num_classes
     )
     optimizers = Optimizers(model.train(), OPTIMIZER)
-    schedule, device = ScheduleOptions(), torch.device("cpu")
+    schedule = ScheduleOptions()
     batches = images.training_batches(BATCH, 0, 0)
     for step in range(steps):
         batch = next(batches)
         inputs, targets = augmenter(batch.images, batch.labels, generator(0, "augment", step))
-        with autocast(device, precision):
+        with runtime.autocast():
             logits = model(inputs)
         classification_loss(logits, targets, LossOptions()).backward()
         optimizers.step(learning_rate_factor((step + 0.5) / steps, schedule))
@@ -101,8 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     keep_freed_memory()
-    device = choose_device("cpu")
-    precision = choose_precision("auto", device)
+    runtime = Runtime.choose("cpu")
     model = load(options.source)
     if not isinstance(model, Mixer):
         raise UsageError(f"{options.source} holds no Mixer.")
@@ -118,7 +117,7 @@ def main() -> None:
         "what": "validation accuracy of a Mixer trained at one size, at others",
         "command": "python benchmarks/resolution.py --from RUN --data path/to/tiny-imagenet-100 "
         f"--steps {options.steps} --out benchmarks/results/resolution.json",
-        "machine": machine(device),
+        "machine": machine(runtime.device),
         "model": model.name,
         "trained_at": old,
         "steps": options.steps,
@@ -130,7 +129,7 @@ def main() -> None:
         result = json.loads(options.out.read_text())
     else:
         own = scaled(stored["validation"], old)
-        result["at_its_own_size"] = accuracy(predict(model, own, precision=precision))
+        result["at_its_own_size"] = accuracy(model, own, runtime)
     rows = result["rows"]
     assert isinstance(rows, list)
     done = {(row["side"], row["way"]) for row in rows}
@@ -145,9 +144,9 @@ def main() -> None:
             seen = at_side
             if way == "images":
                 seen = {name: scaled(images, old) for name, images in at_side.items()}
-            directly = accuracy(predict(candidate.eval(), seen["validation"], precision=precision))
-            finetune(candidate, seen["train"], options.steps, precision)
-            after = accuracy(predict(candidate.eval(), seen["validation"], precision=precision))
+            directly = accuracy(candidate, seen["validation"], runtime)
+            finetune(candidate, seen["train"], options.steps, runtime)
+            after = accuracy(candidate, seen["validation"], runtime)
             rows.append(
                 {
                     "factor": factor,

@@ -52,3 +52,8 @@ def shortened(text: str, length: int) -> str:
         return text
     head = (length - 1) // 2
     return f"{text[:head]}…{text[head + 1 - length :]}"
+
+
+def capitalized(text: str) -> str:
+    """Return `text` with a capital first letter, the others as they are."""
+    return text[:1].upper() + text[1:]

@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 def _evaluate(command: EvalCommand) -> int:
     from mlpmixer.evaluation.evaluate import evaluate_model
     from mlpmixer.formatting import number, percent
-    from mlpmixer.measures.statistics import most_confused, wilson_interval
+    from mlpmixer.measures.metrics import in_words, shown
     from mlpmixer.run.console import Console
 
     console = Console.choose(command.measuring.json)
@@ -81,29 +81,21 @@ def _evaluate(command: EvalCommand) -> int:
         options=command.measuring.data_options(),
         multi_labels=command.multi_labels,
         batch_size=command.batch_size,
-        device=command.measuring.device,
-        precision=command.measuring.precision,
+        runtime=command.measuring.runtime(),
         console=console,
     )
     result = measured.evaluation
-    low, high = wilson_interval(round(result.top1 * result.images), result.images)
     names = measured.class_names
-    lines = [
-        f"{measured.split} images of {measured.data}: {number(result.images)}",
-        f"accuracy: {percent(result.top1, 2)} (95 % interval {percent(low)} to {percent(high)})",
-    ]
-    if len(names) > 5:
-        lines.append(f"top-5 accuracy: {percent(result.top5, 2)}")
-    if measured.multi_label_accuracy is not None:
-        lines.append(f"multi-label accuracy: {percent(measured.multi_label_accuracy, 2)}")
+    lines = [f"{measured.split} images of {measured.data}: {number(result.images)}"]
     lines += [
-        f"expected calibration error: {percent(result.calibration.expected_error, 2)}",
-        f"speed: {number(result.images_per_second)} images/s",
+        f"{metric.title}: {in_words(metric, value, result.images)}"
+        for metric, value in shown(result.metrics, len(names))
     ]
+    lines.append(f"speed: {number(result.images_per_second)} images/s")
     lines += [
         f"most confused: {names[one.true]} taken for {names[one.predicted]}, "
         f"{one.count} times ({percent(one.share)})"
-        for one in most_confused(result.confusion, 3)
+        for one in result.confusion.most_confused(3)
     ]
     console.result(measured.to_json(), "\n".join(lines))
     return 0
@@ -111,7 +103,6 @@ def _evaluate(command: EvalCommand) -> int:
 
 def _run_suite(command: EvalCommand, name: str) -> int:
     from mlpmixer.run.console import Console
-    from mlpmixer.runtime import Runtime
     from mlpmixer.suites.definition import find_suite
     from mlpmixer.suites.protocols import Setting
     from mlpmixer.suites.runner import run_suite
@@ -122,8 +113,7 @@ def _run_suite(command: EvalCommand, name: str) -> int:
     model = Path(command.model)
     name = model.stem if model.is_file() else model.name
     out = command.out or Path("runs") / f"suite-{suite.name}-{name}"
-    runtime = Runtime.choose(measuring.device, measuring.precision)
-    setting = Setting(command.model, measuring.data_options(), runtime)
+    setting = Setting(command.model, measuring.data_options(), measuring.runtime())
     result = run_suite(suite, setting, out, console, strict=command.strict)
     _show(console, result, out)
     return 1 if any(one.failed for one in result.results) else 0

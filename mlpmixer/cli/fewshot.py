@@ -55,8 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         shots=command.shots,
         seeds=command.seeds,
         options=command.measuring.data_options(),
-        device=command.measuring.device,
-        precision=command.measuring.precision,
+        runtime=command.measuring.runtime(),
         keep=command.keep,
         console=console,
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from mlpmixer.data.options import DataOptions
+    from mlpmixer.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +28,13 @@ class MeasuringOptions:
         from mlpmixer.data.options import DataOptions
 
         return DataOptions(workers=self.workers, max_unreadable=self.max_unreadable)
+
+    def runtime(self) -> "Runtime":
+        """Return where to measure.
+
+        Raises:
+            UsageError: the machine lacks what is asked for.
+        """
+        from mlpmixer.runtime import Runtime
+
+        return Runtime.choose(self.device, self.precision)

@@ -73,6 +73,7 @@ def _card(source: str | Path | ImageModel, model: ImageModel, where: str) -> Mod
                 if run.evaluation.exists()
                 else {},
                 records=tuple(run.records()),
+                exclusive=model.loss == "softmax",
             )
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

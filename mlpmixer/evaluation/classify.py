@@ -1,76 +1,70 @@
-"""How well a model classifies, and whether its probabilities can be trusted."""
+"""How well a model classifies, counted batch by batch: no array of images by classes is kept."""
 
-import json
-import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from torch import Tensor
 
-from mlpmixer.data.augment import prepare
 from mlpmixer.data.batches import Images
-from mlpmixer.data.dataset import Split
-from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.forward import BATCH_SIZE, Answers, Forward
+from mlpmixer.measures.calibration import Calibration
+from mlpmixer.measures.confusion import Confusion
+from mlpmixer.measures.metrics import METRICS, ScoredBatch
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.runtime import autocast
-
-CALIBRATION_BINS = 15
-_IMAGENET_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+from mlpmixer.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class Predictions:
     """What a model says of N images."""
 
-    probabilities: NDArray[np.float32]
-    """(N, K); each row sums to 1."""
+    predicted: NDArray[np.int64]
+    """(N,), the most probable class."""
+    confidence: NDArray[np.float32]
+    """(N,), its probability in [0, 1]: by softmax or sigmoid, as the model was trained."""
     labels: NDArray[np.int64]
     """(N,), the truth."""
     indices: NDArray[np.int64]
     """(N,), positions in the split; unreadable images are left out."""
-    images_per_second: float
-    """Speed of preparing and classifying, the first batch left out where there are several."""
 
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image, (N,)."""
-        return self.probabilities.argmax(axis=1)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Confidence against accuracy, in bins of equal width (https://arxiv.org/abs/1706.04599)."""
-
-    counts: NDArray[np.int64]  # (bins,) images
-    confidence: NDArray[np.float64]  # (bins,) mean in [0, 1]; 0 where a bin is empty
-    accuracy: NDArray[np.float64]  # (bins,) share in [0, 1]; 0 where a bin is empty
-
-    @property
-    def expected_error(self) -> float:
-        """The expected calibration error (ECE) in [0, 1]."""
-        gaps = np.abs(self.confidence - self.accuracy)
-        return float((self.counts * gaps).sum() / max(1, self.counts.sum()))
+    def surest_mistakes(self, most: int) -> NDArray[np.intp]:
+        """Return the rows of the wrong predictions of highest confidence, the surest first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:most]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measures of a model on a labelled split; shares are in [0, 1]."""
+    """The measures of a model on a labelled split."""
 
-    images: int
-    top1: float
-    top5: float
-    per_class: NDArray[np.float64]
-    """(K,), accuracy on the images of each class; NaN where it has none."""
-    confusion: NDArray[np.int64]
-    """(K, K) counts: true class down, predicted class across."""
+    predictions: Predictions
+    metrics: dict[str, float]
+    """The values of `measures.metrics.METRICS`, by their names there."""
     calibration: Calibration
+    confusion: Confusion
     images_per_second: float
+    """Speed of preparing, classifying and counting."""
+
+    @property
+    def images(self) -> int:
+        """How many images were classified, N."""
+        return len(self.predictions.labels)
+
+    @property
+    def top1(self) -> float:
+        """The accuracy, in [0, 1]."""
+        return self.metrics["top1"]
+
+    @property
+    def per_class(self) -> NDArray[np.float64]:
+        """Accuracy on the images of each class, (K,); NaN where it has none."""
+        counts = self.confusion.total
+        nothing = np.full(len(counts), np.nan)
+        return np.divide(self.confusion.correct, counts, out=nothing, where=counts > 0)
 
     def to_json(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Return the measures as plain values, classes by name."""
@@ -80,162 +74,112 @@ class Evaluation:
         }
         return {
             "images": self.images,
-            "top1": self.top1,
-            "top5": self.top5,
-            "expected_calibration_error": self.calibration.expected_error,
+            **self.metrics,
             "images_per_second": self.images_per_second,
             "per_class": per_class,
-            "confusion": self.confusion.tolist(),
+            "confusion": self.confusion.to_json(),
         }
 
 
-@torch.inference_mode()
-def predict(
+def classify(
     model: ImageModel,
     images: Images,
+    runtime: Runtime,
     *,
-    batch_size: int = 256,
-    precision: torch.dtype = torch.float32,
+    allowed: Sequence[Sequence[int]] | None = None,
+    batch_size: int = BATCH_SIZE,
     on_progress: Callable[[float], None] | None = None,
-) -> Predictions:
-    """Classify all images of a split, in order.
+) -> Evaluation:
+    """Classify all images of a split, and count how well.
 
     Args:
-        model: any model of `create_model`, on its device; left in evaluation mode.
+        model: any model of `create_model`, on the runtime's device; left in evaluation mode.
         images: the images, as stored.
+        runtime: where to run, and in which precision.
+        allowed: the classes that count as right for each image of the split, readable or not,
+            as in ImageNet's "ReaL" labels (https://arxiv.org/abs/2006.07159).
         batch_size: images a step.
-        precision: type of the matrix products.
         on_progress: called with the share done, in [0, 1].
+
+    Raises:
+        UsageError: there is no readable image.
     """
-    device = next(model.parameters()).device
-    model.eval()
-    probabilities, labels, indices = [], [], []
-    begun, seen, timed_from, not_timed = time.monotonic(), 0, time.monotonic(), 0
-    for batch in images.evaluation_batches(batch_size):
-        inputs = prepare(batch.images.to(device), model.image_size, batch.aspect_ratios)
-        with autocast(device, precision):
-            logits = model(inputs)
-        probabilities.append(logits.float().softmax(dim=1).cpu())
-        labels.append(batch.labels.cpu())
-        indices.append(batch.indices)
-        seen += len(batch.labels)
-        if len(labels) == 1 and seen < len(images):
-            timed_from, not_timed = time.monotonic(), seen
-        if on_progress is not None:
-            on_progress(min(1.0, seen / len(images)))
-    if not seen:
-        raise UsageError("there is no readable image to evaluate on.")
-    elapsed = time.monotonic() - (timed_from if not_timed else begun)
-    return Predictions(
-        probabilities=torch.cat(probabilities).numpy(),
-        labels=torch.cat(labels).numpy(),
-        indices=torch.cat(indices).numpy(),
-        images_per_second=(seen - not_timed) / elapsed,
-    )
-
-
-def evaluate(predictions: Predictions) -> Evaluation:
-    """Return the measures of predictions against their labels."""
-    labels, predicted = predictions.labels, predictions.predicted
-    classes = predictions.probabilities.shape[1]
-    confusion = confusion_matrix(labels, predicted, labels=np.arange(classes))
-    counts = confusion.sum(axis=1)
-    per_class = np.divide(
-        confusion.diagonal(), counts, out=np.full(classes, np.nan), where=counts > 0
-    )
-    best = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :5]
+    rows = _Rows(len(images), runtime.device)
+    sums: dict[str, Tensor] = {}
+    forward = Forward(model, images, runtime, batch_size=batch_size, on_progress=on_progress)
+    for answers in forward:
+        batch = _scored(model, answers, allowed)
+        rows.add(batch, answers.indices)
+        for name, metric in METRICS.items():
+            if (added := metric.sums(batch)) is None:
+                continue
+            if name in sums:
+                sums[name] += added
+            else:
+                sums[name] = added.clone()
+    totals = {name: one.cpu().double().numpy() for name, one in sums.items()}
+    predictions = rows.predictions()
+    assert forward.images_per_second is not None
     return Evaluation(
-        images=len(labels),
-        top1=float((predicted == labels).mean()),
-        top5=float((best == labels[:, None]).any(axis=1).mean()),
-        per_class=per_class,
-        confusion=confusion,
-        calibration=calibration(predictions),
-        images_per_second=predictions.images_per_second,
+        predictions,
+        {name: METRICS[name].value(total) for name, total in totals.items()},
+        Calibration.from_sums(totals["expected_calibration_error"]),
+        Confusion.count(predictions.labels, predictions.predicted, model.num_classes),
+        forward.images_per_second,
     )
 
 
-def accuracy(predictions: Predictions) -> float:
-    """Return the share of images whose most probable class is the true one, in [0, 1]."""
-    return float((predictions.predicted == predictions.labels).mean())
+def accuracy(
+    model: ImageModel, images: Images, runtime: Runtime, *, batch_size: int = BATCH_SIZE
+) -> float:
+    """Return the share of images whose most probable class is the true one, in [0, 1].
+
+    Raises:
+        UsageError: there is no readable image.
+    """
+    right = torch.zeros((), dtype=torch.int64, device=runtime.device)
+    seen = 0
+    for answers in Forward(model, images, runtime, batch_size=batch_size):
+        right += (answers.values.argmax(dim=1) == answers.labels).sum()
+        seen += len(answers.labels)
+    return int(right) / seen
 
 
-def calibration(predictions: Predictions, bins: int = CALIBRATION_BINS) -> Calibration:
-    """Compare the probability of the predicted class with how often it is the true one."""
-    confidence = predictions.probabilities.max(axis=1)
-    right = predictions.predicted == predictions.labels
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    filled = np.maximum(counts, 1)
-    return Calibration(
-        counts=counts,
-        confidence=np.bincount(which, weights=confidence, minlength=bins) / filled,
-        accuracy=np.bincount(which, weights=right, minlength=bins) / filled,
+class _Rows:
+    """What is kept of each image.
+
+    The room is taken before the first batch. Small blocks that come to lie between the large ones
+    of the batches would keep the system's allocator from using the large ones again: the memory of
+    the process then grows with images times classes though none of that is kept.
+    """
+
+    def __init__(self, most: int, device: torch.device) -> None:
+        self.predicted = torch.empty(most, dtype=torch.int64, device=device)
+        self.confidence = torch.empty(most, dtype=torch.float32, device=device)
+        self.labels = torch.empty(most, dtype=torch.int64, device=device)
+        self.indices = torch.empty(most, dtype=torch.int64)
+        self.count = 0
+
+    def add(self, batch: ScoredBatch, indices: Tensor) -> None:
+        new = slice(self.count, self.count + len(indices))
+        self.predicted[new] = batch.predicted
+        self.confidence[new] = batch.confidence
+        self.labels[new] = batch.labels
+        self.indices[new] = indices
+        self.count = new.stop
+
+    def predictions(self) -> Predictions:
+        columns = (self.predicted, self.confidence, self.labels, self.indices)
+        return Predictions(*(column[: self.count].cpu().numpy() for column in columns))
+
+
+@torch.inference_mode()
+def _scored(
+    model: ImageModel, answers: Answers, allowed: Sequence[Sequence[int]] | None
+) -> ScoredBatch:
+    return ScoredBatch(
+        answers.values,
+        model.probabilities(answers.values),
+        answers.labels,
+        None if allowed is None else [allowed[index] for index in answers.indices.tolist()],
     )
-
-
-def multi_label_accuracy(predictions: Predictions, allowed: Sequence[Sequence[int]]) -> float:
-    """Return the share of images whose most probable class is among the allowed ones, in [0, 1].
-
-    Images without any allowed class are left out, as for ImageNet's "ReaL" labels
-    (https://arxiv.org/abs/2006.07159).
-
-    Args:
-        predictions: of a model.
-        allowed: one list of class indices for each image of the split, readable or not.
-
-    Raises:
-        UsageError: the list is shorter than the split, or allows no class for any image.
-    """
-    if len(allowed) <= int(predictions.indices.max()):
-        raise UsageError(
-            f"{len(allowed)} label sets for at least {predictions.indices.max() + 1} images: "
-            "give one list of classes for each image, in the order of the split."
-        )
-    hits = [
-        int(predicted) in allowed[index]
-        for index, predicted in zip(predictions.indices, predictions.predicted, strict=True)
-        if allowed[index]
-    ]
-    if not hits:
-        raise UsageError("no image has an allowed class: there is nothing to measure.")
-    return float(np.mean(hits))
-
-
-def read_label_sets(path: Path) -> list[list[int]]:
-    """Read label sets from a JSON file: one list of class indices for each image.
-
-    Raises:
-        UsageError: the file is missing or of another form.
-    """
-    try:
-        sets = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"no file {str(path)!r} with label sets.") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}.") from None
-    right = isinstance(sets, list) and all(
-        isinstance(one, list) and all(isinstance(label, int) for label in one) for one in sets
-    )
-    if not right:
-        raise UsageError(f"{path} must hold one list of class indices for each image.")
-    return sets
-
-
-def in_order_of(split: Split, label_sets: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
-    """Return label sets in the order of a split's images.
-
-    ImageNet's ReaL labels are listed by the number in a file's name, ILSVRC2012_val_00000001, while
-    the files lie in class folders (https://github.com/google-research/reassessed-imagenet). Where
-    all images are named so, their numbers find their sets; elsewhere the order is taken as it is.
-
-    Raises:
-        UsageError: a number is beyond the list.
-    """
-    found = [_IMAGENET_NUMBER.search(split.name(index)) for index in range(len(split))]
-    numbers = [int(match[1]) for match in found if match]
-    if len(numbers) < len(found):
-        return label_sets
-    if max(numbers, default=0) > len(label_sets):
-        raise UsageError(f"{len(label_sets)} label sets, but an image has number {max(numbers)}.")
-    return [label_sets[number - 1] for number in numbers]

@@ -14,17 +14,11 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import (
-    Evaluation,
-    evaluate,
-    in_order_of,
-    multi_label_accuracy,
-    predict,
-    read_label_sets,
-)
+from mlpmixer.evaluation.classify import Evaluation, classify
+from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
-from mlpmixer.runtime import choose_device, choose_precision
+from mlpmixer.runtime import Runtime
 from mlpmixer.weights.checkpoint import load
 
 
@@ -36,15 +30,11 @@ class Measured:
     split: str
     class_names: tuple[str, ...]
     evaluation: Evaluation
-    multi_label_accuracy: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        extra = {}
-        if self.multi_label_accuracy is not None:
-            extra["multi_label_accuracy"] = self.multi_label_accuracy
         measures = self.evaluation.to_json(self.class_names)
-        return {"data": self.data, "split": self.split, **extra, **measures}
+        return {"data": self.data, "split": self.split, **measures}
 
 
 def evaluate_model(
@@ -55,8 +45,7 @@ def evaluate_model(
     options: DataOptions,
     multi_labels: Path | None,
     batch_size: int,
-    device: str,
-    precision: str,
+    runtime: Runtime,
     console: Console,
 ) -> Measured:
     """Evaluate the model at `path` on a split of `data`, or of what it was trained on.
@@ -65,10 +54,8 @@ def evaluate_model(
         UsageError: a name is unknown, or the classes of model and data do not match.
         MixerError: the model is damaged or too many images are unreadable.
     """
-    where = choose_device(device)
-    arithmetic = choose_precision(precision, where)
     label_sets = None if multi_labels is None else read_label_sets(multi_labels)
-    model = load(path).to(where)
+    model = load(path).to(runtime.device)
     source = data or model.facts.get("data")
     if source is None:
         raise UsageError(f"{path} does not say what it was trained on: give --data.")
@@ -81,16 +68,15 @@ def evaluate_model(
     for unreadable, reason in images.unreadable.reasons.items():
         console.warning(f"skipped {unreadable}: {reason}")
     with console.progress("evaluating") as progress:
-        predictions = predict(
+        evaluation = classify(
             model,
             images,
+            runtime,
+            allowed=label_sets,
             batch_size=batch_size,
-            precision=arithmetic,
             on_progress=progress.update,
         )
-    allowed = None if label_sets is None else multi_label_accuracy(predictions, label_sets)
-    class_names = model.class_names or dataset.class_names
-    return Measured(source, name, class_names, evaluate(predictions), allowed)
+    return Measured(source, name, model.class_names or dataset.class_names, evaluation)
 
 
 def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, "Relabelled"]:

@@ -8,71 +8,55 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mlpmixer.data.augment import prepare
 from mlpmixer.data.batches import Images
 from mlpmixer.data.cache import data_home
+from mlpmixer.evaluation.forward import BATCH_SIZE, Forward, layer_features, pooled_features
 from mlpmixer.files import replacing
-from mlpmixer.models.capture import capture
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.runtime import autocast
+from mlpmixer.runtime import Runtime
 
 
-@torch.inference_mode()
 def extract(
     model: ImageModel,
     images: Images,
+    runtime: Runtime,
     *,
     layer: str | None = None,
-    batch_size: int = 256,
-    precision: torch.dtype = torch.float32,
+    batch_size: int = BATCH_SIZE,
     keep: bool = True,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the features (N, D) float32 and labels (N,) of all readable images, in order.
 
     Args:
-        model: any model of `create_model`, on its device.
+        model: any model of `create_model`, on the runtime's device; left in evaluation mode.
         images: the images, as stored.
+        runtime: where to run, and in which precision.
         layer: a name of `intermediate_names(model)`, whose value is averaged over tokens or
             places; None takes the pooled representation before the head.
         batch_size: images a step.
-        precision: type of the matrix products.
         keep: look for the features on the disk, and leave them there. The key is a digest of the
             weights, the pixels, the layer and the precision: nothing stale can be found.
         on_progress: called with the share done, in [0, 1].
+
+    Raises:
+        UsageError: there is no readable image.
     """
-    model.eval()
-    device = next(model.parameters()).device
-    file = _file(model, images, layer, precision) if keep else None
+    file = _file(model, images, layer, runtime.precision) if keep else None
     if file is not None and file.exists():
         stored = load_file(file)
         return stored["features"], stored["labels"]
-    features, labels, seen = [], [], 0
-    for batch in images.evaluation_batches(batch_size):
-        inputs = prepare(batch.images.to(device), model.image_size, batch.aspect_ratios)
-        with autocast(device, precision):
-            value = _represent(model, inputs, layer)
-        features.append(value.float().cpu())
-        labels.append(batch.labels.cpu())
-        seen += len(batch.labels)
-        if on_progress is not None:
-            on_progress(min(1.0, seen / len(images)))
+    output = pooled_features if layer is None else layer_features(layer)
+    forward = Forward(
+        model, images, runtime, output, batch_size=batch_size, on_progress=on_progress
+    )
+    features, labels = zip(*((one.values.cpu(), one.labels.cpu()) for one in forward), strict=True)
     found = {"features": torch.cat(features), "labels": torch.cat(labels)}
     if file is not None:
         with replacing(file) as temporary:
             save_file(found, temporary)
     return found["features"], found["labels"]
-
-
-def _represent(model: ImageModel, inputs: Tensor, layer: str | None) -> Tensor:
-    """Return one vector (B, D) an image."""
-    if layer is None:
-        return model.forward_head(model.forward_features(inputs), pre_logits=True)
-    value = capture(model, inputs, [layer])[layer]
-    if value.ndim == 4:
-        return value.mean(dim=(2, 3))  # (B, C, h, w)
-    return value.mean(dim=1) if value.ndim == 3 else value  # (B, S, C)
 
 
 def _file(

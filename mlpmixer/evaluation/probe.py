@@ -23,7 +23,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.resize import resize
 from mlpmixer.run.console import Console
-from mlpmixer.runtime import choose_device, choose_precision, keep_freed_memory
+from mlpmixer.runtime import Runtime, keep_freed_memory
 from mlpmixer.weights.checkpoint import load
 
 MOST_UNREADABLE = 0.5
@@ -60,8 +60,7 @@ def probe(
     seeds: int,
     strengths: Sequence[float] = STRENGTHS,
     options: DataOptions,
-    device: str,
-    precision: str,
+    runtime: Runtime,
     keep: bool,
     console: Console,
 ) -> Probed:
@@ -74,12 +73,10 @@ def probe(
         MixerError: the model is damaged or too many images are unreadable.
     """
     keep_freed_memory()
-    where = choose_device(device)
-    arithmetic = choose_precision(precision, where)
     model = load(source)
     if layer is not None and layer not in intermediate_names(model):
         raise UsageError(f"{source} has no layer {layer!r}: `mixer info {source}` lists them.")
-    model = at_size(model, image_size).to(where)
+    model = at_size(model, image_size).to(runtime.device)
     dataset = open_source(data)
     if "train" not in dataset.splits:
         raise UsageError(f"{data} has no training images to draw the shots from.")
@@ -93,12 +90,7 @@ def probe(
             images = open_images(split, model.image_size, reading, None, progress.update)
         with console.progress(f"features of the {name} images") as progress:
             features, labels = extract(
-                model,
-                images,
-                layer=layer,
-                precision=arithmetic,
-                keep=keep,
-                on_progress=progress.update,
+                model, images, runtime, layer=layer, keep=keep, on_progress=progress.update
             )
         for unreadable, reason in images.unreadable.reasons.items():
             console.warning(f"skipped {unreadable}: {reason}")

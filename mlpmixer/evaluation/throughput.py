@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from mlpmixer.evaluation.forward import respond
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.runtime import autocast, keep_freed_memory
+from mlpmixer.runtime import Runtime, keep_freed_memory
 
 LARGEST_BATCH = 1024
 _WORTH_IT = 1.03
@@ -32,8 +33,7 @@ class Throughput:
 
 def throughput(
     models: Mapping[str, ImageModel],
-    device: torch.device,
-    precision: torch.dtype,
+    runtime: Runtime,
     *,
     rounds: int = 7,
     seconds: float = 1.0,
@@ -43,8 +43,7 @@ def throughput(
 
     Args:
         models: by name; moved to the device and put into evaluation mode.
-        device: where to run.
-        precision: of the matrix products.
+        runtime: where to run, and in which precision.
         rounds: turns of each model.
         seconds: length of a turn.
         largest_batch: no larger batch is tried.
@@ -52,12 +51,12 @@ def throughput(
     keep_freed_memory()
     sizes = {}
     for name, model in models.items():
-        model.to(device).eval()
-        sizes[name] = best_batch_size(model, device, precision, seconds / 2, largest_batch)
+        model.to(runtime.device).eval()
+        sizes[name] = best_batch_size(model, runtime, seconds / 2, largest_batch)
     speeds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
         for name, model in models.items():
-            speeds[name].append(_speed(model, sizes[name], device, precision, seconds))
+            speeds[name].append(_speed(model, sizes[name], runtime, seconds))
     return {
         name: Throughput(sizes[name], statistics.median(found), tuple(found))
         for name, found in speeds.items()
@@ -65,17 +64,13 @@ def throughput(
 
 
 def best_batch_size(
-    model: ImageModel,
-    device: torch.device,
-    precision: torch.dtype,
-    seconds: float,
-    largest: int = LARGEST_BATCH,
+    model: ImageModel, runtime: Runtime, seconds: float, largest: int = LARGEST_BATCH
 ) -> int:
     """Return the power of two at which a model classifies most images a second."""
     best, best_speed, size, in_vain = 1, 0.0, 1, 0
     while size <= largest and in_vain < 2:
         try:
-            speed = _speed(model, size, device, precision, seconds)
+            speed = _speed(model, size, runtime, seconds)
         except torch.OutOfMemoryError:
             break
         if speed > best_speed * _WORTH_IT:
@@ -86,22 +81,14 @@ def best_batch_size(
     return best
 
 
-def _speed(
-    model: ImageModel, size: int, device: torch.device, precision: torch.dtype, seconds: float
-) -> float:
+def _speed(model: ImageModel, size: int, runtime: Runtime, seconds: float) -> float:
     """Return images a second over at least `seconds`, after one batch of warm-up."""
-    images = torch.rand(size, 3, *model.image_size, device=device) * 2 - 1
-    with torch.inference_mode(), autocast(device, precision):
-        model(images)
-        _finish(device)
-        begun, batches = time.perf_counter(), 0
-        while batches == 0 or time.perf_counter() - begun < seconds:
-            model(images)
-            _finish(device)
-            batches += 1
-        return batches * size / (time.perf_counter() - begun)
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    images = torch.rand(size, 3, *model.image_size, device=runtime.device) * 2 - 1
+    respond(model, images, runtime)
+    runtime.synchronize()
+    begun, batches = time.perf_counter(), 0
+    while batches == 0 or time.perf_counter() - begun < seconds:
+        respond(model, images, runtime)
+        runtime.synchronize()
+        batches += 1
+    return batches * size / (time.perf_counter() - begun)

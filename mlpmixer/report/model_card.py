@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mlpmixer.formatting import duration, magnitude, percent, shortened
 from mlpmixer.json_text import json_text
-from mlpmixer.measures.statistics import most_confused, wilson_interval
+from mlpmixer.measures.confusion import Confusion
+from mlpmixer.measures.intervals import wilson_interval
+from mlpmixer.measures.metrics import shown
+from mlpmixer.report.run_contents import OF_EACH_CLASS
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 _CONFUSIONS = 5
@@ -41,6 +43,8 @@ class CardFacts:
     """What evaluation.json holds; empty where nothing was measured."""
     records: tuple[Mapping[str, Any], ...] = ()
     """The lines of metrics.jsonl."""
+    exclusive: bool = True
+    """Whether the probabilities of an image sum to 1, or each class has one of its own."""
 
 
 def model_card(facts: CardFacts) -> ModelCard:
@@ -68,7 +72,7 @@ def model_card(facts: CardFacts) -> ModelCard:
         where_in_shell=shlex.quote(facts.where),
         images=f"{measured['images']:,}" if measured else "",
         split=measured.get("split", ""),
-        measures=_measures(measured) if measured else [],
+        measures=_measures(measured, facts.num_classes) if measured else [],
         confusions=_confusions(measured) if measured else [],
         training=_training(facts.records),
         machine=_machine(measured.get("machine", {})),
@@ -111,22 +115,19 @@ def _header(facts: CardFacts) -> ModelCardData:
     )
 
 
-def _measures(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
-    images, top1 = int(measured["images"]), float(measured["top1"])
-    low, high = wilson_interval(round(top1 * images), images)
-    rows = [
-        ("accuracy", percent(top1, 2)),
-        ("its 95 % interval", f"{percent(low)} to {percent(high)}"),
-    ]
-    if len(measured["confusion"]) > 5:
-        rows.append(("top-5 accuracy", percent(measured["top5"], 2)))
-    error = percent(measured["expected_calibration_error"], 2)
-    return [*rows, ("expected calibration error", error)]
+def _measures(measured: Mapping[str, Any], classes: int) -> list[tuple[str, str]]:
+    images, rows = int(measured["images"]), []
+    for metric, value in shown(measured, classes):
+        rows.append((metric.title, metric.show(value)))
+        if metric.is_share:
+            low, high = wilson_interval(round(value * images), images)
+            rows.append(("its 95 % interval", f"{percent(low)} to {percent(high)}"))
+    return rows
 
 
 def _confusions(measured: Mapping[str, Any]) -> list[str]:
     names = [_plain(shortened(name, _NAME)) for name in measured["per_class"]]
-    found = most_confused(np.asarray(measured["confusion"]), _CONFUSIONS)
+    found = Confusion.from_json(measured["confusion"]).most_confused(_CONFUSIONS)
     return [
         f"{names[one.true]} taken for {names[one.predicted]}: {one.count:,} "
         f"{'time' if one.count == 1 else 'times'} ({percent(one.share)} of its images)"
@@ -161,6 +162,8 @@ def _limits(facts: CardFacts) -> list[str]:
         f"Whatever an image shows, it is given one of the {facts.num_classes} classes.",
         f"Images are brought to {height}x{width} pixels; what needs more detail is not seen.",
     ]
+    if not facts.exclusive:
+        found.append(OF_EACH_CLASS)
     measured = facts.evaluation
     if measured:
         found.append(

@@ -7,7 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlpmixer.measures.statistics import CalibrationBin
+from mlpmixer.measures.calibration import Calibration
+from mlpmixer.measures.confusion import Confusion
+
+OF_EACH_CLASS = "Probabilities are of each class by itself: those of an image need not sum to 1."
+"""What a reader must know of a model that was trained with the sigmoid loss."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,18 @@ class UnreadableImage:
     reason: str
 
 
+@dataclass(frozen=True)
+class SharedImages:
+    """The same pictures in two splits, by their bytes."""
+
+    first: str
+    second: str
+    images: int
+    """How many images of the second split are also in the first."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Names in the first and in the second split."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
     """The data in words and numbers."""
@@ -39,8 +55,14 @@ class DatasetFacts:
     images: Mapping[str, int]
     """Images in each split."""
     notes: tuple[str, ...] = ()
-    """What a reader should know: how validation was held out, duplicates, imbalance."""
+    """What a reader should know: how validation was held out, imbalance."""
     unreadable: tuple[UnreadableImage, ...] = ()
+    shared: tuple[SharedImages, ...] = ()
+    """Pictures that are in more than one split, so that the accuracy may be too good."""
+    copies: Mapping[str, int] = field(default_factory=dict)
+    """Split to how many of its images are copies of an earlier one in it."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Reason to how many files were not taken for images: ".heic files"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +82,12 @@ class ReportContents:
     """(K,): images of each class."""
     split: str = "test"
     """The split that was evaluated."""
-    confusion: NDArray[np.integer] | None = None
-    """(K, K) counts: rows are true classes, columns predicted ones."""
-    top5_accuracy: float | None = None
-    calibration: tuple[CalibrationBin, ...] = ()
+    confusion: Confusion | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Values of `measures.metrics.METRICS`, by their names there; the accuracy is known without."""
+    calibration: Calibration | None = None
+    exclusive: bool = True
+    """Whether the probabilities of an image sum to 1, or each class has one of its own."""
     mistakes: tuple[Mistake, ...] = ()
     """The worst first. The page shows up to 48."""
 
@@ -90,14 +114,12 @@ class ReportContents:
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
-        for name, shape in (
-            ("class_correct", (classes,)),
-            ("class_total", (classes,)),
-            ("confusion", (classes, classes)),
-        ):
+        for name in ("class_correct", "class_total"):
             array = getattr(self, name)
-            if array is not None and array.shape != shape:
-                raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+            if array.shape != (classes,):
+                raise ValueError(f"{name} has shape {array.shape}, not {(classes,)}")
+        if self.confusion is not None and self.confusion.classes != classes:
+            raise ValueError(f"confusion is of {self.confusion.classes} classes, not {classes}")
         if self.total == 0:
             raise ValueError("a report needs at least one evaluated image")
 

@@ -176,7 +176,7 @@ def time_models(
     """Compute the cell of the throughputs: all models in turn."""
     models = {name: plan(recipe, runtime).model for name, recipe in recipes.items()}
     console.message(f"throughput of {len(models)} models in turn")
-    found = throughput(models, runtime.device, runtime.precision)
+    found = throughput(models, runtime)
     return {
         model: {
             "images_per_second": one.images_per_second,

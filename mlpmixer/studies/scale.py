@@ -149,8 +149,7 @@ def pretrain_and_transfer(
         shots=(study.shots,),
         seeds=SUPPORT_SETS,
         options=DataOptions(workers=study.finetuning.data.workers),
-        device=study.finetuning.compute.device,
-        precision=study.finetuning.compute.precision,
+        runtime=study.runtime,
         keep=False,
         console=console,
     )

@@ -13,8 +13,8 @@ from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import with_test
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.evaluation.classify import read_label_sets
 from mlpmixer.evaluation.evaluate import evaluate_model, images_for
+from mlpmixer.evaluation.label_sets import read_label_sets
 from mlpmixer.evaluation.probe import at_size, probe
 from mlpmixer.files import write_json
 from mlpmixer.formatting import percent
@@ -110,8 +110,7 @@ def _evaluated(
         options=setting.options,
         multi_labels=labels,
         batch_size=EVALUATION_BATCH,
-        device=str(setting.runtime.device),
-        precision=str(setting.runtime.precision).removeprefix("torch."),
+        runtime=setting.runtime,
         console=console,
     )
     result = measured.evaluation
@@ -119,12 +118,8 @@ def _evaluated(
         blank(task),
         accuracy=result.top1,
         images=result.images,
-        multi_label_accuracy=measured.multi_label_accuracy,
-        details={
-            "split": measured.split,
-            "top5": result.top5,
-            "expected_calibration_error": result.calibration.expected_error,
-        },
+        multi_label_accuracy=result.metrics.get("multi_label_accuracy"),
+        details={"split": measured.split, **result.metrics},
     )
 
 
@@ -137,8 +132,7 @@ def _few_shot(task: Task, options: FewShot, setting: Setting, console: Console) 
         shots=[options.shots],
         seeds=options.seeds,
         options=setting.options,
-        device=str(setting.runtime.device),
-        precision=str(setting.runtime.precision).removeprefix("torch."),
+        runtime=setting.runtime,
         keep=True,
         console=console,
     )

@@ -7,13 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.picture import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
-from mlpmixer.measures.statistics import CalibrationBin
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
@@ -34,14 +31,12 @@ def report_contents(
     images: Mapping[str, Images],
     split: str,
     model: ImageModel,
-    predictions: Predictions,
     evaluation: Evaluation,
     records: Sequence[Mapping[str, Any]],
     seconds: float,
     peak_memory_bytes: int,
 ) -> ReportContents:
     """Gather a report on a model that was evaluated on `split`."""
-    counts = evaluation.confusion.sum(axis=1)
     speeds = [one["images_per_second"] for one in records if "images_per_second" in one]
     unreadable = {
         name: reason for part in images.values() for name, reason in part.unreadable.reasons.items()
@@ -51,13 +46,14 @@ def report_contents(
         title=f"{recipe.model.model} on {Path(recipe.data.data).name}",
         model=recipe.model.model,
         class_names=dataset.class_names,
-        class_correct=evaluation.confusion.diagonal(),
-        class_total=counts,
+        class_correct=evaluation.confusion.correct,
+        class_total=evaluation.confusion.total,
         split=split,
         confusion=evaluation.confusion,
-        top5_accuracy=evaluation.top5 if len(counts) > 5 else None,
-        calibration=calibration_bins(evaluation),
-        mistakes=worst_mistakes(predictions, dataset.splits[split], dataset.class_names),
+        metrics=evaluation.metrics,
+        calibration=evaluation.calibration,
+        exclusive=model.loss == "softmax",
+        mistakes=worst_mistakes(evaluation.predictions, dataset.splits[split], dataset.class_names),
         dataset=DatasetFacts(
             name=dataset.spec,
             images={name: len(part) for name, part in images.items()},
@@ -71,7 +67,7 @@ def report_contents(
         evaluation_images_per_second=evaluation.images_per_second,
         peak_memory_bytes=peak_memory_bytes,
         recipe_toml=recipe.to_toml(),
-        machine=machine(next(model.parameters()).device),
+        machine=machine(model.device),
         commands={
             "Train it again": f"mixer train --recipe {where}/recipe.toml --out {where}-again",
             "Evaluate it on other images": f"mixer eval {where} --data FOLDER",
@@ -82,33 +78,20 @@ def report_contents(
     )
 
 
-def calibration_bins(evaluation: Evaluation) -> tuple[CalibrationBin, ...]:
-    """Return the filled bins of the reliability diagram."""
-    measured = evaluation.calibration
-    rows = zip(measured.confidence, measured.accuracy, measured.counts, strict=True)
-    return tuple(CalibrationBin(float(c), float(a), int(n)) for c, a, n in rows if n)
-
-
 def worst_mistakes(
     predictions: Predictions, split: Split, class_names: Sequence[str]
 ) -> tuple[Mistake, ...]:
     """Return the wrong predictions that the model was surest of, the surest first."""
-    predicted = predictions.predicted
-    wrong = np.flatnonzero(predicted != predictions.labels)
-    confidence = predictions.probabilities[wrong, predicted[wrong]]
-    found = []
-    for row in wrong[np.argsort(-confidence, kind="stable")][:MISTAKES]:
-        index = int(predictions.indices[row])
-        found.append(
-            Mistake(
-                picture=decode(split, index),
-                true=class_names[predictions.labels[row]],
-                predicted=class_names[predicted[row]],
-                probability=float(predictions.probabilities[row, predicted[row]]),
-                name=split.name(index),
-            )
+    return tuple(
+        Mistake(
+            picture=decode(split, int(predictions.indices[row])),
+            true=class_names[predictions.labels[row]],
+            predicted=class_names[predictions.predicted[row]],
+            probability=float(predictions.confidence[row]),
+            name=split.name(int(predictions.indices[row])),
         )
-    return tuple(found)
+        for row in predictions.surest_mistakes(MISTAKES)
+    )
 
 
 def learned_weights(model: ImageModel) -> dict[str, Any]:

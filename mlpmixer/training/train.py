@@ -8,11 +8,11 @@ from typing import Any
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
 from mlpmixer.data.loader import open_images
-from mlpmixer.evaluation.classify import Predictions, accuracy, evaluate, predict
+from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.files import write_json
 from mlpmixer.formatting import number, percent
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.report.html import write_report
+from mlpmixer.report.run_page import write_report
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
@@ -89,9 +89,7 @@ def _loop(planned: Plan, images: Mapping[str, Images], run: RunDirectory) -> Tra
         augment = replace(augment, crop="none")  # the workers have cropped already
 
     def validate(candidate: ImageModel) -> float:
-        return accuracy(
-            predict(candidate, images["validation"], precision=planned.runtime.precision)
-        )
+        return accuracy(candidate, images["validation"], planned.runtime)
 
     def save_model(candidate: ImageModel, position: Position) -> None:
         facts = {
@@ -140,8 +138,9 @@ def _report(
     split = next((name for name in ("test", "validation") if name in images), "train")
     model = load(run.model).to(planned.runtime.device)
     with console.progress(f"evaluating on the {split} images") as progress:
-        predictions: Predictions = predict(model, images[split], on_progress=progress.update)
-    evaluation = evaluate(predictions)
+        evaluation = classify(
+            model, images[split], Runtime(planned.runtime.device), on_progress=progress.update
+        )
     measures = evaluation.to_json(planned.dataset.class_names)
     where = {"split": split, "machine": machine(planned.runtime.device)}
     write_json(run.evaluation, {**where, **measures})
@@ -154,7 +153,6 @@ def _report(
         images=images,
         split=split,
         model=model,
-        predictions=predictions,
         evaluation=evaluation,
         records=records,
         seconds=position.seconds,
@@ -167,7 +165,7 @@ def _report(
         "split": split,
         "images": evaluation.images,
         "accuracy": evaluation.top1,
-        "top5": evaluation.top5,
+        "top5": evaluation.metrics["top5"],
         "validation_accuracy": position.best_accuracy if position.best_step else None,
         "steps": position.step,
         "training_seconds": position.seconds,

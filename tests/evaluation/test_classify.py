@@ -1,7 +1,8 @@
-"""The measures, against hand-made predictions and scikit-learn."""
+"""The measures of whole evaluations, against scikit-learn and against the models' own outputs."""
 
-import json
+import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,94 +14,131 @@ from mlpmixer.data.batches import Unreadable
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import (
-    Predictions,
-    calibration,
-    evaluate,
-    multi_label_accuracy,
-    predict,
-    read_label_sets,
-)
+from mlpmixer.evaluation.classify import accuracy, classify
+from mlpmixer.measures.calibration import BINS
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.runtime import Runtime
+
+CPU = Runtime(torch.device("cpu"))
 
 
-def predictions(probabilities: np.ndarray, labels: list[int]) -> Predictions:
-    return Predictions(
-        probabilities=probabilities.astype(np.float32),
-        labels=np.array(labels),
-        indices=np.arange(len(labels)),
-        images_per_second=1.0,
+def noise(images: int = 60, classes: int = 7, last: int = 0) -> InMemoryImages:
+    """Return noise with labels; the `last` classes have no image."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (images, 8, 8, 3), dtype=np.uint8)
+    labels = random.integers(0, classes - last, images)
+    return InMemoryImages(ArraySplit(pixels, labels, "noise"), (8, 8), 1, Unreadable(images, 0.0))
+
+
+def model(classes: int = 7, loss: Literal["softmax", "sigmoid"] = "softmax") -> ImageModel:
+    torch.manual_seed(0)
+    made = mlpmixer.create_model("mixer_nano", image_size=8, depth=2, num_classes=classes)
+    torch.nn.init.normal_(made.get_submodule("head").weight, std=0.3)
+    made.loss = loss
+    return made.eval()
+
+
+def scores(made: ImageModel, images: InMemoryImages) -> tuple[torch.Tensor, np.ndarray]:
+    """Return the logits, and the probabilities by hand."""
+    with torch.inference_mode():
+        logits = made(images.pixels / 127.5 - 1)
+    by_hand = logits.sigmoid() if made.loss == "sigmoid" else logits.softmax(dim=1)
+    return logits, by_hand.numpy()
+
+
+def ece(confidence: np.ndarray, right: np.ndarray) -> float:
+    which = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    parts = [which == one for one in range(BINS)]
+    return sum(
+        part.mean() * abs(confidence[part].mean() - right[part].mean())
+        for part in parts
+        if part.any()
     )
 
 
-def random_predictions(images: int = 500, classes: int = 7) -> Predictions:
-    random = np.random.default_rng(0)
-    scores = random.dirichlet(np.ones(classes), images)
-    return predictions(scores, list(random.integers(0, classes, images)))
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_measures_are_those_of_the_models_own_probabilities(
+    loss: Literal["softmax", "sigmoid"],
+) -> None:
+    made, images = model(loss=loss), noise()
+    logits, probabilities = scores(made, images)
+    labels, predicted = images.labels.numpy(), logits.argmax(1).numpy()
+    found = classify(made, images, CPU, batch_size=25)
+    confidence = probabilities.max(axis=1)
+    np.testing.assert_array_equal(found.predictions.predicted, predicted)
+    np.testing.assert_allclose(found.predictions.confidence, confidence, atol=1e-5)
+    assert found.predictions.indices.tolist() == list(range(60))
+    assert found.images == 60
+    assert found.top1 == pytest.approx(accuracy_score(labels, predicted))
+    assert found.top1 == accuracy(made, images, CPU, batch_size=25)
+    top5 = top_k_accuracy_score(labels, logits, k=5, labels=range(7))
+    assert found.metrics["top5"] == pytest.approx(top5)
+    expected = ece(confidence, predicted == labels)
+    assert found.metrics["expected_calibration_error"] == pytest.approx(expected, abs=1e-5)
+    assert found.calibration.expected_error == found.metrics["expected_calibration_error"]
+    right = found.confusion.matrix()
+    np.testing.assert_allclose(found.per_class, right.diagonal() / right.sum(axis=1))
 
 
-def test_accuracies_equal_those_of_scikit_learn() -> None:
-    made = random_predictions()
-    measured = evaluate(made)
-    assert measured.top1 == pytest.approx(accuracy_score(made.labels, made.predicted))
-    top5 = top_k_accuracy_score(made.labels, made.probabilities, k=5, labels=range(7))
-    assert measured.top5 == pytest.approx(top5)
-    assert measured.confusion.sum() == 500
-    right = measured.confusion.diagonal() / measured.confusion.sum(axis=1)
-    np.testing.assert_allclose(measured.per_class, right)
+def test_sigmoid_and_softmax_disagree_about_confidence() -> None:
+    """The test above could not see a confusion of the two if they agreed."""
+    images = noise()
+    found = [classify(model(loss=loss), images, CPU) for loss in ("softmax", "sigmoid")]
+    assert abs(found[0].calibration.mean_confidence - found[1].calibration.mean_confidence) > 0.1
+
+
+def test_logits_decide_where_probabilities_are_rounded_to_a_draw() -> None:
+    made, images = model(loss="sigmoid"), noise()
+    with torch.no_grad():
+        made.get_parameter("head.bias").add_(60)
+    logits, probabilities = scores(made, images)
+    assert (probabilities == 1).all()
+    found = classify(made, images, CPU)
+    np.testing.assert_array_equal(found.predictions.predicted, logits.argmax(1).numpy())
 
 
 def test_a_class_without_images_has_no_accuracy() -> None:
-    measured = evaluate(predictions(np.eye(3)[[0, 1]], [0, 1]))
-    assert np.isnan(measured.per_class[2])
-    assert measured.to_json(["a", "b", "c"])["per_class"] == {"a": 1.0, "b": 1.0, "c": None}
-
-
-def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    sure = np.tile([0.9, 0.1], (10, 1))
-    half_right = predictions(sure, [0] * 5 + [1] * 5)
-    assert calibration(half_right).expected_error == pytest.approx(0.4, abs=1e-6)
-    nine_right = predictions(sure, [0] * 9 + [1])
-    assert calibration(nine_right).expected_error == pytest.approx(0.0, abs=1e-6)
-
-
-def test_certainty_counts_in_the_last_bin() -> None:
-    found = calibration(predictions(np.eye(2)[[0, 0]], [0, 1]))
-    assert found.counts[-1] == 2
-    assert found.expected_error == pytest.approx(0.5)
+    found = classify(model(3), noise(classes=3, last=1), CPU)
+    assert np.isnan(found.per_class[2])
+    assert found.to_json(["a", "b", "c"])["per_class"]["c"] is None
 
 
 def test_any_allowed_class_is_right_and_images_without_one_are_left_out() -> None:
-    made = predictions(np.eye(3)[[0, 1, 2, 0]], [0, 0, 0, 0])
-    assert multi_label_accuracy(made, [[0], [0, 1], [1], []]) == pytest.approx(2 / 3)
+    made, images = model(3), noise(4, classes=3)
+    predicted = scores(made, images)[0].argmax(1).tolist()
+    other = (predicted[2] + 1) % 3
+    allowed = [[predicted[0]], [0, 1, 2], [other], []]
+    found = classify(made, images, CPU, allowed=allowed, batch_size=3)
+    assert found.metrics["multi_label_accuracy"] == pytest.approx(2 / 3)
+    assert "multi_label_accuracy" not in classify(made, images, CPU).metrics
 
 
-def test_label_sets_must_fit_the_images(tmp_path: Path) -> None:
-    made = predictions(np.eye(2), [0, 1])
-    with pytest.raises(UsageError, match="at least 2 images"):
-        multi_label_accuracy(made, [[0]])
-    with pytest.raises(UsageError, match="nothing to measure"):
-        multi_label_accuracy(made, [[], []])
-    file = tmp_path / "sets.json"
-    file.write_text(json.dumps([[0], [1, 2]]))
-    assert read_label_sets(file) == [[0], [1, 2]]
-    for content in ("{", '{"a": 1}', "[1, 2]"):
-        file.write_text(content)
-        with pytest.raises(UsageError, match=r"sets\.json"):
-            read_label_sets(file)
+def test_the_surest_mistakes_come_first() -> None:
+    made, images = model(), noise()
+    found = classify(made, images, CPU).predictions
+    rows = found.surest_mistakes(5)
+    assert len(rows) == 5
+    assert (found.predicted[rows] != found.labels[rows]).all()
+    wrong = found.confidence[found.predicted != found.labels]
+    np.testing.assert_array_equal(found.confidence[rows], np.sort(wrong)[::-1][:5])
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_predictions_are_the_softmax_of_the_models_logits(precision: torch.dtype) -> None:
-    torch.manual_seed(0)
-    model = mlpmixer.create_model("mixer_nano", image_size=8, depth=2)
-    torch.nn.init.normal_(model.head.weight, std=0.3)
-    pixels = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
-    split = ArraySplit(pixels, [0] * 10, "noise")
-    images = InMemoryImages(split, (8, 8), 1, Unreadable(10, 0.0))
-    made = predict(model, images, batch_size=4, precision=precision)
-    inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
-    expected = model(inputs).softmax(1).detach().numpy()
-    tolerance = 1e-5 if precision == torch.float32 else 0.03
-    np.testing.assert_allclose(made.probabilities, expected, atol=tolerance)
-    assert made.indices.tolist() == list(range(10))
-    assert not model.training
+def test_nothing_readable_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="no readable image"):
+        classify(model(), noise(0), CPU)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_does_not_grow_with_images_times_classes() -> None:
+    images, classes, batch = 2000, 20_000, 50
+    resident: list[int] = []
+
+    def note(_: float) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
+
+    made, shown = model(classes), noise(images, classes)
+    found = classify(made, shown, CPU, batch_size=batch, on_progress=note)
+    assert len(resident) == images // batch
+    assert resident[-1] - resident[4] < images * classes * 4 / 4
+    assert found.confusion.total.sum() == images

@@ -24,6 +24,9 @@ from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
 from mlpmixer.evaluation.ridge import BIAS, fit
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
+
+CPU = Runtime(torch.device("cpu"))
 
 
 def made_up(images: int, width: int, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -122,11 +125,11 @@ def test_features_are_the_pooled_representation_or_a_layers_mean(
 ) -> None:
     mixer = model()
     inputs = images.pixels / 127.5 - 1
-    features, labels = extract(mixer, images, batch_size=5)
+    features, labels = extract(mixer, images, CPU, batch_size=5)
     pooled = mixer.forward_head(mixer.forward_features(inputs), pre_logits=True)
     torch.testing.assert_close(features, pooled)
     assert torch.equal(labels, images.labels)
-    third, _ = extract(mixer, images, layer="blocks.2")
+    third, _ = extract(mixer, images, CPU, layer="blocks.2")
     expected = mlpmixer.capture(mixer, inputs, ["blocks.2"])["blocks.2"].mean(1)
     torch.testing.assert_close(third, expected)
 
@@ -134,7 +137,7 @@ def test_features_are_the_pooled_representation_or_a_layers_mean(
 def test_features_of_a_convolutional_network_are_averaged_over_places(
     images: InMemoryImages, kept: Path
 ) -> None:
-    features, _ = extract(model("bit_nano"), images, layer="net.stages.1")
+    features, _ = extract(model("bit_nano"), images, CPU, layer="net.stages.1")
     assert features.ndim == 2
 
 
@@ -142,11 +145,11 @@ def test_features_are_computed_once_for_the_same_weights_and_pixels(
     images: InMemoryImages, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixer = model()
-    first, _ = extract(mixer, images)
+    first, _ = extract(mixer, images, CPU)
     assert len(list(kept.iterdir())) == 1
     with monkeypatch.context() as patch:
         patch.setattr(type(mixer), "forward_features", None)  # must not be needed again
-        again, _ = extract(mixer, images)
+        again, _ = extract(mixer, images, CPU)
     assert torch.equal(first, again)
 
 
@@ -154,8 +157,8 @@ def test_features_are_computed_once_for_the_same_weights_and_pixels(
 def test_any_change_gives_features_of_their_own(
     change: str, images: InMemoryImages, kept: Path
 ) -> None:
-    mixer, options = model(), {}
-    extract(mixer, images)
+    mixer, runtime, layer = model(), CPU, None
+    extract(mixer, images, runtime)
     if change == "weights":
         with torch.no_grad():
             mixer.norm.bias[3] += 1e-3
@@ -164,15 +167,15 @@ def test_any_change_gives_features_of_their_own(
     elif change == "labels":
         images.labels[0] += 1
     elif change == "layer":
-        options = {"layer": "blocks.0"}
+        layer = "blocks.0"
     else:
-        options = {"precision": torch.bfloat16}
-    extract(mixer, images, **options)
+        runtime = Runtime(CPU.device, torch.bfloat16)
+    extract(mixer, images, runtime, layer=layer)
     assert len(list(kept.iterdir())) == 2
 
 
 def test_nothing_is_kept_unless_wanted(images: InMemoryImages, kept: Path) -> None:
-    extract(model(), images, keep=False)
+    extract(model(), images, CPU, keep=False)
     assert not kept.exists()
 
 
@@ -223,8 +226,7 @@ def probed(folder: Path) -> Probed:
         shots=(3,),
         seeds=1,
         options=DataOptions(max_unreadable=0.1),
-        device="cpu",
-        precision="float32",
+        runtime=CPU,
         keep=False,
         console=Console("plain"),
     )

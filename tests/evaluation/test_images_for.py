@@ -1,5 +1,8 @@
 """Which images a model is measured on, and what counts as right."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,8 +11,8 @@ from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import in_order_of
 from mlpmixer.evaluation.evaluate import images_for
+from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
 
 
 class Named(ArraySplit):
@@ -34,6 +37,21 @@ def test_imagenets_label_sets_are_found_by_the_number_in_the_name() -> None:
 def test_other_label_sets_are_in_the_order_of_the_split() -> None:
     names = ["a.png", "ILSVRC2012_val_00000001.JPEG"]
     assert in_order_of(Named(names, [0, 1]), [[5], [6]]) == [[5], [6]]
+
+
+def test_label_sets_must_fit_the_images(tmp_path: Path) -> None:
+    split = Named(["a.png", "b.png"], [0, 1])
+    with pytest.raises(UsageError, match="1 label sets for 2 images"):
+        in_order_of(split, [[0]])
+    with pytest.raises(UsageError, match="nothing to measure"):
+        in_order_of(split, [[], []])
+    file = tmp_path / "sets.json"
+    file.write_text(json.dumps([[0], [1, 2]]))
+    assert read_label_sets(file) == [[0], [1, 2]]
+    for content in ("{", '{"a": 1}', "[1, 2]"):
+        file.write_text(content)
+        with pytest.raises(UsageError, match=r"sets\.json"):
+            read_label_sets(file)
 
 
 def test_label_sets_are_renumbered_with_the_labels() -> None:

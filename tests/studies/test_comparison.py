@@ -135,7 +135,7 @@ def test_throughput_counts_images_at_a_batch_size_of_its_own() -> None:
         for size in (8, 16)
     }
     found = throughput(
-        models, torch.device("cpu"), torch.float32, rounds=3, seconds=0.01, largest_batch=8
+        models, Runtime(torch.device("cpu")), rounds=3, seconds=0.01, largest_batch=8
     )
     for one in found.values():
         assert one.batch_size in (1, 2, 4, 8)

@@ -48,7 +48,7 @@ name = "vtab"
 data = "digits"
 protocol = "vtab1k"
 {SHORT}
-sweep = {{{{ learning_rate = [1e-9, 0.1] }}}}
+sweep = {{{{ learning_rate = [1e-50, 0.1] }}}}
 """
 
 
@@ -97,7 +97,7 @@ def test_every_protocol_measures_on_images_that_are_not_learnt_from(suites: Suit
     vtab = outcome.results[3].details
     assert vtab["chosen"] == {"learning_rate": 0.1}  # the other one does not move
     assert [one["changes"] for one in vtab["candidates"]] == [
-        {"learning_rate": 1e-9},
+        {"learning_rate": 1e-50},
         {"learning_rate": 0.1},
     ]
     final = next(suites.out.glob("vtab-*/run"))

@@ -3,16 +3,11 @@ import re
 
 import matplotlib
 import numpy as np
-import pytest
 from PIL import Image
 
-from mlpmixer.measures.statistics import (
-    CalibrationBin,
-    expected_calibration_error,
-    most_confused,
-    wilson_interval,
-)
-from mlpmixer.report import plots
+from mlpmixer.measures.calibration import Calibration
+from mlpmixer.measures.confusion import Confusion
+from mlpmixer.report import answer_plots
 from mlpmixer.report.curves import training_curves
 from mlpmixer.report.figure_style import MUTED, save_png, to_svg
 from mlpmixer.report.run_contents import Mistake
@@ -25,30 +20,6 @@ def texts(figure):
 def image_of(figure):
     (axes,) = figure.axes
     return np.asarray(axes.images[0].get_array())
-
-
-def test_wilson_interval_agrees_with_published_values():
-    # Newcombe (1998), table I: 81 of 263, and 0 of 20
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
-def test_calibration_error_weighs_bins_by_count():
-    bins = [CalibrationBin(0.9, 0.8, 30), CalibrationBin(0.5, 0.7, 10), CalibrationBin(0.1, 0, 0)]
-    assert expected_calibration_error(bins) == pytest.approx((30 * 0.1 + 10 * 0.2) / 40)
-
-
-def test_most_confused_pairs_come_first_and_right_answers_never():
-    confusion = np.array([[50, 3, 0], [7, 60, 3], [0, 0, 10]])
-    pairs = most_confused(confusion, 10)
-    assert [(pair.true, pair.predicted, pair.count) for pair in pairs] == [
-        (1, 0, 7),
-        (0, 1, 3),
-        (1, 2, 3),
-    ]
-    assert pairs[0].share == pytest.approx(0.1)
-    assert most_confused(confusion, 1) == pairs[:1]
 
 
 def test_curves_show_what_was_logged_and_mark_the_best():
@@ -84,7 +55,7 @@ def test_long_curves_are_thinned_by_averaging():
 
 def test_the_confusion_matrix_of_few_classes_holds_the_counts():
     confusion = np.array([[1234, 56], [0, 78]])
-    shown = texts(plots.confusion_matrix(confusion, ["cat", "dog"]))
+    shown = texts(answer_plots.confusion_matrix(Confusion.from_matrix(confusion), ["cat", "dog"]))
     assert {"1,234", "56", "78", "cat", "dog"} <= shown
     assert "0" not in shown  # an empty cell stays empty
 
@@ -93,7 +64,9 @@ def test_no_mistake_is_lost_in_the_confusion_matrix_of_many_classes():
     classes = 1000
     confusion = np.diag(np.full(classes, 50))
     confusion[123, 877] = 1
-    figure = plots.confusion_matrix(confusion, [str(index) for index in range(classes)])
+    figure = answer_plots.confusion_matrix(
+        Confusion.from_matrix(confusion), [str(index) for index in range(classes)]
+    )
     image = image_of(figure)
     assert image.shape == (200, 200, 4)
     opaque = np.argwhere(image[..., 3] > 0)
@@ -105,41 +78,47 @@ def test_no_mistake_is_lost_in_the_confusion_matrix_of_many_classes():
 def test_classes_are_sorted_and_only_the_ends_of_many_are_drawn():
     total = np.full(100, 100)
     correct = np.arange(100)[::-1].copy()
-    axes = plots.class_accuracy(correct, total, [f"class {k}" for k in range(100)]).axes[0]
+    axes = answer_plots.class_accuracy(correct, total, [f"class {k}" for k in range(100)]).axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == [f"class {k}" for k in [*range(99, 79, -1), *range(19, -1, -1)]]
     assert "60 classes between" in {text.get_text() for text in axes.texts}
 
 
 def test_classes_without_images_are_not_drawn():
-    axes = plots.class_accuracy(np.array([1, 0]), np.array([2, 0]), ["seen", "unseen"]).axes[0]
+    axes = answer_plots.class_accuracy(np.array([1, 0]), np.array([2, 0]), ["seen", "unseen"]).axes[
+        0
+    ]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["seen"]
 
 
 def test_the_reliability_diagram_shows_the_error_and_skips_empty_bins():
-    bins = [CalibrationBin(0.05, 0.0, 0), CalibrationBin(0.9, 0.8, 30)]
-    figure = plots.reliability_diagram(bins)
+    calibration = Calibration(np.array([0.0, 30]), np.array([0.0, 0.9]), np.array([0.0, 0.8]))
+    figure = answer_plots.reliability_diagram(calibration)
     assert "Expected calibration error 10.0 %" in texts(figure)
     assert len(figure.axes[1].patches) == 1
 
 
 def test_mistakes_are_labelled_with_truth_prediction_and_probability():
     mistakes = [Mistake(Image.new("RGB", (8, 8)), "cat", "dog", 0.987)] * 5
-    assert "cat\ntaken for dog 99 %" in texts(plots.mistake_grid(mistakes))
+    assert "cat\ntaken for dog 99 %" in texts(answer_plots.mistake_grid(mistakes))
 
 
 def test_drawing_leaves_the_users_matplotlib_alone(tmp_path):
     before = dict(matplotlib.rcParams)
-    figure = plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"])
+    figure = answer_plots.confusion_matrix(Confusion.from_matrix(np.eye(2, dtype=int)), ["a", "b"])
     save_png(figure, tmp_path / "figure.png")
     to_svg(figure)
     assert dict(matplotlib.rcParams) == before
 
 
 def test_svg_is_alone_reproducible_and_follows_a_dark_scheme():
-    svg = to_svg(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]))
+    svg = to_svg(
+        answer_plots.confusion_matrix(Confusion.from_matrix(np.eye(2, dtype=int)), ["a", "b"])
+    )
     head, body = svg.split("</style>", 1)
-    assert svg == to_svg(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]))
+    assert svg == to_svg(
+        answer_plots.confusion_matrix(Confusion.from_matrix(np.eye(2, dtype=int)), ["a", "b"])
+    )
     assert "prefers-color-scheme:dark" in head
     assert f"--c1:{MUTED}" in head
     assert "fill: var(--c1)" in body
@@ -150,7 +129,7 @@ def test_svg_is_alone_reproducible_and_follows_a_dark_scheme():
 
 def test_any_class_name_can_be_drawn(tmp_path):
     names = ["$x$ <b>&", "日本語 🙂", "a\nb", "_hidden", "long " * 50, ""]
-    figure = plots.confusion_matrix(np.ones((6, 6), dtype=int), names)
+    figure = answer_plots.confusion_matrix(Confusion.from_matrix(np.ones((6, 6), dtype=int)), names)
     save_png(figure, tmp_path / "figure.png")
     assert "$x$ &lt;b&gt;&amp;" in to_svg(figure)
     assert Image.open(io.BytesIO((tmp_path / "figure.png").read_bytes())).size[0] > 1000

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpmixer.measures.statistics import CalibrationBin
-from mlpmixer.report.findings import findings
-from mlpmixer.report.html import write_report
+from mlpmixer.measures.calibration import Calibration
+from mlpmixer.measures.confusion import Confusion
 from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.report.run_findings import findings
+from mlpmixer.report.run_page import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -47,6 +48,11 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+def calibration(*bins):
+    confidence, accuracy, counts = np.array(bins, dtype=float).T
+    return Calibration(counts, confidence, accuracy)
+
+
 def make_contents(class_names=("cat", "dog", "emu"), **changes):
     classes = len(class_names)
     confusion = np.diag(np.full(classes, 900)) + 20
@@ -57,7 +63,7 @@ def make_contents(class_names=("cat", "dog", "emu"), **changes):
         "class_names": tuple(class_names),
         "class_correct": np.diag(confusion),
         "class_total": confusion.sum(axis=1),
-        "confusion": confusion,
+        "confusion": Confusion.from_matrix(confusion),
         "dataset": DatasetFacts(name="photos", images={"train": 8000, "test": 2800}),
         **changes,
     }
@@ -68,8 +74,8 @@ def make_full_contents(**changes):
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 255, (h, 9, 3), np.uint8)) for h in (8, 300)]
     return make_contents(
-        top5_accuracy=0.999,
-        calibration=(CalibrationBin(0.5, 0.48, 100), CalibrationBin(0.95, 0.94, 2700)),
+        metrics={"top1": 0.923, "expected_calibration_error": 0.0104},
+        calibration=calibration((0.5, 0.48, 100), (0.95, 0.94, 2700)),
         mistakes=tuple(Mistake(picture, "cat", "dog", 0.97, "a/1.jpg") for picture in pictures),
         dataset=DatasetFacts(
             name="photos",
@@ -110,7 +116,7 @@ def test_the_page_answers_how_good_it_is_and_what_it_confuses(full):
         "95 % interval",
         "always answering “dog”",
         "dog cat 130",
-        "Top-5 accuracy 99.9 %",
+        "Expected calibration error 1.04 %",
     ):
         assert fact in text
 
@@ -202,7 +208,7 @@ def test_what_is_not_known_is_left_out(tmp_path):
     path = tmp_path / "report.html"
     write_report(path, make_contents(confusion=None))
     page = Page(path)
-    for absent in ("Peak memory", "Calibration error", "Learned weights", "Recipe", "mistakes"):
+    for absent in ("Peak memory", "calibration error", "Learned weights", "Recipe", "mistakes"):
         assert absent not in page.text
     assert [image["alt"][:8] for image in page.all("img")] == ["Accuracy"]
 
@@ -212,10 +218,12 @@ def test_a_model_without_mistakes_gets_a_report(tmp_path):
     write_report(
         tmp_path / "report.html",
         make_contents(
-            ["a", "b"], confusion=confusion, class_correct=np.diag(confusion),
+            ["a", "b"],
+            confusion=Confusion.from_matrix(confusion),
+            class_correct=np.diag(confusion),
             class_total=np.diag(confusion),
         ),
-    )  # fmt: skip
+    )
     assert "there is no mistake" in Page(tmp_path / "report.html").text
 
 
@@ -269,7 +277,7 @@ def titles(contents):
 
 
 def test_a_sound_evaluation_has_no_caution():
-    assert titles(make_contents(calibration=(CalibrationBin(0.95, 0.94, 2800),))) == []
+    assert titles(make_contents(calibration=calibration((0.95, 0.94, 2800)))) == []
 
 
 @pytest.mark.parametrize(
@@ -284,8 +292,8 @@ def test_a_sound_evaluation_has_no_caution():
          "A class falls behind"),
         ({"class_correct": np.array([900, 900, 0]), "class_total": np.array([1000, 1000, 0])},
          "Untested classes"),
-        ({"calibration": (CalibrationBin(0.95, 0.80, 2800),)}, "Over-confident"),
-        ({"calibration": (CalibrationBin(0.60, 0.80, 2800),)}, "Under-confident"),
+        ({"calibration": calibration((0.95, 0.80, 2800))}, "Over-confident"),
+        ({"calibration": calibration((0.60, 0.80, 2800))}, "Under-confident"),
         ({"records": ({"train_accuracy": 0.99}, {"validation_accuracy": 0.80})}, "Over-fitted"),
         ({"dataset": DatasetFacts(name="x", images={}, unreadable=(UnreadableImage("a", "b"),))},
          "1 unreadable image"),
@@ -297,7 +305,9 @@ def test_each_weakness_is_named(changes, title):
 
 def test_contents_that_do_not_fit_together_are_refused():
     contents = make_contents()
-    with pytest.raises(ValueError, match=r"confusion has shape \(2, 2\), not \(3, 3\)"):
-        replace(contents, confusion=np.eye(2, dtype=int))
+    with pytest.raises(ValueError, match="confusion is of 2 classes, not 3"):
+        replace(contents, confusion=Confusion.from_matrix(np.eye(2)))
+    with pytest.raises(ValueError, match=r"class_total has shape \(2,\), not \(3,\)"):
+        replace(contents, class_total=np.ones(2, dtype=int))
     with pytest.raises(ValueError, match="at least one evaluated image"):
         replace(contents, class_total=np.zeros(3, dtype=int))

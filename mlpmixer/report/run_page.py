@@ -11,22 +11,23 @@ from PIL import Image
 
 from mlpmixer import formatting
 from mlpmixer.files import write_text
-from mlpmixer.measures.statistics import (
-    expected_calibration_error,
-    most_confused,
-    wilson_interval,
-)
-from mlpmixer.report import plots, weight_plots
+from mlpmixer.formatting import capitalized
+from mlpmixer.measures.intervals import wilson_interval, wilson_intervals
+from mlpmixer.measures.metrics import in_words, shown
+from mlpmixer.report import answer_plots, weight_plots
 from mlpmixer.report.curves import training_curves
 from mlpmixer.report.figure_style import save_png, to_svg
-from mlpmixer.report.findings import findings
 from mlpmixer.report.page import FigureView, data_uri, environment
-from mlpmixer.report.run_contents import Mistake, ReportContents
+from mlpmixer.report.run_contents import OF_EACH_CLASS, Mistake, ReportContents
+from mlpmixer.report.run_findings import findings
 
 _MISTAKES = 48
 _MISTAKES_UNFOLDED = 12
 _MISTAKES_IN_FIGURE = 16
 _PAIRS = 30
+_CLASSES = 1000  # listed in numbers; evaluation.json holds all
+_UNREADABLE = 500  # listed by name
+_HEADLINE = "top1"
 _WEIGHT_TILES = 144
 _PICTURE_SIZE = 224  # pixels; larger pictures are shrunk to it
 _PIXEL_ART = 64  # smaller pictures are magnified without smoothing
@@ -51,6 +52,17 @@ class ClassView:
     interval: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class MeasureView:
+    """A metric as the page shows it."""
+
+    title: str
+    value: str
+    in_words: str
+    sentence: str
+    higher_is_better: bool
+
+
 def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None:
     """Write the page to `path`, and its figures as PNG into the folder figures beside it.
 
@@ -67,26 +79,42 @@ def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None
             name, data_uri("image/svg+xml", to_svg(figure).encode()), alt, caption
         )
     if contents.mistakes:
-        grid = plots.mistake_grid(contents.mistakes[:_MISTAKES_IN_FIGURE])
+        grid = answer_plots.mistake_grid(contents.mistakes[:_MISTAKES_IN_FIGURE])
         save_png(grid, path.parent / "figures" / "mistakes.png")
     write_text(path, _page(contents, figures))
 
 
 def _page(contents: ReportContents, figures: dict[str, FigureView]) -> str:
-    pairs = [] if contents.confusion is None else most_confused(contents.confusion, _PAIRS)
+    pairs = [] if contents.confusion is None else contents.confusion.most_confused(_PAIRS)
     template = environment().get_template("report.html.j2")
     return template.render(
         contents=contents,
         figures=figures,
         weights=[figure for name, figure in figures.items() if name.startswith("weights_")],
         interval=wilson_interval(contents.correct, contents.total),
-        calibration_error=expected_calibration_error(contents.calibration),
+        measures=_measures(contents),
         findings=findings(contents),
         pairs=pairs,
         classes=_classes(contents),
         pictures=[_picture(mistake) for mistake in contents.mistakes[:_MISTAKES]],
         unfolded=_MISTAKES_UNFOLDED,
+        unreadable=contents.dataset.unreadable[:_UNREADABLE],
     )
+
+
+def _measures(contents: ReportContents) -> list[MeasureView]:
+    """Return the metrics beside the accuracy, which is the headline."""
+    others = {name: value for name, value in contents.metrics.items() if name != _HEADLINE}
+    return [
+        MeasureView(
+            capitalized(metric.title),
+            metric.show(value),
+            in_words(metric, value, contents.total),
+            metric.sentence,
+            metric.higher_is_better,
+        )
+        for metric, value in shown(others, len(contents.class_names))
+    ]
 
 
 def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
@@ -107,7 +135,7 @@ def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
         made.append(
             (
                 "confusion_matrix",
-                plots.confusion_matrix(contents.confusion, contents.class_names),
+                answer_plots.confusion_matrix(contents.confusion, contents.class_names),
                 f"Confusion matrix of {len(contents.class_names)} classes; "
                 "its largest entries are in the table of confused pairs.",
                 "Rows are true classes, columns what they were taken for. Blue is right, orange "
@@ -117,7 +145,7 @@ def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
     made.append(
         (
             "class_accuracy",
-            plots.class_accuracy(
+            answer_plots.class_accuracy(
                 contents.class_correct, contents.class_total, contents.class_names
             ),
             "Accuracy of each class; the table of classes holds the numbers.",
@@ -125,15 +153,16 @@ def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
             "95 % intervals.",
         )
     )
-    if contents.calibration:
-        error = formatting.percent(expected_calibration_error(contents.calibration))
+    if contents.calibration is not None:
+        error = formatting.percent(contents.calibration.expected_error)
         made.append(
             (
                 "reliability",
-                plots.reliability_diagram(contents.calibration),
+                answer_plots.reliability_diagram(contents.calibration),
                 f"Reliability diagram: the expected calibration error is {error}.",
                 "Of the predictions made with a confidence of 80 %, 80 % should be right: the "
-                "dashed line. Below it the model claims too much, above it too little.",
+                "dashed line. Below it the model claims too much, above it too little."
+                + ("" if contents.exclusive else f" {OF_EACH_CLASS}"),
             )
         )
     if contents.stem_filters is not None:
@@ -163,17 +192,14 @@ def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
 
 
 def _classes(contents: ReportContents) -> list[ClassView]:
-    """Return the classes, the least accurate first, untested ones last."""
+    """Return the classes to list, the least accurate first, untested ones last."""
     correct, total = contents.class_correct, contents.class_total
     accuracy = np.where(total > 0, correct / np.maximum(total, 1), np.inf)
+    listed = np.argsort(accuracy, kind="stable")[:_CLASSES]
+    intervals = wilson_intervals(correct[listed], total[listed])
     return [
-        ClassView(
-            contents.class_names[index],
-            int(correct[index]),
-            int(total[index]),
-            wilson_interval(int(correct[index]), int(total[index])),
-        )
-        for index in np.argsort(accuracy, kind="stable")
+        ClassView(contents.class_names[index], int(correct[index]), int(total[index]), (low, high))
+        for index, (low, high) in zip(listed, intervals.tolist(), strict=True)
     ]
 
 

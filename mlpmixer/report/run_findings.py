@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlpmixer.formatting import percent, shortened
-from mlpmixer.measures.statistics import expected_calibration_error, wilson_interval
+from mlpmixer.measures.intervals import wilson_interval
 from mlpmixer.report.run_contents import ReportContents
 
 _WIDE_INTERVAL = 0.05  # from its lower to its upper end
@@ -33,6 +33,7 @@ def findings(contents: ReportContents) -> list[Finding]:
         _calibration(contents),
         _weakest_class(contents),
         _overfitting(contents),
+        _shared(contents),
         _unreadable(contents),
     ]
     return sorted(filter(None, found), key=lambda finding: finding.good)
@@ -74,18 +75,16 @@ def _sample(contents: ReportContents) -> Finding:
 
 
 def _calibration(contents: ReportContents) -> Finding | None:
-    if not contents.calibration:
+    if contents.calibration is None:
         return None
-    error = expected_calibration_error(contents.calibration)
+    error = contents.calibration.expected_error
     if error <= _MISCALIBRATED:
         return Finding(
             True,
             "Honest confidence",
             f"Its probabilities are off by {100 * error:.1f} points on average.",
         )
-    total = sum(bin.count for bin in contents.calibration)
-    confidence = sum(bin.count * bin.confidence for bin in contents.calibration) / total
-    accuracy = sum(bin.count * bin.accuracy for bin in contents.calibration) / total
+    confidence, accuracy = contents.calibration.mean_confidence, contents.calibration.mean_accuracy
     return Finding(
         False,
         "Over-confident" if confidence > accuracy else "Under-confident",
@@ -134,6 +133,21 @@ def _unreadable(contents: ReportContents) -> Finding | None:
         return None
     title = "1 unreadable image" if count == 1 else f"{count:,} unreadable images"
     return Finding(False, title, "Left out of everything here; listed under Data.")
+
+
+def _shared(contents: ReportContents) -> Finding | None:
+    """Return a warning where the images that were tested on are also among others."""
+    shared = [one for one in contents.dataset.shared if contents.split in (one.first, one.second)]
+    if not shared:
+        return None
+    worst = max(shared, key=lambda one: one.images)
+    count = f"{worst.images:,} image{'s' * (worst.images != 1)}"
+    return Finding(
+        False,
+        f"The {worst.first} and {worst.second} splits share pictures",
+        f"{count} of {worst.second} are also in {worst.first}, byte for byte: the accuracy is too "
+        "good. They are listed under Data.",
+    )
 
 
 def _last(records: tuple[Mapping[str, object], ...], name: str) -> float | None:

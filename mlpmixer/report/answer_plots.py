@@ -15,11 +15,9 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from mlpmixer.formatting import percent, shortened
-from mlpmixer.measures.statistics import (
-    CalibrationBin,
-    expected_calibration_error,
-    wilson_interval,
-)
+from mlpmixer.measures.calibration import Calibration
+from mlpmixer.measures.confusion import Confusion
+from mlpmixer.measures.intervals import wilson_intervals
 from mlpmixer.report.figure_style import (
     BLUE,
     GRID,
@@ -40,27 +38,24 @@ _LABELLED_CLASSES = 40
 _LARGEST_MAP = 200  # pixels along a side of the confusion matrix
 
 
-def confusion_matrix(confusion: NDArray[np.integer], class_names: Sequence[str]) -> Figure:
+def confusion_matrix(confusion: Confusion, class_names: Sequence[str]) -> Figure:
     """Draw what was taken for what: true classes are rows, predicted ones columns.
 
     Right answers are blue, mistakes orange; the deeper, the larger the share of the true class.
     Counts are written into the cells of up to 15 classes.
     """
     classes = len(class_names)
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    wrong = shares * (1 - np.eye(classes))
-    largest = max(float(wrong.max()), 1e-12)
     with styled():
         figure = new_figure(WIDTH * 0.95)
         axes = figure.subplots()
         axes.grid(visible=False)
         axes.set_aspect("equal")
         if classes <= _ANNOTATED_CLASSES:
-            _annotated_cells(axes, confusion, shares, wrong / largest)
+            _annotated_cells(axes, confusion.matrix())
         else:
             edge = classes - 0.5
             axes.imshow(
-                _cell_image(shares, wrong / largest),
+                _cell_image(confusion),
                 extent=(-0.5, edge, edge, -0.5),
                 interpolation="none",
             )
@@ -81,15 +76,12 @@ def confusion_matrix(confusion: NDArray[np.integer], class_names: Sequence[str])
     return figure
 
 
-def reliability_diagram(bins: Sequence[CalibrationBin]) -> Figure:
+def reliability_diagram(calibration: Calibration) -> Figure:
     """Draw accuracy against confidence, with 95 % intervals, over how confidence is spread."""
-    filled = [bin for bin in bins if bin.count]
-    confidence = np.array([bin.confidence for bin in filled])
-    accuracy = np.array([bin.accuracy for bin in filled])
-    counts = np.array([bin.count for bin in filled])
-    intervals = np.array(
-        [wilson_interval(round(bin.accuracy * bin.count), bin.count) for bin in filled]
-    )
+    filled = calibration.counts > 0
+    confidence, accuracy = calibration.confidence[filled], calibration.accuracy[filled]
+    counts = calibration.counts[filled]
+    intervals = wilson_intervals(accuracy * counts, counts)
     with styled():
         figure = new_figure(WIDTH * 0.95)
         above, below = figure.subplots(
@@ -101,7 +93,7 @@ def reliability_diagram(bins: Sequence[CalibrationBin]) -> Figure:
         above.vlines(confidence, intervals[:, 0], intervals[:, 1], color=BLUE, linewidth=1)
         above.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5)
         above.set_ylim(0, 1.02)
-        above.set_title(f"Expected calibration error {percent(expected_calibration_error(filled))}")
+        above.set_title(f"Expected calibration error {percent(calibration.expected_error)}")
         above.set_ylabel("share that is right")
         below.bar(confidence, counts / counts.sum(), width=0.04, color=MUTED)
         below.set_xlim(0, 1.02)
@@ -130,7 +122,7 @@ def class_accuracy(
     rows = np.arange(len(order), dtype=float)
     if cut:
         rows[len(order) // 2 :] += 1.5
-    intervals = np.array([wilson_interval(int(correct[k]), int(total[k])) for k in order])
+    intervals = wilson_intervals(correct[order], total[order])
     overall = correct.sum() / total.sum()
     with styled():
         figure = new_figure(max(2.4, 0.8 + 0.24 * (rows[-1] + 1)))
@@ -182,32 +174,34 @@ def mistake_grid(mistakes: Sequence[Mistake], columns: int = 4) -> Figure:
     return figure
 
 
-def _cell_image(shares: NDArray[np.float64], relative: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cell_image(confusion: Confusion) -> NDArray[np.float64]:
     """Return the cells as an image, (n, n, 4); n is K, or less where cells have to share a pixel.
 
     A pixel shows the largest mistake in it, and the mean of the right answers on the diagonal.
     """
-    classes = len(shares)
-    block = math.ceil(classes / _LARGEST_MAP)
-    edges = np.arange(0, classes, block)
-    largest = np.maximum.reduceat(np.maximum.reduceat(relative, edges, 0), edges, 1)
-    sizes = np.diff(np.append(edges, classes))
+    block = math.ceil(confusion.classes / _LARGEST_MAP)
+    edges = np.arange(0, confusion.classes, block)
+    total = np.maximum(confusion.total, 1)
+    wrong = confusion.mistakes()
+    shares = wrong.counts / total[wrong.true]
+    largest = np.zeros((len(edges), len(edges)))
+    np.maximum.at(largest, (wrong.true // block, wrong.predicted // block), shares)
     image = np.empty((len(edges), len(edges), 4))
     image[..., :3] = to_rgb(WRONG)
-    image[..., 3] = np.sqrt(largest)  # the root keeps rare mistakes visible among many cells
+    # The root keeps rare mistakes visible among many cells.
+    image[..., 3] = np.sqrt(largest / max(float(largest.max()), 1e-12))
     diagonal = np.arange(len(edges))
+    sizes = np.diff(np.append(edges, confusion.classes))
     image[diagonal, diagonal, :3] = to_rgb(RIGHT)
-    image[diagonal, diagonal, 3] = np.add.reduceat(np.diag(shares), edges) / sizes
+    image[diagonal, diagonal, 3] = np.add.reduceat(confusion.correct / total, edges) / sizes
     return image
 
 
-def _annotated_cells(
-    axes: Axes,
-    counts: NDArray[np.integer],
-    shares: NDArray[np.float64],
-    relative: NDArray[np.float64],
-) -> None:
+def _annotated_cells(axes: Axes, counts: NDArray[np.integer]) -> None:
     """Draw cells as separate shapes: they let the background through, light or dark."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    wrong = shares * (1 - np.eye(len(counts)))
+    relative = wrong / max(float(wrong.max()), 1e-12)
     for (row, column), count in np.ndenumerate(counts):
         right = row == column
         alpha = float(shares[row, column]) if right else 0.6 * float(relative[row, column])

@@ -1,0 +1,138 @@
+"""A model run over images: the one loop over batches that validation, evaluation and probes use."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlpmixer.data.augment import prepare
+from mlpmixer.data.batches import Images
+from mlpmixer.errors import UsageError
+from mlpmixer.models.capture import capture
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.runtime import Runtime
+
+BATCH_SIZE = 256
+
+Output = Callable[[ImageModel, Tensor], Tensor]
+"""What is asked of a model, from images (B, 3, H, W) in [-1, 1]."""
+
+
+class Answers(NamedTuple):
+    """What a model says of a batch."""
+
+    values: Tensor
+    """float32 (B, …), on the device."""
+    labels: Tensor
+    """int64 (B,), on the device."""
+    indices: Tensor
+    """int64 (B,), positions in the split, on the CPU."""
+
+
+def logits(model: ImageModel, images: Tensor) -> Tensor:
+    """Return the logits (B, K)."""
+    return model(images)
+
+
+def probabilities(model: ImageModel, images: Tensor) -> Tensor:
+    """Return the probabilities (B, K) in [0, 1], by softmax or sigmoid as the model was trained."""
+    return model.probabilities(model(images))
+
+
+def pooled_features(model: ImageModel, images: Tensor) -> Tensor:
+    """Return the representation before the head (B, C)."""
+    return model.forward_head(model.forward_features(images), pre_logits=True)
+
+
+def layer_features(name: str) -> Output:
+    """Return what asks for an intermediate value, averaged over tokens or places, (B, C).
+
+    `name` is one of `intermediate_names(model)`.
+    """
+
+    def features(model: ImageModel, images: Tensor) -> Tensor:
+        value = capture(model, images, [name])[name]
+        if value.ndim == 4:
+            return value.mean(dim=(2, 3))  # (B, C, h, w)
+        return value.mean(dim=1) if value.ndim == 3 else value  # (B, S, C)
+
+    return features
+
+
+@torch.inference_mode()
+def respond(model: ImageModel, images: Tensor, runtime: Runtime, output: Output = logits) -> Tensor:
+    """Return what is asked of a model for one batch, float32, on the device.
+
+    Args:
+        model: any model of `create_model`, on the runtime's device, in evaluation mode.
+        images: (B, 3, H, W) in [-1, 1], on any device.
+        runtime: where to run, and in which precision.
+        output: what is asked.
+    """
+    with runtime.autocast():
+        values = output(model, runtime.place(images))
+    return values.float()
+
+
+class Forward:
+    """A model run over all readable images of a split, once and in order.
+
+    Iterating yields `Answers` batch by batch; `images_per_second` is known at the end.
+
+    Args:
+        model: any model of `create_model`, on the runtime's device; left in evaluation mode.
+        images: the images, as stored.
+        runtime: where to run, and in which precision.
+        output: what is asked of the model.
+        batch_size: images a step.
+        on_progress: called with the share done, in [0, 1].
+    """
+
+    images_per_second: float | None = None
+    """Speed of preparing, running and what was done with the answers.
+
+    The first batch is left out where there are several."""
+
+    def __init__(
+        self,
+        model: ImageModel,
+        images: Images,
+        runtime: Runtime,
+        output: Output = logits,
+        *,
+        batch_size: int = BATCH_SIZE,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.model = model
+        self.images = images
+        self.runtime = runtime
+        self.output = output
+        self.batch_size = batch_size
+        self.on_progress = on_progress
+
+    @torch.inference_mode()
+    def __iter__(self) -> Iterator[Answers]:
+        """Yield the answers.
+
+        Raises:
+            UsageError: there is no readable image.
+        """
+        self.model.eval()
+        begun, seen, first = time.monotonic(), 0, 0
+        for batch in self.images.evaluation_batches(self.batch_size):
+            pixels = self.runtime.place(batch.images)
+            inputs = prepare(pixels, self.model.image_size, batch.aspect_ratios)
+            values = respond(self.model, inputs, self.runtime, self.output)
+            yield Answers(values, self.runtime.place(batch.labels), batch.indices)
+            seen += len(batch.labels)
+            if not first and seen < len(self.images):
+                self.runtime.synchronize()
+                begun, first = time.monotonic(), seen
+            if self.on_progress is not None:
+                self.on_progress(min(1.0, seen / len(self.images)))
+        if not seen:
+            raise UsageError("there is no readable image to run the model on.")
+        self.runtime.synchronize()
+        self.images_per_second = (seen - first) / max(time.monotonic() - begun, 1e-9)

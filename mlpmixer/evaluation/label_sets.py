@@ -1,0 +1,66 @@
+"""Several right classes for one image, as in ImageNet's "ReaL" labels.
+
+"Are we done with ImageNet?", https://arxiv.org/abs/2006.07159.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlpmixer.data.dataset import Split
+from mlpmixer.errors import UsageError
+
+_IMAGENET_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+
+
+def read_label_sets(path: Path) -> list[list[int]]:
+    """Read label sets from a JSON file: one list of class indices for each image.
+
+    Raises:
+        UsageError: the file is missing or of another form.
+    """
+    try:
+        sets = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"no file {str(path)!r} with label sets.") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}.") from None
+    right = isinstance(sets, list) and all(
+        isinstance(one, list) and all(isinstance(label, int) for label in one) for one in sets
+    )
+    if not right:
+        raise UsageError(f"{path} must hold one list of class indices for each image.")
+    return sets
+
+
+def in_order_of(split: Split, label_sets: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """Return label sets in the order of a split's images.
+
+    ImageNet's ReaL labels are listed by the number in a file's name, ILSVRC2012_val_00000001, while
+    the files lie in class folders (https://github.com/google-research/reassessed-imagenet). Where
+    all images are named so, their numbers find their sets; elsewhere the order is taken as it is.
+
+    Raises:
+        UsageError: there are fewer sets than images, a number is beyond the list, or no image has
+            a class that counts as right.
+    """
+    found = [_IMAGENET_NUMBER.search(split.name(index)) for index in range(len(split))]
+    numbers = [int(match[1]) for match in found if match]
+    ordered: Sequence[Sequence[int]]
+    if len(numbers) == len(found):
+        if max(numbers, default=0) > len(label_sets):
+            raise UsageError(
+                f"{len(label_sets)} label sets, but an image has number {max(numbers)}."
+            )
+        ordered = [label_sets[number - 1] for number in numbers]
+    else:
+        if len(label_sets) < len(split):
+            raise UsageError(
+                f"{len(label_sets)} label sets for {len(split)} images: give one list of classes "
+                "for each image, in the order of the split."
+            )
+        ordered = label_sets
+    if not any(ordered):
+        raise UsageError("no image has an allowed class: there is nothing to measure.")
+    return ordered

@@ -1,0 +1,69 @@
+"""Whether a model is right as often as it claims to be.
+
+Guo et al. (2017), "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+BINS = 15
+
+
+def calibration_sums(confidence: Tensor, right: Tensor, bins: int = BINS) -> Tensor:
+    """Return what a batch adds to the bins: images, their confidence, how many are right.
+
+    Args:
+        confidence: (B,), the probability of the predicted class, in [0, 1].
+        right: (B,), whether that class is the true one.
+        bins: intervals of equal width; a confidence of 1 belongs to the last one.
+
+    Returns:
+        Sums (3, bins), float64; those of several batches may be added.
+    """
+    which = (confidence * bins).long().clamp(max=bins - 1)
+    members = F.one_hot(which, bins).double()  # (B, bins)
+    rows = torch.stack([torch.ones_like(confidence), confidence, right]).double()  # (3, B)
+    return rows @ members
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Confidence against accuracy, in bins of equal width."""
+
+    counts: NDArray[np.float64]
+    """(bins,), images."""
+    confidence: NDArray[np.float64]
+    """(bins,), the mean, in [0, 1]; 0 where a bin is empty."""
+    accuracy: NDArray[np.float64]
+    """(bins,), the share that is right, in [0, 1]; 0 where a bin is empty."""
+
+    @classmethod
+    def from_sums(cls, sums: NDArray[np.float64]) -> Self:
+        """Return the calibration that sums (3, bins) of `calibration_sums` describe."""
+        counts, confidence, right = sums
+        filled = np.maximum(counts, 1)
+        return cls(counts, confidence / filled, right / filled)
+
+    @property
+    def expected_error(self) -> float:
+        """The expected calibration error (ECE, equation 3 of the paper), in [0, 1]."""
+        return self._mean(np.abs(self.confidence - self.accuracy))
+
+    @property
+    def mean_confidence(self) -> float:
+        """What the model claims on average, in [0, 1]."""
+        return self._mean(self.confidence)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """How often it is right, in [0, 1]."""
+        return self._mean(self.accuracy)
+
+    def _mean(self, values: NDArray[np.float64]) -> float:
+        return float((self.counts * values).sum() / max(1, self.counts.sum()))
