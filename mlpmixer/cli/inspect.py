@@ -41,6 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     command = parse(InspectCommand, "inspect", arguments)
     from mlpmixer.inspect.inspection import inspect_model
     from mlpmixer.run.console import Console
+    from mlpmixer.runtime import Runtime
 
     console = Console.choose(command.measuring.json)
     inspected = inspect_model(
@@ -50,8 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         images=command.images,
         out=command.out,
         options=command.measuring.data_options(),
-        device=command.measuring.device,
-        precision=command.measuring.precision,
+        runtime=Runtime.choose(command.measuring.device, command.measuring.precision),
         console=console,
     )
     lines = [*dict.fromkeys(inspected.contents.notes.values()), f"page: {inspected.page}"]

@@ -54,9 +54,7 @@ def layer_features(name: str) -> Output:
 
     def features(model: ImageModel, images: Tensor) -> Tensor:
         value = capture(model, images, [name])[name]
-        if value.ndim == 4:
-            return value.mean(dim=(2, 3))  # (B, C, h, w)
-        return value.mean(dim=1) if value.ndim == 3 else value  # (B, S, C)
+        return value if value.ndim == 2 else model.as_tokens(value).mean(dim=1)
 
     return features
 

@@ -19,9 +19,8 @@ from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import FewShotResult, few_shot, support_sets
 from mlpmixer.evaluation.ridge import STRENGTHS
 from mlpmixer.models.capture import intermediate_names
+from mlpmixer.models.checks import height_and_width
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
-from mlpmixer.models.resize import resize
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, keep_freed_memory
 from mlpmixer.weights.checkpoint import load
@@ -132,10 +131,8 @@ def at_size(model: ImageModel, image_size: tuple[int, ...] | None) -> ImageModel
     """Return the model for images of a size: one side, or height and width; None for its own.
 
     Raises:
-        UsageError: it is no Mixer, or the size does not fit its patches.
+        UsageError: it cannot be resized, or not to this size.
     """
-    if image_size is None or (image_size[0], image_size[-1]) == model.image_size:
+    if image_size is None or height_and_width(image_size) == model.image_size:
         return model
-    if not isinstance(model, Mixer):
-        raise UsageError(f"{model.name} cannot be resized: leave --image-size out.")
-    return resize(model, (image_size[0], image_size[-1]))
+    return model.resized(image_size)

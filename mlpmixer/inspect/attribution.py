@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpmixer.inspect.layers import network
-from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
-from mlpmixer.runtime import autocast
+from mlpmixer.models.interface import ImageModel, Loss
+from mlpmixer.runtime import Runtime
 
 _FEWEST_CELLS, _MOST_CELLS = 8, 14
 _CELL = 4  # pixels, of small pictures
@@ -44,8 +42,8 @@ def attribute(
     model: ImageModel,
     image: Tensor,
     *,
+    runtime: Runtime,
     batch_size: int = 32,
-    precision: torch.dtype = torch.float32,
     on_progress: Callable[[float], None] | None = None,
 ) -> AttributionMaps:
     """Find out which patches the prediction for one picture rests on.
@@ -53,28 +51,27 @@ def attribute(
     Args:
         model: any model of `create_model` with at least one logit, in evaluation mode.
         image: (3, H, W) in [-1, 1].
+        runtime: where the model is; bfloat16 blurs losses below about 0.1.
         batch_size: occluded pictures a step.
-        precision: type of the matrix products; bfloat16 blurs losses below about 0.1.
         on_progress: called with the share done, in [0, 1].
     """
-    device = next(model.parameters()).device
-    image = image.to(device)
-    grid = patch_grid(model)
+    image = runtime.place(image)
+    grid = model.patch_grid or usual_grid(model.image_size)
     cells = _cells(image, grid)  # (H, W)
     paint = image.mean(dim=(1, 2), keepdim=True)  # (3, 1, 1)
     pixels = image[None].clone().requires_grad_(True)
-    with autocast(device, precision):
+    with runtime.autocast():
         logits = model(pixels).float()
     predicted = int(logits.argmax())
-    whole = log_odds(logits, predicted)  # (1,)
+    whole = log_odds(logits, predicted, model.loss)  # (1,)
     (gradient,) = torch.autograd.grad(whole.sum(), pixels)
     lost = []
-    with torch.inference_mode(), autocast(device, precision):
-        patches = torch.arange(grid[0] * grid[1], device=device)
+    with torch.inference_mode(), runtime.autocast():
+        patches = torch.arange(grid[0] * grid[1], device=image.device)
         for begin in range(0, len(patches), batch_size):
             covered = cells == patches[begin : begin + batch_size, None, None]  # (B, H, W)
             logits = model(torch.where(covered[:, None], paint, image)).float()
-            lost.append(whole.detach() - log_odds(logits, predicted))
+            lost.append(whole.detach() - log_odds(logits, predicted, model.loss))
             if on_progress is not None:
                 on_progress(min(1.0, (begin + batch_size) / len(patches)))
     occlusion = torch.cat(lost).float().cpu()
@@ -88,29 +85,20 @@ def attribute(
     )
 
 
-def log_odds(logits: Tensor, index: int) -> Tensor:
+def log_odds(logits: Tensor, index: int, loss: Loss) -> Tensor:
     """Return ln(p / (1 - p)) of the class `index`, (B,), from logits (B, K); its sigmoid is p.
 
-    A single logit is taken as log-odds itself, as the sigmoid loss does.
+    Under the sigmoid loss, and where there is one class alone, a logit is the log-odds itself.
     """
-    if logits.shape[1] == 1:
-        return logits[:, 0]
+    if loss == "sigmoid" or logits.shape[1] == 1:
+        return logits[:, index]
     others = torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=1)
     return logits[:, index] - others.logsumexp(dim=1)
 
 
-def patch_grid(model: ImageModel) -> tuple[int, int]:
-    """Return the rows and columns of the patches of a Mixer or a ViT.
-
-    For networks without patches, cells of a like size: 8 to 14 along the shorter side.
-    """
-    inner, _ = network(model)
-    if isinstance(inner, Mixer):
-        return inner.config.grid
-    height, width = inner.image_size
-    cut = getattr(getattr(getattr(inner, "net", None), "patch_embed", None), "proj", None)
-    if isinstance(cut, torch.nn.Conv2d) and cut.kernel_size == cut.stride:
-        return height // cut.stride[0], width // cut.stride[1]
+def usual_grid(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of cells for networks without patches: 8 to 14 on the short side."""
+    height, width = image_size
     shorter = min(height, width)
     cells = min(shorter, max(_FEWEST_CELLS, min(_MOST_CELLS, round(shorter / _CELL))))
     return max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter))

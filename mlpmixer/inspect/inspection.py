@@ -16,7 +16,6 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.formatting import magnitude
 from mlpmixer.inspect.attribution import attribute
-from mlpmixer.inspect.layers import network
 from mlpmixer.inspect.learned_weights import token_mixing
 from mlpmixer.inspect.pictures import (
     Pictures,
@@ -27,8 +26,6 @@ from mlpmixer.inspect.pictures import (
 )
 from mlpmixer.inspect.representations import representations
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
-from mlpmixer.models.shuffle import ShuffledInput
 from mlpmixer.models.weight_images import stem_filters
 from mlpmixer.report.inspect_page import write_inspection
 from mlpmixer.report.inspection_contents import (
@@ -39,7 +36,7 @@ from mlpmixer.report.inspection_contents import (
     TokenMixings,
 )
 from mlpmixer.run.console import Console
-from mlpmixer.runtime import choose_device, choose_precision
+from mlpmixer.runtime import Runtime
 from mlpmixer.weights.checkpoint import load
 from mlpmixer.weights.model_files import HUB_PREFIX
 
@@ -95,8 +92,7 @@ def inspect_model(
     images: int,
     out: Path | None,
     options: DataOptions,
-    device: str,
-    precision: str,
+    runtime: Runtime,
     console: Console,
 ) -> Inspected:
     """Look into a model, and write a page about it.
@@ -108,8 +104,7 @@ def inspect_model(
         images: how many of them.
         out: the page's folder; None takes RUN/inspect for a run directory, else inspect-NAME.
         options: how images are read.
-        device: where to run.
-        precision: type of the matrix products; "auto" takes bfloat16 where the hardware has it.
+        runtime: where to run, and in which precision.
         console: takes progress and messages.
 
     Raises:
@@ -120,11 +115,9 @@ def inspect_model(
         raise UsageError(f"--images {images} must be at least 1.")
     folder = out or _default_folder(source)
     _check_folder(folder)
-    where = choose_device(device)
-    arithmetic = choose_precision(precision, where)
     files = picture_files(pictures)
-    model = load(source).to(where).eval()
-    looking = _Inspection(model, arithmetic, console)
+    model = load(source).to(runtime.device).eval()
+    looking = _Inspection(model, runtime, console)
     if data is not None or files:
         looking.check_colours()
     filters, mixing = looking.stem_filters(), looking.token_mixing()
@@ -149,10 +142,10 @@ def inspect_model(
 
 @dataclass
 class _Inspection:
-    """One part of the page after the other; what cannot be had is left out with a note why."""
+    """One part of the page after the other; a part that is missing leaves a note why."""
 
     model: ImageModel
-    precision: torch.dtype
+    runtime: Runtime
     console: Console
     notes: dict[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
@@ -162,34 +155,35 @@ class _Inspection:
         self.class_names = known or tuple(f"class {i}" for i in range(self.model.num_classes))
 
     def stem_filters(self) -> Floats | None:
-        filters = stem_filters(network(self.model)[0])
+        filters = stem_filters(self.model.network)
         if filters is None:
             self.notes["stem"] = "Left out: the first layer has no filters for three colours."
             return None
-        if isinstance(self.model, ShuffledInput):
+        shuffled = self.model.options.get("input_shuffle")
+        if shuffled is not None:
             self.notes["stem"] = (
-                f"This model shuffles the {self.model.kind} of its input by a fixed permutation. "
+                f"This model shuffles the {shuffled} of its input by a fixed permutation. "
                 "Weights are drawn for the shuffled picture: neighbours here are none in the image."
             )
         return filters.numpy()
 
     def token_mixing(self) -> TokenMixings | None:
-        inner, _ = network(self.model)
-        if not isinstance(inner, Mixer):
-            self.notes["token_mixing"] = (
-                f"Left out: {self.model.name} is no Mixer, so it has no token-mixing MLPs."
-            )
-            return None
         with self.console.progress("measuring token mixing") as progress:
-            return token_mixing(inner, progress.update)
+            found = token_mixing(self.model.network, progress.update)
+        if found is None:
+            self.notes["token_mixing"] = (
+                f"Left out: {self.model.name} has no token-mixing MLPs that are known here."
+            )
+        return found
 
     def data(
         self, asked: str | None, count: int, options: DataOptions
     ) -> tuple[str | None, Pictures | None]:
         """Return the data's name and pictures of it; the model's own data may be out of reach."""
         spec = asked or self.model.facts.get("data")
-        if self._colours() != 3:
-            self._no_pictures(f"the model takes {self._colours()} colour channels, pictures have 3")
+        channels = self.model.in_channels
+        if channels != 3:
+            self._no_pictures(f"the model takes {channels} colour channels, pictures have 3")
             return None, None
         if spec is None:
             self._no_pictures("the model does not say what it was trained on", _REMEDY)
@@ -206,7 +200,9 @@ class _Inspection:
         return Path(spec).name if Path(spec).exists() else spec, found
 
     def examples(self, found: Pictures) -> Pictures:
-        return found if self.model.num_classes == 0 else choose_examples(self.model, found)
+        if self.model.num_classes == 0:
+            return found
+        return choose_examples(self.model, found, self.runtime)
 
     def representations(self, followed: Pictures | None) -> Representations | None:
         if followed is None:
@@ -217,7 +213,7 @@ class _Inspection:
                 self.model,
                 followed.inputs,
                 followed.labels,
-                precision=self.precision,
+                runtime=self.runtime,
                 on_progress=progress.update,
             )
         if found is None:
@@ -243,9 +239,7 @@ class _Inspection:
             )
 
     def _attribution(self, one: Pictures, on_progress: Any) -> Attribution:
-        maps = attribute(
-            self.model, one.inputs[0], precision=self.precision, on_progress=on_progress
-        )
+        maps = attribute(self.model, one.inputs[0], runtime=self.runtime, on_progress=on_progress)
         return Attribution(
             picture=_pixels(one.inputs[0]),
             name=one.names[0],
@@ -260,15 +254,12 @@ class _Inspection:
 
     def check_colours(self) -> None:
         """Raise UsageError where the model takes no pictures."""
-        if self._colours() != 3:
+        channels = self.model.in_channels
+        if channels != 3:
             raise UsageError(
-                f"{self.model.name} takes {self._colours()} colour channels, pictures have 3: "
+                f"{self.model.name} takes {channels} colour channels, pictures have 3: "
                 "leave --data and --picture out."
             )
-
-    def _colours(self) -> int:
-        inner, _ = network(self.model)
-        return inner.config.in_channels if isinstance(inner, Mixer) else 3
 
     def _no_pictures(self, reason: str, remedy: str = "") -> None:
         self.notes["representations"] = self.notes["pictures"] = f"Left out: {reason}.{remedy}"

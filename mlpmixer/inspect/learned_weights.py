@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlpmixer.measures.spatial_order import frequencies, opposite_pairs, spatial_frequency
-from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.weight_images import token_mixing_weights
 from mlpmixer.randomness import generator
 from mlpmixer.report.inspection_contents import Floats, TokenMixing, TokenMixings
@@ -21,17 +21,21 @@ _FRESH = 8192
 """Units drawn to know what fresh weights measure."""
 
 
-def token_mixing(model: Mixer, on_progress: Callable[[float], None] | None = None) -> TokenMixings:
-    """Measure the hidden units of every block's token-mixing MLP.
+def token_mixing(
+    network: ImageModel, on_progress: Callable[[float], None] | None = None
+) -> TokenMixings | None:
+    """Measure the hidden units of every block's token-mixing MLP; None where there are none.
 
     `on_progress` is called with the share done, in [0, 1].
     """
-    rows, columns = model.config.grid
-    blocks = []
-    for weights in token_mixing_weights(model):
+    mixing, blocks = token_mixing_weights(network), []
+    if not mixing:
+        return None
+    for weights in mixing:
         blocks.append(measure(weights.inputs.numpy(), weights.outputs.numpy()))
         if on_progress is not None:
-            on_progress(len(blocks) / model.config.depth)
+            on_progress(len(blocks) / len(mixing))
+    rows, columns = mixing[0].inputs.shape[1:]
     ring = _rings(rows, columns)
     frequency = frequencies(rows, columns)
     return TokenMixings(

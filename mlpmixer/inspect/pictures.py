@@ -21,6 +21,7 @@ from mlpmixer.evaluation.evaluate import images_for
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import generator
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
 
 EXAMPLES = 6
 """Pictures of the data that are explained: half of them mistakes, where there are as many."""
@@ -89,12 +90,12 @@ def read_data(
         return _read(chosen, model, options, names is not None, progress.update), names
 
 
-def choose_examples(model: ImageModel, found: Pictures) -> Pictures:
+def choose_examples(model: ImageModel, found: Pictures, runtime: Runtime) -> Pictures:
     """Return pictures worth explaining: right answers of several classes, then mistakes.
 
     The mistakes are those that the model is surest of. Without labels, all answers count as right.
     """
-    sure, predicted = _answers(model, found.inputs)
+    sure, predicted = _answers(model, found.inputs, runtime)
     right = np.ones(len(sure), dtype=bool)
     if found.labels is not None:
         right = predicted == np.array(found.labels)
@@ -109,11 +110,13 @@ def choose_examples(model: ImageModel, found: Pictures) -> Pictures:
 
 
 @torch.inference_mode()
-def _answers(model: ImageModel, inputs: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _answers(
+    model: ImageModel, inputs: Tensor, runtime: Runtime
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the probability and the index of the predicted class of each picture, (N,)."""
-    device = next(model.parameters()).device
-    answers = [model(part.to(device)).softmax(dim=1).max(dim=1) for part in inputs.split(_BATCH)]
-    sure = torch.cat([answer.values.float() for answer in answers])
+    parts = inputs.split(_BATCH)
+    answers = [model.probabilities(model(runtime.place(part))).max(dim=1) for part in parts]
+    sure = torch.cat([answer.values for answer in answers])
     predicted = torch.cat([answer.indices for answer in answers])
     return sure.cpu().numpy(), predicted.cpu().numpy()
 

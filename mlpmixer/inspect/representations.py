@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpmixer.inspect.layers import Layers, as_tokens, layers_of, network
+from mlpmixer.inspect.structure import Layers, layers_of
 from mlpmixer.models.capture import capture
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
 from mlpmixer.report.inspection_contents import Floats, Representations
-from mlpmixer.runtime import autocast
+from mlpmixer.runtime import Runtime
 
 FEWEST_TO_ALIGN = 16
 """Pictures below which layers are not compared by CKA."""
@@ -27,8 +26,8 @@ def representations(
     images: Tensor,
     labels: Sequence[int] | None = None,
     *,
+    runtime: Runtime,
     batch_size: int = 16,
-    precision: torch.dtype = torch.float32,
     on_progress: Callable[[float], None] | None = None,
 ) -> Representations | None:
     """Measure how pictures are represented after each layer, and what each block adds.
@@ -37,23 +36,23 @@ def representations(
         model: any model of `create_model`, on its device, in evaluation mode.
         images: (N, 3, H, W) in [-1, 1].
         labels: the right classes, where they are known.
+        runtime: where the model is.
         batch_size: pictures a step; all layers' values of a batch are in memory at once.
-        precision: type of the matrix products.
         on_progress: called with the share done, in [0, 1].
 
     Returns:
         The measures; None where the model's structure is unknown.
     """
-    layers = layers_of(model)
+    network = model.network
+    layers = layers_of(network)
     if layers is None:
         return None
-    device = next(model.parameters()).device
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
     for begin in range(0, len(images), batch_size):
-        batch = images[begin : begin + batch_size].to(device)
-        with autocast(device, precision):
-            values = capture(model, batch, layers.names)
-            measures = _measure(model, layers, values)
+        batch = model.seen(runtime.place(images[begin : begin + batch_size]))
+        with runtime.autocast():
+            values = capture(network, batch, layers.names, partial=True)
+            measures = _measure(network, layers, values)
         for name, value in measures.items():
             found[name].append(value.float().cpu())
         if on_progress is not None:
@@ -71,6 +70,7 @@ def representations(
         branches={
             kind: np.stack([measured[f"branch {place.branch}"].numpy() for place in places])
             for kind, places in layers.branches.items()
+            if all(f"branch {place.branch}" in measured for place in places)
         },
         token_similarity=np.stack([measured[f"tokens {title}"].numpy() for title in titles]),
         step_similarity=_steps(pooled),
@@ -115,23 +115,24 @@ def token_similarity(tokens: Tensor) -> Tensor:
     return (total.square().sum(dim=1) - count) / (count * (count - 1))
 
 
-def _measure(model: ImageModel, layers: Layers, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _measure(network: ImageModel, layers: Layers, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the measures of a batch, each (B,), and the pooled values, (B, C)."""
     found = {"answer": values["logits"].argmax(dim=1)}
     for title, name in layers.values.items():
         value = values.get(name)
         if not isinstance(value, Tensor) or value.ndim not in (3, 4):
             continue
-        tokens = as_tokens(value, layers.channels_last)
+        tokens = network.as_tokens(value)
         found[f"pooled {title}"] = tokens.mean(dim=1)
         found[f"tokens {title}"] = token_similarity(tokens)
-        inner, _ = network(model)
-        if isinstance(inner, Mixer) and inner.num_classes:
-            found[f"answer {title}"] = inner.forward_head(inner.norm(tokens)).argmax(dim=1)
+        logits = network.logits_after(tokens)
+        if logits is not None:
+            found[f"answer {title}"] = logits.argmax(dim=1)
     for places in layers.branches.values():
         for place in places:
-            branch, stream = (values[name].flatten(1) for name in (place.branch, place.stream))
-            found[f"branch {place.branch}"] = branch.norm(dim=1) / stream.norm(dim=1)
+            if place.branch in values and place.stream in values:  # not where a block is fused
+                branch, stream = (values[name].flatten(1) for name in (place.branch, place.stream))
+                found[f"branch {place.branch}"] = branch.norm(dim=1) / stream.norm(dim=1)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mlpmixer.errors import unknown_name
+from mlpmixer.errors import UsageError, unknown_name
 
 _INPUT = ".input"
 
@@ -23,7 +23,11 @@ def intermediate_names(model: nn.Module) -> list[str]:
 
 
 def capture(
-    model: nn.Module, images: Tensor, names: Sequence[str] | None = None
+    model: nn.Module,
+    images: Tensor,
+    names: Sequence[str] | None = None,
+    *,
+    partial: bool = False,
 ) -> dict[str, Tensor]:
     """Run `model` on images (B, 3, H, W) in [-1, 1] and return the values named.
 
@@ -31,13 +35,15 @@ def capture(
         model: any model of `create_model`.
         images: (B, 3, H, W) in [-1, 1].
         names: some of `intermediate_names(model)`; None returns all of them.
+        partial: leave out named values that the model does not compute, instead of raising.
 
     Returns:
         The values by name, in order of computation, and the "logits". A module that runs more
-        than once is represented by its last run.
+        than once is represented by its last run; one that never runs is left out of "all".
 
     Raises:
-        UsageError: a name is unknown.
+        UsageError: a name is unknown, or its module never runs: a block may compute with the
+            parameters of a module and not call it.
     """
     known = intermediate_names(model)
     for name in names or ():
@@ -64,4 +70,7 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
+    for name in names or ():
+        if name not in values and not partial:
+            raise UsageError(f"{name!r} is not computed on its own: its module never runs.")
     return values

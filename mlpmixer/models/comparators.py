@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.models.checks import check_patches, check_probability
 from mlpmixer.models.hollow import hollow_copy
-from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.timm_model import Comparator
 
 PREFIX = "timm:"
@@ -82,7 +82,7 @@ def create(
     image_size: tuple[int, int] | None,
     num_classes: int | None,
     **overrides: Any,
-) -> ImageModel:
+) -> Comparator:
     """Build a freshly initialised comparator.
 
     Args:
@@ -118,9 +118,15 @@ def create(
     if not hasattr(net, "get_classifier"):
         raise UsageError(f"{name} is no image classifier.")
     model = Comparator(
-        net, name=name, image_size=size, num_classes=classes, overrides=dict(overrides)
+        net,
+        name=name,
+        image_size=size,
+        num_classes=classes,
+        overrides=_with_patch_size(overrides, recipe, net),
+        create=create,
     )
-    _check_patches(model)
+    if model.patch_size and not getattr(net.patch_embed, "dynamic_img_pad", False):
+        check_patches(size, model.patch_size)  # timm would leave out the rest of the image
     if size != recipe.image_size:
         _check_size(model, recipe.image_size)
     return model
@@ -146,10 +152,15 @@ def _timm_options(overrides: dict[str, Any]) -> dict[str, Any]:
     options = {key: value for key, value in overrides.items() if key != "head_bias"}
     for ours, theirs in (("dropout", "drop_rate"), ("stochastic_depth", "drop_path_rate")):
         if ours in options:
-            if not 0 <= options[ours] < 1:
-                raise UsageError(f"{ours} {options[ours]} is outside [0, 1).")
+            check_probability(**{ours: options[ours]})
             options[theirs] = options.pop(ours)
     return options
+
+
+def _with_patch_size(overrides: dict[str, Any], recipe: Recipe, net: Any) -> dict[str, Any]:
+    """Return the overrides with the patch size that a small ViT derived from its image size."""
+    derived = recipe.source == "vit" and "patch_size" not in overrides
+    return {**overrides, "patch_size": net.patch_embed.patch_size[0]} if derived else overrides
 
 
 def _build(
@@ -167,23 +178,6 @@ def _build(
         options = {"img_size": image_size, **options}
     net: nn.Module = timm.create_model(timm_name, num_classes=num_classes, **options)
     return net
-
-
-def _check_patches(model: Comparator) -> None:
-    """Raise UsageError where patches do not cover the image; timm would leave out the rest."""
-    stem = getattr(model.net, "patch_embed", None)
-    cut = getattr(stem, "proj", None)
-    if not isinstance(cut, nn.Conv2d) or cut.kernel_size != cut.stride:
-        return  # no patches, or such as overlap
-    (height, width), (rows, columns) = model.image_size, cut.stride
-    if (height % rows == 0 and width % columns == 0) or getattr(stem, "dynamic_img_pad", False):
-        return
-    near = max(rows, round(height / rows) * rows), max(columns, round(width / columns) * columns)
-    fits = f"{near[0]}" if height == width else f"{near[0]} {near[1]}"
-    raise UsageError(
-        f"image size {height}x{width} cannot be cut into patches of {rows}x{columns} pixels. "
-        f"Use --image-size {fits}, or a --patch-size that divides it."
-    )
 
 
 def _check_size(model: Comparator, own_size: tuple[int, int]) -> None:

@@ -13,6 +13,7 @@ from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import nn
 
 from mlpmixer.errors import UsageError
+from mlpmixer.models.checks import fitting_size
 
 HEAD_WIDTH = 32
 """Channels of an attention head in the small models."""
@@ -92,10 +93,7 @@ def block_side(image_size: tuple[int, int], reduction: int, deepest: int, prefer
         if sides:
             return min(sides, key=lambda side: (abs(side - preferred), -side))
     height, width = image_size
-    step = deepest * 2
-    near = [max(step, round(length / step) * step) for length in image_size]
-    fit = f"{near[0]}" if height == width else f"{near[0]} {near[1]}"
     raise UsageError(
         f"image size {height}x{width} does not divide into halo attention's blocks. "
-        f"Use --image-size {fit}."
+        f"Use {fitting_size(image_size, (2 * deepest, 2 * deepest))}."
     )

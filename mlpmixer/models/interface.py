@@ -2,18 +2,38 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 import mlpmixer  # what `save` and the like need lies above the models: they go through the front
+from mlpmixer.errors import UsageError
 from mlpmixer.models.preprocessing import Preprocessing
+
+Loss = Literal["softmax", "sigmoid"]
+
+
+class TokenMlp(NamedTuple):
+    """The parameters of an MLP across S tokens with D_S hidden units."""
+
+    w1: Tensor
+    """(D_S, S)."""
+    b1: Tensor
+    """(D_S,)."""
+    w2: Tensor
+    """(S, D_S)."""
+    b2: Tensor
+    """(S,)."""
 
 
 class ImageModel(nn.Module):
     """An image classifier under timm's conventions. Images are (B, 3, H, W) in [-1, 1].
+
+    What a model can do is asked here, never its class: families and fast versions of a network
+    answer for themselves.
 
     Attributes:
         name: what `create_model` knows it by.
@@ -25,7 +45,8 @@ class ImageModel(nn.Module):
     name: str
     class_names: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = {}  # never written to
-    loss: Literal["softmax", "sigmoid"] = "softmax"
+    loss: Loss = "softmax"
+    _preprocessing: Preprocessing | None = None
 
     @property
     @abstractmethod
@@ -48,14 +69,76 @@ class ImageModel(nn.Module):
         """Width of the pooled representation."""
 
     @property
+    def in_channels(self) -> int:
+        """Colour channels of the input."""
+        return 3
+
+    @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         return next(self.parameters()).device
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a picture becomes this model's input."""
-        return Preprocessing(image_size=self.image_size)
+        """How a picture becomes this model's input; whoever loads the weights may set it.
+
+        Raises ValueError where it is set for another image size than the model's.
+        """
+        return self._preprocessing or Preprocessing(image_size=self.image_size)
+
+    @preprocessing.setter
+    def preprocessing(self, value: Preprocessing) -> None:
+        if value.image_size != self.image_size:
+            raise ValueError(f"preprocessing for {value.image_size}, model for {self.image_size}")
+        self._preprocessing = value
+
+    @property
+    def patch_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the patches that the input is cut into; None where it is not cut."""
+        return None
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """The modules, in order, that the representation runs through: blocks, or stages of blocks.
+
+        `capture` knows them by these names. Empty where a network's structure is unknown.
+        """
+        return ()
+
+    @abstractmethod
+    def layer_groups(self) -> list[list[str]]:
+        """Return the names of all parameters in groups, in order from input to logits.
+
+        The first group is the stem, the last the head (empty where there is none); between them
+        each block is a group. The final norm belongs to the last block.
+
+        Raises UsageError where a network's structure is unknown.
+        """
+
+    def token_mlps(self) -> list[TokenMlp]:
+        """Return the parameters of each block's MLP across tokens; empty where there are none."""
+        return []
+
+    @property
+    def network(self) -> "ImageModel":
+        """The network itself, behind whatever happens to its input first."""
+        return self
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W), of any type, as the network's first layer gets them."""
+        return images
+
+    def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "ImageModel":
+        """Return a model for another image size with the weights of this one, which stays as it is.
+
+        Args:
+            image_size: side, or height and width, in pixels.
+            how: what a family lets a caller choose; see `mlpmixer.resize`.
+
+        Raises:
+            UsageError: this model's weights fit one image size alone, or the new size does not fit.
+        """
+        raise UsageError(f"{self.name} cannot be resized: leave --image-size out.")
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Map logits (B, K) to float32 probabilities in [0, 1], by the loss of the training.
@@ -82,9 +165,64 @@ class ImageModel(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep less memory for the backward pass and compute more."""
 
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: Literal["NCHW", "NLC"] = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor | None, list[Tensor]]:
+        """Return what chosen blocks (of a convolutional network: stages) put out, as timm does.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+            indices: the blocks; an integer n means the last n, None all of them.
+            norm: apply the final normalisation to each of them, where there is one.
+            stop_early: leave out what is behind the last chosen one.
+            output_fmt: maps (B, C, h, w) or tokens (B, S, C).
+            intermediates_only: return the list alone, not (final features, list).
+        """
+        final, picked = self._intermediates(
+            images, indices, norm=norm, stop_early=stop_early, final=not intermediates_only
+        )
+        if output_fmt == "NLC":
+            picked = [one.flatten(2).mT for one in picked]  # (B, S, C)
+        return picked if intermediates_only else (final, picked)
+
+    @abstractmethod
+    def _intermediates(
+        self,
+        images: Tensor,
+        indices: int | list[int] | None,
+        *,
+        norm: bool,
+        stop_early: bool,
+        final: bool,
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """Return the final features, if they are wanted, and the chosen outputs (B, C, h, w)."""
+
+    def as_tokens(self, values: Tensor) -> Tensor:
+        """Return what a block put out, a map (B, C, h, w) or tokens (B, S, C), as tokens."""
+        return values.flatten(2).mT if values.ndim == 4 else values
+
+    def logits_after(self, values: Tensor) -> Tensor | None:
+        """Return the logits (B, K) that the head gives what a block put out, normalised first.
+
+        None where the head does not fit there.
+        """
+        return None
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to logits (B, num_classes)."""
         return self.forward_head(self.forward_features(images))
+
+    def taking_over(self, other: "ImageModel") -> Self:
+        """Return this model with what belongs to another's weights: names, facts, loss, crop."""
+        self.class_names, self.facts, self.loss = other.class_names, other.facts, other.loss
+        self.preprocessing = replace(other.preprocessing, image_size=self.image_size)
+        return self.train(other.training)
 
     def save(
         self, path: str | Path, class_names: Sequence[str] | None = None, **facts: Any

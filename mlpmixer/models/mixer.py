@@ -15,10 +15,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from mlpmixer.errors import UsageError
-from mlpmixer.models.interface import ImageModel
+from mlpmixer.models import checks
+from mlpmixer.models.interface import ImageModel, TokenMlp
+from mlpmixer.models.layers import (
+    StochasticDepth,
+    check_images,
+    chosen_blocks,
+    lecun_normal,
+    renormalize,
+    run_blocks,
+)
+from mlpmixer.models.resize import resize_weights
 
 GELU_FORMS = {"tanh": "tanh", "erf": "none"}
 
@@ -62,26 +70,13 @@ class MixerConfig:
     """What they expect the difference to be divided by. 0.5 and 0.5 give [-1, 1], the rule."""
 
     def __post_init__(self) -> None:
-        height, width = self.image_size
         sizes = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim")
-        for name in (*sizes, "in_channels"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)} must be at least 1.")
-        if self.num_classes < 0:
-            raise UsageError(f"num_classes {self.num_classes} must not be negative.")
-        if min(height, width) < 1 or height % self.patch_size or width % self.patch_size:
-            side = self.patch_size
-            near = max(side, round(height / side) * side), max(side, round(width / side) * side)
-            fits = f"{near[0]}" if height == width else f"{near[0]} {near[1]}"
-            raise UsageError(
-                f"image size {height}x{width} cannot be cut into patches of {side}x{side} pixels. "
-                f"Use --image-size {fits}, or a --patch-size that divides it."
-            )
-        for name in ("dropout", "stochastic_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)} is outside [0, 1).")
-        if self.gelu not in GELU_FORMS:
-            raise UsageError(f"gelu {self.gelu!r} is unknown: use 'tanh' or 'erf'.")
+        counts = {name: getattr(self, name) for name in (*sizes, "in_channels")}
+        checks.check_minimum(1, **counts)
+        checks.check_minimum(0, num_classes=self.num_classes)
+        checks.check_patches(self.image_size, (self.patch_size, self.patch_size))
+        checks.check_probability(dropout=self.dropout, stochastic_depth=self.stochastic_depth)
+        checks.check_choice("gelu", self.gelu, GELU_FORMS)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -123,25 +118,6 @@ class Mlp(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Map (..., width) to (..., width)."""
         return self.dropout(self.fc2(self.dropout(self.act(self.fc1(values)))))
-
-
-class StochasticDepth(nn.Module):
-    """Drops a whole residual branch of single images (https://arxiv.org/abs/1603.09382)."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Zero the branch (B, S, C) of some images while training, and scale up the others."""
-        if not self.training or self.probability == 0:
-            return branch
-        kept = 1 - self.probability
-        mask = torch.empty(len(branch), 1, 1, device=branch.device).bernoulli_(kept)
-        return branch * (mask / kept).to(branch.dtype)
-
-    def extra_repr(self) -> str:
-        return f"probability={self.probability:g}"
 
 
 class MixerBlock(nn.Module):
@@ -187,8 +163,93 @@ class Mixer(ImageModel):
         )
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
         self.head = self._new_head(config.num_classes)
-        self.stem.apply(initialize)
-        self.blocks.apply(initialize)
+        self.stem.apply(lecun_normal)
+        self.blocks.apply(lecun_normal)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [-1, 1] to normalised tokens (B, S, C).
+
+        Raises ValueError where the images are not of `image_size`.
+        """
+        tokens, _ = run_blocks(self.blocks, self._embed(images), recompute=self.grad_checkpointing)
+        return self.norm(tokens)
+
+    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
+        """Average tokens (B, S, C) to (B, C) and, unless `pre_logits`, map them to logits."""
+        pooled = tokens.mean(dim=1)  # (B, C)
+        return pooled if pre_logits else self.head(pooled)
+
+    def _embed(self, images: Tensor) -> Tensor:
+        config = self.config
+        check_images(images, config.in_channels, config.image_size)
+        if (config.input_mean, config.input_std) != ((0.5,), (0.5,)):
+            images = renormalize(images, config.input_mean, config.input_std)
+        return self.stem(images)  # (B, S, C)
+
+    def _intermediates(
+        self,
+        images: Tensor,
+        indices: int | list[int] | None,
+        *,
+        norm: bool,
+        stop_early: bool,
+        final: bool,
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        chosen = chosen_blocks(indices, len(self.blocks))
+        blocks = list(self.blocks)[: max(chosen) + 1 if stop_early else None]
+        tokens, kept = run_blocks(
+            blocks, self._embed(images), keep=chosen, recompute=self.grad_checkpointing
+        )
+        picked = [self.norm(kept[i]) if norm else kept[i] for i in chosen]  # (B, S, C) each
+        maps = [one.mT.unflatten(2, self.config.grid) for one in picked]
+        return self.norm(tokens) if final else None, maps
+
+    def logits_after(self, values: Tensor) -> Tensor | None:
+        """Return the logits (B, K) that a block's tokens (B, S, C) lead to; None without a head."""
+        return self.forward_head(self.norm(values)) if self.num_classes else None
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
+        self.config = replace(self.config, num_classes=num_classes)
+        self.head = self._new_head(num_classes).to(self.norm.weight)
+
+    def _new_head(self, num_classes: int) -> nn.Module:
+        if num_classes == 0:
+            return nn.Identity()
+        head = nn.Linear(self.config.width, num_classes)
+        nn.init.zeros_(head.weight)
+        nn.init.constant_(head.bias, self.config.head_bias)
+        return head
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass instead of keeping its activations."""
+        self.grad_checkpointing = enable
+
+    def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "Mixer":
+        """Return a Mixer for another image size; see `mlpmixer.resize`, also for `how`."""
+        changes, weights = resize_weights(
+            self.state_dict(), self.image_size, self.config.patch_size, image_size, **how
+        )
+        with torch.device("meta"):
+            resized = Mixer(replace(self.config, **changes), self.name)
+        resized.load_state_dict(weights, assign=True)
+        return resized.requires_grad_().taking_over(self)
+
+    def layer_groups(self) -> list[list[str]]:
+        """Return the parameters' names by stem, block (the last with the norm), and head."""
+        stem, *blocks, norm, head = (
+            [f"{module}.{name}" for name, _ in self.get_submodule(module).named_parameters()]
+            for module in ("stem", *self.block_names, "norm", "head")
+        )
+        return [stem, *blocks[:-1], blocks[-1] + norm, head]
+
+    def token_mlps(self) -> list[TokenMlp]:
+        """Return the parameters of each block's MLP across tokens."""
+        parts = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+        return [
+            TokenMlp(*(self.get_parameter(f"{block}.mlp_tokens.{part}") for part in parts))
+            for block in self.block_names
+        ]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -201,6 +262,11 @@ class Mixer(ImageModel):
         return self.config.image_size
 
     @property
+    def in_channels(self) -> int:
+        """Colour channels of the input."""
+        return self.config.in_channels
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         return self.config.num_classes
@@ -210,96 +276,12 @@ class Mixer(ImageModel):
         """Width C of the pooled representation."""
         return self.config.width
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1] to normalised tokens (B, S, C).
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Patches per column and per row."""
+        return self.config.grid
 
-        Raises ValueError where the images are not of `image_size`.
-        """
-        return self.norm(self._blocks(self._stem(images), self.config.depth)[-1])
-
-    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average tokens (B, S, C) to (B, C) and, unless `pre_logits`, map them to logits."""
-        pooled = tokens.mean(dim=1)  # (B, C)
-        return pooled if pre_logits else self.head(pooled)
-
-    def forward_intermediates(
-        self,
-        images: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: Literal["NCHW", "NLC"] = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return what chosen blocks put out, under timm's conventions.
-
-        Args:
-            images: (B, 3, H, W) in [-1, 1].
-            indices: the blocks; an integer n means the last n, None all of them.
-            norm: apply the final LayerNorm to each of them.
-            stop_early: leave out the blocks behind the last chosen one.
-            output_fmt: (B, C, h, w) or tokens (B, S, C).
-            intermediates_only: return the list alone, not (final tokens, list).
-        """
-        depth = self.config.depth
-        if indices is None or isinstance(indices, int):
-            indices = list(range(depth - (depth if indices is None else indices), depth))
-        chosen = [range(depth)[i] for i in indices]
-        outputs = self._blocks(self._stem(images), max(chosen) + 1 if stop_early else depth)
-        final = self.norm(outputs[-1])
-        picked = [self.norm(outputs[i + 1]) if norm else outputs[i + 1] for i in chosen]
-        if output_fmt == "NCHW":
-            picked = [tokens.transpose(1, 2).unflatten(2, self.config.grid) for tokens in picked]
-        return picked if intermediates_only else (final, picked)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
-        self.config = replace(self.config, num_classes=num_classes)
-        self.head = self._new_head(num_classes).to(self.norm.weight.device)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block in the backward pass instead of keeping its activations."""
-        self.grad_checkpointing = enable
-
-    def _stem(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != (self.config.in_channels, *self.image_size):
-            expected = (self.config.in_channels, *self.image_size)
-            raise ValueError(f"images of shape {tuple(images.shape)}: expected (B, *{expected})")
-        if self.config.input_mean != (0.5,) or self.config.input_std != (0.5,):
-            images = self._renormalize(images)
-        return self.stem(images)  # (B, S, C)
-
-    def _renormalize(self, images: Tensor) -> Tensor:
-        """Bring images in [-1, 1] into the range that foreign weights were trained with."""
-        mean = images.new_tensor(self.config.input_mean)[:, None, None]
-        std = images.new_tensor(self.config.input_std)[:, None, None]
-        return (images / 2 + 0.5 - mean) / std
-
-    def _blocks(self, tokens: Tensor, depth: int) -> list[Tensor]:
-        outputs = [tokens]
-        for block in list(self.blocks)[:depth]:
-            if self.grad_checkpointing and torch.is_grad_enabled():
-                outputs.append(checkpoint(block, outputs[-1], use_reentrant=False))
-            else:
-                outputs.append(block(outputs[-1]))
-        return outputs
-
-    def _new_head(self, num_classes: int) -> nn.Module:
-        if num_classes == 0:
-            return nn.Identity()
-        head = nn.Linear(self.config.width, num_classes)
-        nn.init.zeros_(head.weight)
-        nn.init.constant_(head.bias, self.config.head_bias)
-        return head
-
-
-def initialize(module: nn.Module) -> None:
-    """Give a linear layer Flax's default start: LeCun-normal weight, zero bias.
-
-    The normal distribution is cut at two standard deviations and widened so that the variance
-    is 1/fan_in all the same.
-    """
-    if isinstance(module, nn.Linear):
-        spread = module.in_features**-0.5 / 0.87962566103423978  # std of the cut normal
-        nn.init.trunc_normal_(module.weight, std=spread, a=-2 * spread, b=2 * spread)
-        nn.init.zeros_(module.bias)
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """The names of the blocks' modules, in order."""
+        return tuple(f"blocks.{i}" for i in range(self.config.depth))

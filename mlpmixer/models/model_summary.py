@@ -73,7 +73,8 @@ def summarize_model(model: ImageModel, batch_size: int = 1) -> ModelSummary:
     mode = FakeTensorMode()
     with mode:
         copy = hollow_copy(model, "cpu")
-        images = torch.empty(batch_size, 3, *model.image_size, dtype=_dtype(model))
+        shape = model.in_channels, *model.image_size
+        images = torch.empty(batch_size, *shape, dtype=_dtype(model))
         layers, macs = _trace(copy.eval(), images)
         with torch.no_grad():
             features = copy.forward_features(images)
@@ -103,7 +104,8 @@ def count_macs(model: ImageModel) -> int:
     """Return `summarize_model(model).macs` alone, on the meta device and in a tenth of the time."""
     copy = hollow_copy(model, "meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        copy(torch.empty(1, 3, *model.image_size, dtype=_dtype(model), device="meta"))
+        shape = 1, model.in_channels, *model.image_size
+        copy(torch.empty(shape, dtype=_dtype(model), device="meta"))
     return counter.get_total_flops() // 2
 
 

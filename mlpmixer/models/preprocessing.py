@@ -1,7 +1,16 @@
-"""The contract between pictures and a model's input; it is saved with the weights."""
+"""The contract between pictures and a model's input; it is saved with the weights.
+
+There is one place for the range of the input, and it is fixed: every model here takes [-1, 1].
+Foreign weights may expect other numbers. A Mixer keeps those in `MixerConfig.input_mean` and
+`input_std`, and converts inside the network, so that no caller has to know of them.
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, get_args
+
+from mlpmixer.errors import UsageError
+
+Resampling = Literal["bilinear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,15 +19,24 @@ class Preprocessing:
 
     A picture that has the image size is used whole. Of any other, the largest central box of the
     input's aspect ratio is taken, shrunk to `crop_share` of its sides, and resized.
+
+    Raises UsageError where a value is outside its range.
     """
 
     image_size: tuple[int, int]
     """Height and width of the input in pixels."""
     crop_share: float = 7 / 8
     """Share of the largest central box's sides that is kept, in (0, 1]: 224 cut from 256."""
-    resampling: Literal["bilinear"] = "bilinear"
+    resampling: Resampling = "bilinear"
     """Interpolation, with the filter widened where the picture shrinks."""
-    mean: tuple[float, ...] = (0.5,)
+    mean: ClassVar[tuple[float, ...]] = (0.5,)
     """Subtracted from pixels in [0, 1]."""
-    std: tuple[float, ...] = (0.5,)
-    """What the difference is divided by; 0.5 and 0.5 give [-1, 1], what all models here take."""
+    std: ClassVar[tuple[float, ...]] = (0.5,)
+    """What the difference is divided by: pixels become numbers in [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop_share <= 1:
+            raise UsageError(f"crop share {self.crop_share} is outside (0, 1].")
+        if self.resampling not in get_args(Resampling):
+            known = ", ".join(get_args(Resampling))
+            raise UsageError(f"resampling {self.resampling!r} is unknown: use {known}.")

@@ -17,33 +17,39 @@ The patch size can change too, with the grid as it is. Two ways for the stem's f
 Which way is best for which size was measured: see "Another image size" in docs/results.md.
 """
 
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mlpmixer.errors import UsageError
-from mlpmixer.models.mixer import Mixer, MixerConfig, initialize
+from mlpmixer.models.checks import check_patches, height_and_width
+from mlpmixer.models.interface import ImageModel, TokenMlp
+from mlpmixer.models.layers import lecun_normal
 
 Method = Literal["auto", "tiles", "interpolate", "fresh"]
 StemMethod = Literal["resample", "pseudo_inverse"]
-Grid = tuple[int, int]
+Size = tuple[int, int]
+Model = TypeVar("Model", bound=ImageModel)
+
+STEM = "stem.proj.weight"
+TOKEN_MLP = "mlp_tokens.fc1.weight"
 
 
 def resize(
-    model: Mixer,
+    model: Model,
     image_size: int | tuple[int, int],
     *,
     patch_size: int | None = None,
     method: Method = "auto",
     stem: StemMethod = "resample",
-) -> Mixer:
-    """Return a Mixer for another image size, with the weights of `model`, which stays as it is.
+) -> Model:
+    """Return a model for another image size, with the weights of `model`, which stays as it is.
 
     Args:
-        model: a Mixer.
+        model: a Mixer; of other families those that can be resized, which take no further options.
         image_size: side, or height and width, in pixels.
         patch_size: another side of the patches in pixels; None keeps it, except under auto.
         method: how token mixing gets its new weights. auto: for smaller images, smaller patches on
@@ -52,15 +58,58 @@ def resize(
         stem: how the stem's filters get another patch size.
 
     Raises:
-        UsageError: the patch size does not divide the image, or tiles do not fit the grid.
+        UsageError: the model cannot be resized, the patch size does not divide the image, or tiles
+            do not fit the grid.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    patch = patch_size
-    if patch is None:
-        smaller = _smaller_patch(model.config, size) if method == "auto" else None
-        patch = smaller or model.config.patch_size
-    config = replace(model.config, image_size=size, patch_size=patch)
-    old, new = model.config.grid, config.grid
+    usual = {"patch_size": None, "method": "auto", "stem": "resample"}
+    asked = {"patch_size": patch_size, "method": method, "stem": stem}
+    how = {name: value for name, value in asked.items() if value != usual[name]}
+    resized = model.resized(image_size, **how)
+    assert isinstance(resized, type(model))
+    return resized
+
+
+class ResizedWeights(NamedTuple):
+    """A Mixer's weights for another image size."""
+
+    changes: dict[str, Any]
+    """What is new in the configuration."""
+    weights: dict[str, Tensor]
+    """All tensors by name, none of them shared with the old ones."""
+
+
+def resize_weights(
+    weights: Mapping[str, Tensor],
+    old_size: Size,
+    old_patch_size: int,
+    image_size: int | tuple[int, ...],
+    *,
+    patch_size: int | None = None,
+    method: Method = "auto",
+    stem: StemMethod = "resample",
+) -> ResizedWeights:
+    """Return the weights of a Mixer for another image size.
+
+    Args:
+        weights: a Mixer's tensors by name.
+        old_size: height and width that they are for, in pixels.
+        old_patch_size: side of their patches in pixels.
+        image_size: the new side, or height and width, in pixels.
+        patch_size: as for `resize`, like all that follow.
+        method: how token mixing gets its new weights.
+        stem: how the stem's filters get another patch size.
+
+    Raises:
+        UsageError: the patch size does not divide the new image, or tiles do not fit the grid.
+    """
+    size = height_and_width(image_size)
+    old = old_size[0] // old_patch_size, old_size[1] // old_patch_size
+    side = patch_size
+    if side is None:
+        smaller = _smaller_patch(old, old_patch_size, size) if method == "auto" else None
+        side = smaller or old_patch_size
+    check_patches(size, (side, side))
+    new = size[0] // side, size[1] // side
     tiled = new[0] % old[0] == 0 and new[1] % old[1] == 0
     if method == "tiles" and not tiled:
         raise UsageError(
@@ -69,51 +118,36 @@ def resize(
         )
     if method == "auto":
         method = "tiles" if tiled else "interpolate"
-    if method == "tiles":
-        factor = new[0] // old[0] * (new[1] // old[1])
-        config = replace(config, tokens_mlp_dim=factor * config.tokens_mlp_dim)
-    with torch.device("meta"):
-        resized = Mixer(config, model.name)
-    state = dict(model.state_dict())
-    if patch != model.config.patch_size:
-        state["stem.proj.weight"] = resize_stem(
-            state["stem.proj.weight"], model.config.patch_size, patch, stem
-        )
-    for index in range(config.depth):
-        block = f"blocks.{index}.mlp_tokens"
-        names = [
-            f"{block}.{layer}.{part}" for layer in ("fc1", "fc2") for part in ("weight", "bias")
-        ]
-        w1, b1, w2, b2 = (state[name] for name in names)
+    resized = {name: tensor.clone() for name, tensor in weights.items()}
+    if side != old_patch_size:
+        resized[STEM] = resize_stem(weights[STEM], old_patch_size, side, stem)
+    hidden = 0
+    for first in (name for name in weights if name.endswith(TOKEN_MLP)):
+        mlp = first.removesuffix("fc1.weight")
+        names = [f"{mlp}{part}" for part in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")]
+        mixing = TokenMlp(*(weights[name] for name in names))
         if method == "tiles":
-            changed = tile_token_mixing(w1, b1, w2, b2, old, new)
+            mixing = tile_token_mixing(mixing, old, new)
         elif method == "interpolate":
-            changed = interpolate_token_mixing(w1, b1, w2, b2, old, new)
+            mixing = interpolate_token_mixing(mixing, old, new)
         else:
-            changed = _fresh_token_mixing(config, w1)
-        state |= dict(zip(names, changed, strict=True))
-    resized.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)
-    for parameter in resized.parameters():
-        parameter.requires_grad_(True)
-    resized.class_names, resized.facts = model.class_names, model.facts
-    return resized.train(model.training)
+            mixing = fresh_token_mixing(mixing, new)
+        resized |= dict(zip(names, mixing, strict=True))
+        hidden = len(mixing.w1)
+    changes = {"image_size": size, "patch_size": side, "tokens_mlp_dim": hidden}
+    return ResizedWeights(changes, resized)
 
 
-def _smaller_patch(config: MixerConfig, size: tuple[int, int]) -> int | None:
+def _smaller_patch(grid: Size, patch_size: int, size: Size) -> int | None:
     """Return the patch size that keeps the grid for smaller images; None where there is none."""
-    height, width = (new // grid for new, grid in zip(size, config.grid, strict=True))
-    whole = (height * config.grid[0], width * config.grid[1]) == size
-    return height if whole and height == width and 0 < height < config.patch_size else None
+    height, width = (new // cells for new, cells in zip(size, grid, strict=True))
+    whole = (height * grid[0], width * grid[1]) == size
+    return height if whole and height == width and 0 < height < patch_size else None
 
 
-TokenMixing = tuple[Tensor, Tensor, Tensor, Tensor]
-"""W1 (D_S, S), its bias (D_S,), W2 (S, D_S), its bias (S,)."""
-
-
-def tile_token_mixing(
-    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, old: Grid, new: Grid
-) -> TokenMixing:
+def tile_token_mixing(mixing: TokenMlp, old: Size, new: Size) -> TokenMlp:
     """Return block-diagonal token mixing for a grid that consists of tiles of the old one."""
+    w1, b1, w2, b2 = mixing
     rows, columns = new[0] // old[0], new[1] // old[1]
     tiles, hidden, tokens = rows * columns, *w1.shape
     position = torch.arange(new[0] * new[1], device=w1.device).view(new)  # (h', w')
@@ -127,21 +161,20 @@ def tile_token_mixing(
         new_w1[units, where] = w1
         new_w2[where, units] = w2
         new_b2[where] = b2
-    return new_w1, b1.repeat(tiles), new_w2, new_b2
+    return TokenMlp(new_w1, b1.repeat(tiles), new_w2, new_b2)
 
 
-def interpolate_token_mixing(
-    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, old: Grid, new: Grid
-) -> TokenMixing:
+def interpolate_token_mixing(mixing: TokenMlp, old: Size, new: Size) -> TokenMlp:
     """Return token mixing with its weights resampled over the grid; the hidden width stays."""
+    w1, b1, w2, b2 = mixing
     share = (old[0] * old[1]) / (new[0] * new[1])  # more tokens would make larger sums
     new_w1 = resample(w1, old, new) * share
     new_w2 = resample(w2.mT, old, new).mT
     new_b2 = resample(b2[None], old, new)[0]
-    return new_w1, b1, new_w2, new_b2
+    return TokenMlp(new_w1, b1.clone(), new_w2, new_b2)
 
 
-def resample(values: Tensor, old: Grid, new: Grid) -> Tensor:
+def resample(values: Tensor, old: Size, new: Size) -> Tensor:
     """Resample rows of values on a grid (N, h·w) to (N, h'·w')."""
     images = values.unflatten(1, old)[None].float()  # (1, N, h, w)
     smaller = new[0] < old[0] or new[1] < old[1]
@@ -168,14 +201,11 @@ def _resizing(old: int, new: int, antialias: bool) -> Tensor:
     return resized.flatten(1).mT
 
 
-def _fresh_token_mixing(config: MixerConfig, like: Tensor) -> TokenMixing:
-    layers = (
-        torch.nn.Linear(config.num_tokens, config.tokens_mlp_dim),
-        torch.nn.Linear(config.tokens_mlp_dim, config.num_tokens),
-    )
-    for layer in layers:
-        initialize(layer)
-    w1, b1, w2, b2 = (
-        part.detach().to(like) for layer in layers for part in (layer.weight, layer.bias)
-    )
-    return w1, b1, w2, b2
+def fresh_token_mixing(like: TokenMlp, grid: Size) -> TokenMlp:
+    """Return untrained token mixing for a grid, with as many hidden units as before."""
+    hidden, tokens = len(like.w1), grid[0] * grid[1]
+    parameters: list[Tensor] = []
+    for layer in (torch.nn.Linear(tokens, hidden), torch.nn.Linear(hidden, tokens)):
+        lecun_normal(layer)
+        parameters += [layer.weight.detach().to(like.w1), layer.bias.detach().to(like.b1)]
+    return TokenMlp(*parameters)

@@ -10,17 +10,19 @@ does it, it computes the same logits and learns the same steps.
 """
 
 import copy
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.models.checks import check_minimum, check_patches
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer, MixerBlock
+from mlpmixer.models.layers import check_images
 from mlpmixer.randomness import generator
 
 Kind = Literal["patches", "pixels"]
+Model = TypeVar("Model", bound=ImageModel)
 LARGEST_SMALL_IMAGE = 64
 PAPER_PATCH_SIZE = 16
 
@@ -44,11 +46,8 @@ def pixel_order(kind: Kind, image_size: tuple[int, int], patch_size: int, seed: 
     count = height * width
     if kind == "pixels":
         return torch.randperm(count, generator=generator(seed, "shuffle pixels"), device="cpu")
-    if patch_size < 1 or height % patch_size or width % patch_size:
-        raise UsageError(
-            f"images of {height}x{width} pixels cannot be cut into patches of "
-            f"{patch_size}x{patch_size}: use a --shuffle-patch-size that divides them."
-        )
+    check_minimum(1, shuffle_patch_size=patch_size)
+    check_patches(image_size, (patch_size, patch_size), "--shuffle-patch-size")
     patches, inside = patch_orders(count // patch_size**2, patch_size, seed)
     places = torch.arange(count, device="cpu").view(image_size)
     grid = height // patch_size, width // patch_size
@@ -64,8 +63,8 @@ class ShuffledInput(ImageModel):
     Args:
         model: any model.
         kind: "patches" or "pixels".
-        patch_size: side of the patches that are moved, in pixels; None takes a Mixer's own, for
-            other models an eighth of an image of up to 64 pixels, else 16 as in the paper.
+        patch_size: side of the patches that are moved, in pixels; None takes the model's own, or
+            where it has none an eighth of an image of up to 64 pixels, else 16 as in the paper.
         seed: of the permutation.
 
     Raises:
@@ -84,6 +83,7 @@ class ShuffledInput(ImageModel):
         self.register_buffer("order", pixel_order(kind, model.image_size, patch_size, seed))
         self.model = model
         self.name = model.name
+        self.taking_over(model)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -110,20 +110,62 @@ class ShuffledInput(ImageModel):
         """Width of the pooled representation."""
         return self.model.num_features
 
-    def shuffle(self, images: Tensor) -> Tensor:
+    @property
+    def in_channels(self) -> int:
+        """Colour channels of the input."""
+        return self.model.in_channels
+
+    @property
+    def patch_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the patches that the shuffled image is cut into."""
+        return self.model.patch_grid
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """The model's blocks, by their names here."""
+        return tuple(f"model.{name}" for name in self.model.block_names)
+
+    @property
+    def network(self) -> ImageModel:
+        """The model that gets the shuffled images."""
+        return self.model.network
+
+    def layer_groups(self) -> list[list[str]]:
+        """Return the model's groups, by the names of the parameters here."""
+        return [[f"model.{name}" for name in group] for group in self.model.layer_groups()]
+
+    def resized(self, image_size: int | tuple[int, ...], **how: Any) -> ImageModel:
+        """Raise UsageError: the permutation is one of the pixels of this image size."""
+        raise UsageError(
+            f"{self.name} shuffles its input, which belongs to one image size: "
+            "leave --image-size out."
+        )
+
+    def seen(self, images: Tensor) -> Tensor:
         """Return images (B, 3, H, W), of any type, with their pixels moved about.
 
         Raises ValueError where the images are not of `image_size`.
         """
-        if images.shape[-2:] != self.image_size:
-            shape = tuple(images.shape)
-            raise ValueError(f"images of shape {shape}: expected (B, 3, *{self.image_size})")
+        check_images(images, images.shape[1], self.image_size)
         moved = images.flatten(-2).index_select(-1, self.order)  # (B, 3, H·W)
         return moved.unflatten(-1, self.image_size)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W), not yet shuffled, to the last layer's values."""
-        return self.model.forward_features(self.shuffle(images))
+        return self.model.forward_features(self.seen(images))
+
+    def _intermediates(
+        self, images: Tensor, indices: int | list[int] | None, **how: bool
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        return self.model._intermediates(self.seen(images), indices, **how)
+
+    def as_tokens(self, values: Tensor) -> Tensor:
+        """Return what a block put out as tokens (B, S, C)."""
+        return self.model.as_tokens(values)
+
+    def logits_after(self, values: Tensor) -> Tensor | None:
+        """Return the logits (B, K) that a block's values lead to; None where no head fits."""
+        return self.model.logits_after(values)
 
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool the last layer's values and, unless `pre_logits`, map them to logits."""
@@ -138,32 +180,36 @@ class ShuffledInput(ImageModel):
         self.model.set_grad_checkpointing(enable)
 
 
-def permute_weights(model: Mixer, seed: int = 0) -> Mixer:
+def permute_weights(model: Model, seed: int = 0) -> Model:
     """Return the Mixer that does on shuffled patches what `model` does on untouched images.
 
     With the patches permuted by π and the pixels in them by ρ, the columns of the stem follow ρ;
     of every token mixing the columns of W1, the rows of W2 and its bias follow π. All else, and the
     mean over tokens, does not know the order. The new weights are a permutation of the old, so
     gradients and optimizer steps are permuted alike: training keeps the two Mixers equal.
+
+    Raises UsageError where the model does not consist of MLPs alone.
     """
-    config = model.config
-    patches, inside = patch_orders(config.num_tokens, config.patch_size, seed)
+    grid = model.patch_grid
     permuted = copy.deepcopy(model)
+    mixing = permuted.token_mlps()
+    if not mixing or grid is None:
+        raise UsageError(f"{model.name} has no MLPs across patches: no weights can be permuted.")
+    side = model.image_size[0] // grid[0]
+    patches, inside = patch_orders(grid[0] * grid[1], side, seed)
     with torch.no_grad():
-        stem = permuted.stem.proj.weight
-        filters = stem.unflatten(1, (-1, config.patch_size**2))  # (C, 3, P·P)
+        stem = permuted.get_parameter("stem.proj.weight")
+        filters = stem.unflatten(1, (-1, side**2))  # (C, 3, P·P)
         stem.copy_(filters[:, :, inside].flatten(1))
-        for block in permuted.blocks:
-            assert isinstance(block, MixerBlock)
-            mixing = block.mlp_tokens
-            mixing.fc1.weight.copy_(mixing.fc1.weight[:, patches].clone())
-            mixing.fc2.weight.copy_(mixing.fc2.weight[patches].clone())
-            mixing.fc2.bias.copy_(mixing.fc2.bias[patches].clone())
+        for mlp in mixing:
+            mlp.w1.copy_(mlp.w1[:, patches].clone())
+            mlp.w2.copy_(mlp.w2[patches].clone())
+            mlp.b2.copy_(mlp.b2[patches].clone())
     return permuted
 
 
 def _usual_patch_size(model: ImageModel) -> int:
-    if isinstance(model, Mixer):
-        return model.config.patch_size
+    if model.patch_grid is not None:
+        return model.image_size[0] // model.patch_grid[0]
     side = min(model.image_size)
     return max(1, side // 8) if side <= LARGEST_SMALL_IMAGE else PAPER_PATCH_SIZE

@@ -1,11 +1,18 @@
 """A network of timm behind the interface of this package's models."""
 
-from collections.abc import Iterator
-from typing import Any, Literal
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
+from mlpmixer.errors import UsageError
+from mlpmixer.models.checks import height_and_width
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.layers import check_images, chosen_blocks
+
+_CONTAINERS = ("blocks", "stages", "layers")
+"""What timm's networks call the list of their blocks or stages."""
 
 
 class Comparator(ImageModel):
@@ -17,6 +24,7 @@ class Comparator(ImageModel):
         image_size: height and width of the input in pixels.
         num_classes: number of logits; 0 leaves the head out.
         overrides: the further arguments of `create`, kept so that the model can be built again.
+        create: builds a comparator by name, for another image size.
 
     Its modules are those of `net`: "net.blocks.0.attn", "net.stages.2.blocks.0.conv1".
     """
@@ -29,6 +37,7 @@ class Comparator(ImageModel):
         image_size: tuple[int, int],
         num_classes: int,
         overrides: dict[str, Any],
+        create: Callable[..., "Comparator"],
     ) -> None:
         super().__init__()
         self.net: Any = net  # timm's classes have no common type
@@ -36,6 +45,7 @@ class Comparator(ImageModel):
         self._image_size = image_size
         self._num_classes = num_classes
         self._overrides = overrides
+        self._create = create
         self._zero_head()
 
     @property
@@ -62,12 +72,39 @@ class Comparator(ImageModel):
         """Width C of the pooled representation."""
         return int(getattr(self.net, "head_hidden_size", self.net.num_features))
 
+    @property
+    def patch_size(self) -> tuple[int, int] | None:
+        """Height and width of the patches in pixels; None where there are none, or they overlap."""
+        cut = getattr(getattr(self.net, "patch_embed", None), "proj", None)
+        if not isinstance(cut, nn.Conv2d) or cut.kernel_size != cut.stride:
+            return None
+        return cut.stride[0], cut.stride[1]
+
+    @property
+    def patch_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the patches of a ViT; None for networks without patches."""
+        if self.patch_size is None:
+            return None
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """The names of the blocks or stages, in order; empty where timm's network does not say."""
+        container = next((name for name in _CONTAINERS if hasattr(self.net, name)), None)
+        if container is not None:
+            names = [f"{container}.{i}" for i in range(len(getattr(self.net, container)))]
+        else:
+            names = [entry["module"] for entry in getattr(self.net, "feature_info", ())]
+        modules = dict(self.net.named_modules())
+        run = [name for name in names if not isinstance(modules.get(name), nn.ModuleList | None)]
+        return tuple(f"net.{name}" for name in run)
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [-1, 1] to tokens (B, S, C) or a map (B, C, h, w).
 
         Raises ValueError where the images are not of `image_size`.
         """
-        self._check(images)
+        check_images(images, self.in_channels, self.image_size)
         features: Tensor = self.net.forward_features(images)
         return features
 
@@ -76,41 +113,33 @@ class Comparator(ImageModel):
         output: Tensor = self.net.forward_head(tokens, pre_logits=pre_logits)
         return output
 
-    def forward_intermediates(
+    def as_tokens(self, values: Tensor) -> Tensor:
+        """Return what a block put out, a map or tokens (B, S, C), as tokens.
+
+        Some of timm's networks have maps of the form (B, h, w, C), the others (B, C, h, w).
+        """
+        if values.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
+            return values.flatten(1, 2)
+        return super().as_tokens(values)
+
+    def _intermediates(
         self,
         images: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: Literal["NCHW", "NLC"] = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return what chosen blocks (of a convolutional network: stages) put out.
-
-        Args:
-            images: (B, 3, H, W) in [-1, 1].
-            indices: the blocks or stages; an integer n means the last n, None all of them.
-            norm: apply the final normalisation, where there is one.
-            stop_early: leave out what is behind the last chosen one.
-            output_fmt: (B, C, h, w) or tokens (B, S, C).
-            intermediates_only: return the list alone, not (final features, list).
-        """
-        self._check(images)
-        count = len(self.net.feature_info)
-        if indices is None or isinstance(indices, int):
-            indices = list(range(count - (count if indices is None else indices), count))
-        chosen = [range(count)[i] for i in indices]
-        outputs = self.net.forward_intermediates(
+        indices: int | list[int] | None,
+        *,
+        norm: bool,
+        stop_early: bool,
+        final: bool,
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        check_images(images, self.in_channels, self.image_size)
+        found = self.net.forward_intermediates(
             images,
-            indices=chosen,
+            indices=chosen_blocks(indices, len(self.net.feature_info)),
             norm=norm,
             stop_early=stop_early,
-            intermediates_only=intermediates_only,
+            intermediates_only=not final,
         )
-        picked: list[Tensor] = outputs if intermediates_only else outputs[1]
-        if output_fmt == "NLC":
-            picked = [one.flatten(2).transpose(1, 2) for one in picked]  # (B, h·w, C)
-        return picked if intermediates_only else (outputs[0], picked)
+        return found if final else (None, found)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
@@ -122,10 +151,39 @@ class Comparator(ImageModel):
         """Recompute blocks in the backward pass instead of keeping their activations."""
         self.net.set_grad_checkpointing(enable)
 
-    def _check(self, images: Tensor) -> None:
-        if images.shape[1:] != (3, *self.image_size):
-            expected = (3, *self.image_size)
-            raise ValueError(f"images of shape {tuple(images.shape)}: expected (B, *{expected})")
+    def layer_groups(self) -> list[list[str]]:
+        """Return the parameters' names by stem, block and head, as timm groups them."""
+        from timm.models import group_parameters
+
+        if not hasattr(self.net, "group_matcher"):
+            raise UsageError(f"{self.name} does not tell which blocks it consists of.")
+        found = group_parameters(self.net, self.net.group_matcher(coarse=False))
+        groups = [[f"net.{name}" for name in found[number]] for number in sorted(found)]
+        return groups if self.num_classes else [*groups, []]
+
+    def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "Comparator":
+        """Return a model for another image size; position embeddings are resampled by timm.
+
+        Raises UsageError where another weight has another shape at that size.
+        """
+        if how:
+            raise UsageError(f"{self.name} is no Mixer: it takes no {' and no '.join(how)}.")
+        height, width = size = height_and_width(image_size)
+        resized = self._create(
+            self.name, image_size=size, num_classes=self.num_classes, **self._overrides
+        )
+        net = copy.deepcopy(self.net)
+        if hasattr(net, "set_input_size"):
+            net.set_input_size(img_size=size)
+        weights = net.state_dict()
+        for name, tensor in resized.net.state_dict().items():
+            if tensor.shape != weights[name].shape:
+                raise UsageError(
+                    f"{self.name} cannot be resized to {height}x{width}: its {name} has another "
+                    "shape there. Leave --image-size out."
+                )
+        resized.net.load_state_dict(weights, assign=True)
+        return resized.requires_grad_().to(self.device).taking_over(self)
 
     def _zero_head(self) -> None:
         for layer in _head_layers(self.net):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer, MixerBlock
 
 
 class TokenMixingWeights(NamedTuple):
@@ -24,12 +23,14 @@ def stem_filters(model: ImageModel) -> Tensor | None:
     convolution, in the standardised form in which BiT and NFNet apply them. None where the first
     layer is no such thing, or takes other than three colours.
     """
-    if isinstance(model, Mixer):
-        side = model.config.patch_size
-        kernels = model.stem.proj.weight.unflatten(1, (-1, side, side))  # (C, 3, P, P)
-        return _colours_last(kernels) if model.config.in_channels == 3 else None
+    if model.in_channels != 3:
+        return None
     layers = (module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear))
     first = next(layers, None)
+    if isinstance(first, nn.Linear) and model.patch_grid is not None:
+        height, width = (n // m for n, m in zip(model.image_size, model.patch_grid, strict=True))
+        if first.in_features == 3 * height * width:
+            return _colours_last(first.weight.unflatten(1, (3, height, width)))  # (C, 3, P, P)
     if not isinstance(first, nn.Conv2d) or first.in_channels != 3 or first.groups != 1:
         return None
     kernels = first.weight
@@ -40,17 +41,15 @@ def stem_filters(model: ImageModel) -> Tensor | None:
     return _colours_last(kernels)
 
 
-def token_mixing_weights(model: Mixer) -> list[TokenMixingWeights]:
-    """Return the weights of every block's token mixing, float32 on the CPU."""
-    found = []
-    for block in model.blocks:
-        assert isinstance(block, MixerBlock)
-        reading, writing = block.mlp_tokens.fc1.weight, block.mlp_tokens.fc2.weight
-        images = (
-            _plain(weight).unflatten(1, model.config.grid) for weight in (reading, writing.mT)
-        )
-        found.append(TokenMixingWeights(*images))
-    return found
+def token_mixing_weights(model: ImageModel) -> list[TokenMixingWeights]:
+    """Return the weights of every block's token mixing, float32 on the CPU; empty without any."""
+    grid = model.patch_grid
+    if grid is None:
+        return []
+    return [
+        TokenMixingWeights(_plain(mlp.w1).unflatten(1, grid), _plain(mlp.w2.mT).unflatten(1, grid))
+        for mlp in model.token_mlps()
+    ]
 
 
 def _colours_last(kernels: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from mlpmixer.data.dataset import Split
 from mlpmixer.data.picture import decode
 from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.shuffle import ShuffledInput
 from mlpmixer.report.page import (
     FigurePage,
     FigureView,
@@ -198,7 +197,5 @@ def _first(split: Split, model: ImageModel) -> NDArray[np.uint8]:
 
 def _seen(model: ImageModel, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return images (N, H, W, 3) as the model's first layer sees them."""
-    if not isinstance(model, ShuffledInput):
-        return images
     channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return np.asarray(model.cpu().shuffle(channels_first).permute(0, 2, 3, 1))
+    return np.asarray(model.cpu().seen(channels_first).permute(0, 2, 3, 1))

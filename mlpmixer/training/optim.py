@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mlpmixer.models.interface import ImageModel
 from mlpmixer.training.muon import Muon
 from mlpmixer.training.recipe import OptimizerOptions
 from mlpmixer.training.transfer import blocks_behind
@@ -23,14 +24,15 @@ class Optimizers:
         options: which optimizer, with which hyperparameters.
     """
 
-    def __init__(self, model: nn.Module, options: OptimizerOptions) -> None:
+    def __init__(self, model: ImageModel, options: OptimizerOptions) -> None:
         outer = _outer_parameters(model)
+        behind = blocks_behind(model) if options.layer_decay != 1 else {}
         usual: dict[tuple[float, float], list[nn.Parameter]] = {}  # by decay and share of the rate
         orthogonal: dict[float, list[nn.Parameter]] = {}  # by share of the rate
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            share = options.layer_decay ** blocks_behind(model, name)
+            share = options.layer_decay ** behind.get(name, 0)
             if options.optimizer == "muon" and parameter.ndim >= 2 and id(parameter) not in outer:
                 orthogonal.setdefault(share, []).append(parameter)
             else:

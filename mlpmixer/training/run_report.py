@@ -12,7 +12,6 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.picture import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
 from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
 from mlpmixer.runtime import machine
@@ -95,10 +94,11 @@ def worst_mistakes(
 
 
 def learned_weights(model: ImageModel) -> dict[str, Any]:
-    """Return a Mixer's stem filters and token-mixing input weights; nothing for others."""
-    if not isinstance(model, Mixer):
+    """Return stem filters and token-mixing input weights; nothing where no tokens are mixed."""
+    mixing = token_mixing_weights(model)
+    if not mixing:
         return {}
-    filters, mixing = stem_filters(model), token_mixing_weights(model)
+    filters = stem_filters(model)
     shown = dict.fromkeys((0, len(mixing) // 2, len(mixing) - 1))
     return {
         "stem_filters": None if filters is None else filters.numpy(),

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from mlpmixer.errors import UsageError
+from mlpmixer.models.checks import height_and_width
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.registry import create_model
-from mlpmixer.models.resize import resize
 from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
 from mlpmixer.weights.checkpoint import load
 
@@ -21,7 +20,7 @@ _NOT_OF_THE_SHAPE = ("model", "start_from", "image_size", "grad_checkpointing", 
 def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
     """Return the model of a checkpoint, made ready for other images and classes.
 
-    A Mixer is moved to the image size asked for. Where the classes are those that the checkpoint
+    The model is moved to the image size asked for. Where the classes are those that the checkpoint
     knows, its head is kept, its logits in the order of `class_names`; else the head starts anew at
     zero.
 
@@ -37,11 +36,8 @@ def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
                 f"{flag} belongs to the checkpoint {options.start_from}: leave it out."
             )
     model = load(options.start_from)
-    size = options.image_size
-    if size is not None and (size[0], size[-1]) != model.image_size:
-        if not isinstance(model, Mixer):
-            raise UsageError(f"{model.name} cannot be resized: leave --image-size out.")
-        model = resize(model, (size[0], size[-1]))
+    if options.image_size is not None and height_and_width(options.image_size) != model.image_size:
+        model = model.resized(options.image_size)
     names = model.class_names
     if names is not None and sorted(names) == sorted(class_names):
         _order_head(model, [names.index(name) for name in class_names])
@@ -73,32 +69,30 @@ def freeze(model: ImageModel, options: OptimizerOptions) -> None:
     """Let only the head and the last blocks move, where `train_last` asks for it.
 
     Raises:
-        UsageError: the model has fewer blocks, or is of a family whose blocks are not numbered.
+        UsageError: a number is out of range, or the model does not tell which blocks it has.
     """
     if options.train_last is None and options.layer_decay == 1:
         return
-    if not isinstance(model, Mixer):
-        raise UsageError(f"--train-last and --layer-decay are for Mixers, not for {model.name}.")
     if not 0 < options.layer_decay <= 1:
         raise UsageError(f"--layer-decay {options.layer_decay} is outside (0, 1].")
-    last, depth = options.train_last, model.config.depth
+    behind = blocks_behind(model)
+    last, depth = options.train_last, max(behind.values()) - 1
     if last is None:
         return
     if not 0 <= last <= depth:
         raise UsageError(f"--train-last {last} is outside 0 to {depth}, the model's blocks.")
     for name, parameter in model.named_parameters():
-        # The final norm moves with the blocks: the head alone means a linear classifier.
-        moves = last > 0 and blocks_behind(model, name) <= last
-        parameter.requires_grad_(name.startswith("head.") or moves)
+        parameter.requires_grad_(behind[name] <= last)
 
 
-def blocks_behind(model: nn.Module, name: str) -> int:
-    """Return how many blocks stand between a Mixer's parameter and the head, counting its own.
+def blocks_behind(model: ImageModel) -> dict[str, int]:
+    """Return how many blocks stand between each parameter and the head, counting its own.
 
-    0 for head and final norm, 1 for the last block, depth + 1 for the stem; 0 for other families.
+    0 for the head, 1 for the last block and the final norm, one more than there are blocks for the
+    stem.
+
+    Raises:
+        UsageError: the model does not tell which blocks it has.
     """
-    if not isinstance(model, Mixer):
-        return 0
-    if name.startswith("blocks."):
-        return model.config.depth - int(name.split(".")[1])
-    return model.config.depth + 1 if name.startswith("stem.") else 0
+    groups = reversed(model.layer_groups())
+    return {name: number for number, group in enumerate(groups) for name in group}

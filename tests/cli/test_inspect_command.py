@@ -92,7 +92,7 @@ def test_other_families_get_what_makes_sense_for_them(
     options = ["--data", "digits", "--images", "16", "--out", str(tmp_path / "out"), "--json"]
     assert main(["inspect", str(file), *options]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert "no Mixer" in said["left_out"]["token_mixing"]
+    assert "no token-mixing MLPs" in said["left_out"]["token_mixing"]
     assert {"stem_filters", "similarities", "layer_alignment", "picture_01"} <= set(said["figures"])
 
 

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 import mlpmixer
-from mlpmixer.inspect.attribution import attribute, log_odds, patch_grid
+from mlpmixer.inspect.attribution import attribute, log_odds, usual_grid
 from mlpmixer.models.mixer import Mixer
+from mlpmixer.runtime import Runtime
+
+RUNTIME = Runtime(torch.device("cpu"))
 
 
 def looks_at(row: int, column: int) -> Mixer:
@@ -28,7 +31,7 @@ def looks_at(row: int, column: int) -> Mixer:
 def test_both_ways_point_to_the_patch_that_counts(row: int, column: int) -> None:
     model = looks_at(row, column)
     image = torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    maps = attribute(model, image, batch_size=7)
+    maps = attribute(model, image, runtime=RUNTIME, batch_size=7)
     for values in (maps.occlusion, maps.gradient_input, maps.sensitivity):
         assert values.shape == (4, 6)
         share = values.abs() / values.abs().sum()
@@ -39,7 +42,7 @@ def test_the_maps_belong_to_the_predicted_class_and_its_probability() -> None:
     model = looks_at(1, 1)
     image = torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1
     probabilities = model(image[None]).softmax(dim=1)[0].detach()
-    maps = attribute(model, image)
+    maps = attribute(model, image, runtime=RUNTIME)
     assert maps.predicted == int(probabilities.argmax())
     assert maps.probability == pytest.approx(float(probabilities.max()), abs=1e-5)
     painted = image.clone()
@@ -53,14 +56,16 @@ def test_the_gradient_estimates_the_loss_of_a_nearly_linear_model() -> None:
     with torch.no_grad():
         model.blocks[0].mlp_tokens.fc2.weight.zero_()  # only the stem and the norm are left
     image = 1e-3 * torch.randn(3, 8, 12, generator=torch.Generator().manual_seed(1)) + 0.3
-    maps = attribute(model, image)
+    maps = attribute(model, image, runtime=RUNTIME)
     torch.testing.assert_close(maps.gradient_input, maps.occlusion, rtol=0.05, atol=1e-5)
 
 
 def test_log_odds_are_those_of_the_probability() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.5]])
-    torch.testing.assert_close(log_odds(logits, 2).sigmoid(), logits.softmax(dim=1)[:, 2])
-    torch.testing.assert_close(log_odds(logits[:, :1], 0), logits[:, 0])
+    of_softmax = log_odds(logits, 2, "softmax")
+    torch.testing.assert_close(of_softmax.sigmoid(), logits.softmax(dim=1)[:, 2])
+    torch.testing.assert_close(log_odds(logits, 2, "sigmoid"), logits[:, 2])
+    torch.testing.assert_close(log_odds(logits[:, :1], 0, "softmax"), logits[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_every_family_has_a_grid(
     name: str, size: int | tuple[int, int], grid: tuple[int, int]
 ) -> None:
     model = mlpmixer.create_model(name, image_size=size).eval()
-    assert patch_grid(model) == grid
     height, width = model.image_size
-    maps = attribute(model, torch.rand(3, height, width))
+    assert (model.patch_grid or usual_grid((height, width))) == grid
+    maps = attribute(model, torch.rand(3, height, width), runtime=RUNTIME)
     assert maps.occlusion.shape == maps.sensitivity.shape == grid

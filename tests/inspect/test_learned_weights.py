@@ -71,6 +71,7 @@ def test_fresh_weights_measure_as_announced_on_a_grid_that_is_not_square() -> No
     model = mlpmixer.create_model("mixer", image_size=(8, 12), num_classes=2, **shape)
     assert isinstance(model, Mixer)
     found = token_mixing(model)
+    assert found is not None
     assert [block.inputs.shape for block in found.blocks] == [(500, 4, 6)] * 2
     for block in found.blocks:
         assert block.frequency.mean() == pytest.approx(found.fresh_frequency, abs=0.01)

@@ -11,8 +11,10 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.inspect.pictures import Pictures, choose_examples, read_data
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
+from mlpmixer.runtime import Runtime
 
 OPTIONS = DataOptions(workers=1)
+RUNTIME = Runtime(torch.device("cpu"))
 
 
 def model(classes: int = 10) -> ImageModel:
@@ -54,7 +56,7 @@ def test_right_answers_of_several_classes_come_before_the_surest_mistakes(wrong:
     labels = predicted.clone()
     labels[:wrong] = (labels[:wrong] + 1) % 10
     names = tuple(str(index) for index in range(40))
-    chosen = choose_examples(made, Pictures(inputs, names, tuple(labels.tolist())))
+    chosen = choose_examples(made, Pictures(inputs, names, tuple(labels.tolist())), RUNTIME)
     rows = [int(name) for name in chosen.names]
     assert len(rows) == len(set(rows)) == 6
     mistakes = [row for row in rows if row < wrong]

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 import mlpmixer
-from mlpmixer.inspect.layers import layers_of
 from mlpmixer.inspect.representations import linear_cka, representations, token_similarity
 from mlpmixer.models.mixer import Mixer
+from mlpmixer.runtime import Runtime
+
+RUNTIME = Runtime(torch.device("cpu"))
 
 
 def mixer(depth: int = 3) -> Mixer:
@@ -29,7 +31,7 @@ def test_a_block_that_does_nothing_adds_nothing_and_changes_no_answer() -> None:
     with torch.no_grad():
         for layer in (model.blocks[2].mlp_tokens.fc2, model.blocks[2].mlp_channels.fc2):
             layer.weight.zero_()
-    found = representations(model, images(20), batch_size=6)
+    found = representations(model, images(20), runtime=RUNTIME, batch_size=6)
     assert found is not None
     assert found.layers == ("stem", "1", "2", "3")
     assert found.images == 20
@@ -49,7 +51,7 @@ def test_a_block_that_does_nothing_adds_nothing_and_changes_no_answer() -> None:
 def test_the_size_of_a_branch_is_relative_to_what_it_is_added_to() -> None:
     model = mixer(depth=1)
     pictures = images(3)
-    found = representations(model, pictures)
+    found = representations(model, pictures, runtime=RUNTIME)
     assert found is not None
     before = model.stem(pictures)
     block = model.blocks[0]
@@ -65,7 +67,8 @@ def test_the_last_layers_answers_are_the_models() -> None:
     model = mixer()
     pictures = images(24)
     labels = model(pictures).argmax(dim=1).tolist()
-    found = representations(model, pictures, labels[:12] + [(one + 1) % 10 for one in labels[12:]])
+    half_wrong = labels[:12] + [(one + 1) % 10 for one in labels[12:]]
+    found = representations(model, pictures, half_wrong, runtime=RUNTIME)
     assert found is not None
     assert found.accuracy is not None
     assert found.accuracy[-1] == 0.5
@@ -104,7 +107,7 @@ def test_layers_of_every_family_are_found(
     name: str, unit: str, layers: int, kinds: list[str]
 ) -> None:
     model = mlpmixer.create_model(name, image_size=32).eval()
-    found = representations(model, images(2, side=32))
+    found = representations(model, images(2, side=32), runtime=RUNTIME)
     assert found is not None
     assert found.unit == unit
     assert len(found.layers) == layers
@@ -116,6 +119,9 @@ def test_layers_behind_a_shuffled_input_are_found() -> None:
     model = mlpmixer.create_model(
         "mixer_nano", image_size=8, patch_size=2, depth=2, input_shuffle="patches"
     )
-    layers = layers_of(model)
-    assert layers is not None
-    assert set(layers.names) <= set(mlpmixer.intermediate_names(model))
+    found = representations(model, images(3), runtime=RUNTIME)
+    assert found is not None
+    assert found.layers == ("stem", "1", "2")
+    inner = representations(model.network, model.seen(images(3)), runtime=RUNTIME)
+    assert inner is not None
+    np.testing.assert_array_equal(found.token_similarity, inner.token_similarity)

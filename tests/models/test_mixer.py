@@ -269,7 +269,7 @@ def test_forward_intermediates_follows_timms_conventions() -> None:
         ({"width": 0}, "width 0"),
         ({"dropout": 1.0}, "outside"),
         ({"gelu": "relu"}, "'tanh' or 'erf'"),
-        ({"num_classes": -1}, "negative"),
+        ({"num_classes": -1}, "at least 0"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(changes: dict[str, object], message: str) -> None:

@@ -34,26 +34,26 @@ def images(count: int = 6) -> Tensor:
 def test_pixels_are_moved_not_changed_and_always_alike() -> None:
     model = ShuffledInput(mixer(), "pixels")
     before = images()
-    after = model.shuffle(before)
+    after = model.seen(before)
     assert not torch.equal(before, after)
     for channel in range(3):
         assert torch.equal(
             before[:, channel].flatten(1).sort()[0], after[:, channel].flatten(1).sort()[0]
         )
-    again = ShuffledInput(mixer(), "pixels").shuffle(before)
+    again = ShuffledInput(mixer(), "pixels").seen(before)
     assert torch.equal(after, again)
-    assert not torch.equal(after, ShuffledInput(mixer(), "pixels", seed=1).shuffle(before))
+    assert not torch.equal(after, ShuffledInput(mixer(), "pixels", seed=1).seen(before))
 
 
 def test_the_channels_of_a_pixel_stay_together() -> None:
     order = pixel_order("pixels", (12, 16), 4, seed=0)
-    moved = ShuffledInput(mixer(), "pixels").shuffle(images())
+    moved = ShuffledInput(mixer(), "pixels").seen(images())
     assert torch.equal(moved.flatten(2), images().flatten(2)[:, :, order])
 
 
 def test_patches_move_as_wholes_with_their_pixels_moved_alike() -> None:
     marked = torch.arange(12 * 16).view(1, 1, 12, 16).expand(1, 3, 12, 16)
-    moved = ShuffledInput(mixer(), "patches").shuffle(marked)[0, 0]
+    moved = ShuffledInput(mixer(), "patches").seen(marked)[0, 0]
     inside, origins = set(), set()
     for top in range(0, 12, 4):
         for left in range(0, 16, 4):
