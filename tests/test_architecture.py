@@ -133,6 +133,18 @@ def test_comparators_know_nothing_of_mixer() -> None:
     assert not reached & {"mlpmixer.models.mixer", "mlpmixer.models.presets"}
 
 
+def test_nobody_asks_for_a_models_class_or_looks_for_its_device() -> None:
+    classes = {"Mixer", "MixerBlock", "Comparator", "ShuffledInput"}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+                asked = {one.id for one in ast.walk(node.args[1]) if isinstance(one, ast.Name)}
+                assert not asked & classes, f"{file}: {ast.unparse(node)}"
+            if isinstance(node, ast.Attribute) and file.name != "interface.py":
+                looked_for = ast.unparse(node)
+                assert not looked_for.endswith("parameters()).device"), f"{file}: {looked_for}"
+
+
 @pytest.mark.parametrize("module", ["mlpmixer", "mlpmixer.cli.main", "mlpmixer.cli.train"])
 def test_the_command_line_starts_without_the_heavy_libraries(module: str) -> None:
     heavy = ("torch", "timm", "matplotlib", "datasets", "sklearn", "pandas")

@@ -85,7 +85,7 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         raise UsageError(f"{out} is of an unknown kind: write .npz, .safetensors or .pth.")
     if layout == OURS and out.suffix != ".safetensors":
         raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
-    from mlpmixer.models.mixer import Mixer
+    from mlpmixer.models.presets import config_of
     from mlpmixer.run.console import Console
     from mlpmixer.weights.checkpoint import export, load, save
     from mlpmixer.weights.layouts import find_layout
@@ -96,8 +96,8 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         save(model, out)
     else:
         export(model, out, layout)
-        assert isinstance(model, Mixer)
-        if difference := find_layout(layout).differences(model.config):
+        config = config_of(model)
+        if config and (difference := find_layout(layout).differences(config)):
             console.warning(f"the layout cannot carry what these weights need: {difference}")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     record = {"source": command.source, "out": command.out, "layout": layout}

@@ -7,6 +7,7 @@ experiments can be run on one small machine.
 from typing import Any
 
 from mlpmixer.errors import UsageError
+from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import MixerConfig
 
 PAPER_IMAGE_SIZE = 224
@@ -69,6 +70,16 @@ def preset_of(config: MixerConfig) -> str:
         if all(getattr(config, key) == value for key, value in wanted.items()):
             return name
     return CUSTOM
+
+
+def config_of(model: ImageModel) -> MixerConfig | None:
+    """Return the configuration of a Mixer, by its name and options; None for other models."""
+    if model.network is not model or not is_mixer(model.name):
+        return None
+    options = dict(model.options)
+    return mixer_config(
+        model.name, options.pop("image_size"), options.pop("num_classes"), **options
+    )
 
 
 def mixer_config(

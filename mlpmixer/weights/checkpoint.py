@@ -9,7 +9,7 @@ import torch
 from mlpmixer.errors import UsageError
 from mlpmixer.files import replacing
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.presets import config_of
 from mlpmixer.weights.layouts import find_layout
 from mlpmixer.weights.model_files import HUB_PREFIX, load_file, load_folder
 from mlpmixer.weights.own_format import write_model, write_tensors
@@ -70,10 +70,12 @@ def export(model: ImageModel, path: str | Path, layout: str) -> None:
         MixerError: the file cannot be written.
     """
     chosen = find_layout(layout)
-    if not isinstance(model, Mixer):
-        raise UsageError(f"{model.name} is no Mixer: {layout} has a layout for Mixers alone.")
+    config = config_of(model)
+    if config is None:
+        reason = "is no Mixer" if model.network is model else "shuffles its input"
+        raise UsageError(f"{model.name} {reason}: {layout} has a layout for plain Mixers alone.")
     path = Path(path)
-    tensors = chosen.write(model)
+    tensors = chosen.write(model.state_dict(), config)
     if path.suffix == ".npz":
         import numpy as np
 

@@ -103,10 +103,9 @@ class Layout:
         model.load_state_dict(state, assign=True)
         return model
 
-    def write(self, model: Mixer) -> dict[str, Tensor]:
-        """Return the model's tensors as this layout has them."""
-        state = model.state_dict()
-        entries = self.entries(model.config)
+    def write(self, state: Mapping[str, Tensor], config: MixerConfig) -> dict[str, Tensor]:
+        """Return a Mixer's tensors, ours by name, as this layout has them."""
+        entries = self.entries(config)
         return {entry.theirs: entry.write(state[entry.ours]).contiguous() for entry in entries}
 
 

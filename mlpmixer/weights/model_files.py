@@ -19,8 +19,11 @@ IMAGENET_21K_CLASSES = 21_843
 """Logits of the authors' ImageNet-21k weights, which were trained with a sigmoid loss."""
 
 
-def load_file(path: Path) -> ImageModel:
-    """Read a file of ours or of a foreign layout; see `mlpmixer.load`."""
+def load_file(path: Path, hub_config: Path | None = None) -> ImageModel:
+    """Read a file of ours or of a foreign layout; see `mlpmixer.load`.
+
+    `hub_config`, if there is such a file, says more about the weights of a foreign layout.
+    """
     file = open_tensors(path)
     if FORMAT in file.metadata:
         return read_model(file)
@@ -29,6 +32,8 @@ def load_file(path: Path) -> ImageModel:
         if layout.matches(file.shapes):
             model = layout.read(file.shapes, file.read, str(path)).eval()
             _assume(model)
+            if hub_config is not None and hub_config.exists():
+                _apply_hub_config(model, hub_config)
             return model
     some = ", ".join(sorted(file.shapes)[:3])
     raise UsageError(
@@ -42,11 +47,7 @@ def load_folder(folder: Path) -> ImageModel:
     file = folder / MODEL_FILE
     if not file.exists():
         raise UsageError(f"no model in the folder {str(folder)!r}: it has no {MODEL_FILE}.")
-    model = load_file(file)
-    config = folder / HUB_CONFIG
-    if isinstance(model, Mixer) and config.exists():
-        _apply_hub_config(model, config)
-    return model
+    return load_file(file, folder / HUB_CONFIG)
 
 
 def _assume(model: Mixer) -> None:
