@@ -1,0 +1,135 @@
+// The library's C interface; mlpmixer/kernels/library.py calls it.
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <new>
+#include <vector>
+
+#include "mixer.h"
+#include "pool.h"
+
+#define API extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+struct Ceiling {
+    const Kernels *kernels;
+    double seconds;
+    std::atomic<double> rate{0};
+};
+
+double now() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double>(since).count();
+}
+
+// Bytes that one thread reads and writes a second, in memory larger than the caches.
+struct Traffic {
+    int64_t bytes;
+    std::atomic<double> rate{0};
+};
+
+void add(std::atomic<double> &total, double value) {
+    for (double old = total.load(); !total.compare_exchange_weak(old, old + value);) {
+    }
+}
+
+}  // namespace
+
+// Of the sources that this library was built from.
+API const char *mlpmixer_digest() { return SOURCE_DIGEST; }
+
+// The name of a level, or null behind the last one.
+API const char *mlpmixer_level(int index) { return level_names()[index]; }
+
+// Whether a level has kernels for a precision that this processor can run.
+API int mlpmixer_runs(const char *level, int precision) {
+    return find_kernels(level, Precision(precision)) != nullptr;
+}
+
+// shape: height, width, patch, colours, channels, depth, token_hidden, channel_hidden, classes, gelu.
+// weights: the stem's weight and bias; twelve of each block in the order of BlockWeights; the final
+// norm's gain and shift; the head's weight and bias. Returns null where memory is short.
+API void *mlpmixer_create(const char *level, int precision, const char *head_level,
+                          int head_precision, const int64_t *shape, float epsilon,
+                          const float *const *weights) {
+    const Kernels *kernels = find_kernels(level, Precision(precision));
+    const Kernels *head_kernels = find_kernels(head_level, Precision(head_precision));
+    if (!kernels || !head_kernels) return nullptr;
+    const Shape s = {shape[0], shape[1], shape[2], shape[3], shape[4],       shape[5],
+                     shape[6], shape[7], shape[8], Gelu(shape[9]), epsilon};
+    try {
+        std::vector<BlockWeights> blocks;
+        const float *const *w = weights + 2;
+        for (int64_t i = 0; i < s.depth; ++i, w += 12)
+            blocks.push_back({w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10],
+                              w[11]});
+        return new Mixer(*kernels, *head_kernels, s,
+                         {weights[0], weights[1], blocks.data(), w[0], w[1], w[2], w[3]});
+    } catch (const std::exception &) {
+        return nullptr;
+    }
+}
+
+API void mlpmixer_destroy(void *mixer) { delete static_cast<Mixer *>(mixer); }
+
+// strides: of image, colour, row and column in floats. Returns 0, or 1 where memory is short.
+API int mlpmixer_forward(void *mixer, const float *images, const int64_t *strides, int64_t batch,
+                         int threads, float *tokens, float *pooled, float *logits) {
+    try {
+        static_cast<Mixer *>(mixer)->forward(
+            {images, {strides[0], strides[1], strides[2], strides[3]}}, batch, threads,
+            {tokens, pooled, logits});
+        return 0;
+    } catch (const std::exception &) {
+        return 1;
+    }
+}
+
+// Operations a second of products over registers alone on so many threads; 0: cannot run here.
+API double mlpmixer_ceiling(const char *level, int precision, int threads, double seconds) {
+    Ceiling ceiling = {find_kernels(level, Precision(precision)), seconds};
+    if (!ceiling.kernels) return 0;
+    work_together(
+        threads,
+        [](void *context, Team &team, int) {
+            Ceiling &ceiling = *static_cast<Ceiling *>(context);
+            team.meet();
+            const double begun = now();
+            double done = 0;
+            while (now() - begun < ceiling.seconds) done += ceiling.kernels->ceiling(100000);
+            add(ceiling.rate, done / (now() - begun));
+        },
+        &ceiling);
+    return ceiling.rate.load();
+}
+
+// Bytes a second read from memory by so many threads, each from `bytes` of its own.
+API double mlpmixer_bandwidth(int64_t bytes, int threads) {
+    Traffic traffic = {bytes};
+    try {
+        work_together(
+            threads,
+            [](void *context, Team &team, int) {
+                Traffic &traffic = *static_cast<Traffic *>(context);
+                const Memory memory(size_t(traffic.bytes));
+                const int64_t *words = reinterpret_cast<const int64_t *>(memory.bytes());
+                const int64_t count = traffic.bytes / 64 * 8;
+                team.meet();
+                const double begun = now();
+                int64_t sums[8] = {};
+                for (int round = 0; round < 4; ++round)
+                    for (int64_t i = 0; i < count; i += 8)
+                        for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
+                const double seconds = now() - begun;
+                int64_t sum = 0;
+                for (const int64_t part : sums) sum += part;
+                asm volatile("" : : "r"(sum));
+                add(traffic.rate, 4.0 * double(traffic.bytes) / seconds);
+            },
+            &traffic);
+    } catch (const std::exception &) {
+        return 0;
+    }
+    return traffic.rate.load();
+}

@@ -1,0 +1,79 @@
+// Which levels this build has and this processor can run.
+#include "levels.h"
+
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace {
+
+enum Feature { NOTHING, AVX2, AVX512, AVX512_BF16, AVX512_VNNI };
+
+#if defined(__x86_64__)
+
+// The registers that the system saves when it switches threads.
+uint64_t saved_state() {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return uint64_t(high) << 32 | low;
+}
+
+bool runs(Feature feature) {
+    unsigned a, b, c, d;
+    if (feature == NOTHING) return true;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+    const bool fma = c >> 12 & 1, saves = c >> 27 & 1;
+    if (!fma || !saves || (saved_state() & 0x6) != 0x6) return false;
+    unsigned most, b7, c7, d7;
+    if (!__get_cpuid_count(7, 0, &most, &b7, &c7, &d7)) return false;
+    const bool avx2 = b7 >> 5 & 1;
+    if (feature == AVX2) return avx2;
+    const bool avx512 = (b7 >> 16 & 1) && (b7 >> 17 & 1) && (b7 >> 30 & 1) && (b7 >> 31 & 1);
+    if (!avx2 || !avx512 || (saved_state() & 0xe6) != 0xe6) return false;  // F, DQ, BW, VL
+    if (feature == AVX512) return true;
+    if (feature == AVX512_VNNI) return c7 >> 11 & 1;
+    if (most < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
+    return a >> 5 & 1;
+}
+
+#else
+
+bool runs(Feature feature) { return feature == NOTHING; }
+
+#endif
+
+struct Entry {
+    const char *level;
+    Precision precision;
+    Feature feature;
+    const Kernels *(*kernels)();
+};
+
+const Entry ENTRIES[] = {
+    {"portable", FLOAT32, NOTHING, portable_float32},
+    {"portable", BFLOAT16, NOTHING, portable_bfloat16},
+    {"portable", INT8, NOTHING, portable_int8},
+#if defined(__x86_64__)
+    {"avx2", FLOAT32, AVX2, avx2_float32},
+    {"avx2", BFLOAT16, AVX2, avx2_bfloat16},
+    {"avx2", INT8, AVX2, avx2_int8},
+    {"avx512", FLOAT32, AVX512, avx512_float32},
+    {"avx512_bf16", BFLOAT16, AVX512_BF16, avx512_bfloat16},
+    {"avx512_vnni", INT8, AVX512_VNNI, avx512_int8},
+#endif
+};
+
+const char *const LEVELS[] = {"portable", "avx2", "avx512", "avx512_bf16", "avx512_vnni", nullptr};
+
+}  // namespace
+
+const Kernels *find_kernels(const char *level, Precision precision) {
+    for (const Entry &entry : ENTRIES)
+        if (!std::strcmp(entry.level, level) && entry.precision == precision)
+            return runs(entry.feature) ? entry.kernels() : nullptr;
+    return nullptr;
+}
+
+const char *const *level_names() { return LEVELS; }

@@ -1,0 +1,192 @@
+// All that is not a product: LayerNorm, packing of operands, and what becomes of a tile of sums.
+#pragma once
+
+#include <cstdint>
+
+#include "gelu.h"
+#include "kernels.h"
+
+namespace {
+
+// The first `count` < LANES floats at p, the other lanes filled with `fill`.
+inline F load_first(const float *p, int64_t count, float fill) {
+    float lanes[LANES];
+    for (int i = 0; i < LANES; ++i) lanes[i] = i < count ? p[i] : fill;
+    return load(lanes);
+}
+
+// The `count` floats from p + at on, at most LANES, the other lanes filled with `fill`.
+inline F load_some(const float *p, int64_t at, int64_t count, float fill) {
+    return count - at >= LANES ? load(p + at) : load_first(p + at, count - at, fill);
+}
+
+#ifndef OWN_BFLOAT16
+// bfloat16 in the low half of each lane, rounded to nearest, ties to even.
+inline I to_bfloat16(F v) {
+    const I bits = as_lanes(v);
+    const I odd = both(right_shift<16>(bits), lanes_of(1));
+    return right_shift<16>(plus(bits, plus(odd, lanes_of(0x7fff))));
+}
+inline void store_bfloat16(uint16_t *p, F v) { store_halves(p, to_bfloat16(v)); }
+#endif
+
+inline void statistics(const float *row, int64_t width, float epsilon, float *mean, float *rate) {
+    F sums[2] = {zero(), zero()};
+    int64_t i = 0;
+    for (; i + 2 * LANES <= width; i += 2 * LANES) {
+        sums[0] = sums[0] + load(row + i);
+        sums[1] = sums[1] + load(row + i + LANES);
+    }
+    for (; i < width; i += LANES) sums[0] = sums[0] + load_some(row, i, width, 0);
+    *mean = sum(sums[0] + sums[1]) / float(width);
+    const F middle = all(*mean);
+    F squares[2] = {zero(), zero()};
+    for (i = 0; i + 2 * LANES <= width; i += 2 * LANES) {
+        const F first = load(row + i) - middle, second = load(row + i + LANES) - middle;
+        squares[0] = fma(first, first, squares[0]);
+        squares[1] = fma(second, second, squares[1]);
+    }
+    for (; i < width; i += LANES) {
+        const F difference = load_some(row, i, width, *mean) - middle;
+        squares[0] = fma(difference, difference, squares[0]);
+    }
+    *rate = 1 / __builtin_sqrtf(sum(squares[0] + squares[1]) / float(width) + epsilon);
+}
+
+inline void normalize(const float *x, int64_t stride, int64_t rows, int64_t count,
+                      const float *mean, const float *rate, const float *gain, const float *shift,
+                      float *out, int64_t out_stride) {
+    for (int64_t r = 0; r < rows; ++r) {
+        const F scale = all(rate[r]), middle = all(mean[r]);
+        const float *row = x + r * stride;
+        float *to = out + r * out_stride;
+        for (int64_t i = 0; i < count; i += LANES)
+            store(to + i, fma(load(row + i) - middle, scale * load(gain + i), load(shift + i)));
+    }
+}
+
+inline void accumulate_row(const float *row, int64_t count, float *total) {
+    for (int64_t i = 0; i < count; i += LANES) store(total + i, load(total + i) + load(row + i));
+}
+
+// int8: the q = rounded((value - offset) / scale) of 0 to 255 for values between offset and
+// offset + 255·scale.
+struct Steps {
+    F scale, offset, inverse;
+    Steps(F low, F high) : scale((high - low) * all(1.0f / 255)), offset(low) {
+        // Equal values: every q is 0, without a division by 0.
+        inverse = all(255.0f) * (all(1.0f) / higher(high - low, all(1e-30f)));
+    }
+    I quantized(F v) const { return rounded((v - offset) * inverse); }
+};
+
+template <int TILE_ROWS> struct Float32Operands {
+    static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
+                         float *) {
+        float *to = static_cast<float *>(left);
+        for (int64_t i = 0; i < steps; i += BLOCK, to += TILE_ROWS * BLOCK)
+            for (int j = 0; j < BLOCK; j += LANES) store(to + j, load_some(row, i + j, count, 0));
+    }
+    template <int COLS>
+    static void pack_columns(const float *values, int64_t count, int64_t, void *right, float *,
+                             float *) {
+        __builtin_memcpy(right, values, sizeof(float) * COLS * count);
+    }
+};
+
+template <int TILE_ROWS> struct Bfloat16Operands {
+    static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
+                         float *) {
+        uint16_t *to = static_cast<uint16_t *>(left);
+        for (int64_t i = 0; i < steps * 2; i += 2 * BLOCK, to += TILE_ROWS * 2 * BLOCK)
+            for (int j = 0; j < 2 * BLOCK; j += LANES)
+                store_bfloat16(to + j, load_some(row, i + j, count, 0));
+    }
+    template <int COLS>
+    static void pack_columns(const float *values, int64_t count, int64_t steps, void *right,
+                             float *, float *) {
+        uint32_t *to = static_cast<uint32_t *>(right);
+        for (int64_t s = 0; s < steps; ++s, values += 2 * COLS, to += COLS)
+            for (int j = 0; j < COLS; j += LANES) {
+                const F even = load(values + j);
+                const F odd = 2 * s + 1 < count ? load(values + COLS + j) : zero();
+                store_lanes(to + j, either(to_bfloat16(even), left_shift<16>(to_bfloat16(odd))));
+            }
+    }
+};
+
+template <int TILE_ROWS> struct Int8Operands {
+    static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *scale,
+                         float *offset) {
+        F low = all(row[0]), high = low;
+        for (int64_t i = 0; i < count; i += LANES) {
+            const F v = load_some(row, i, count, row[0]);
+            low = lower(low, v);
+            high = higher(high, v);
+        }
+        const float least = lowest(low), most = highest(high);
+        const Steps q(all(least), all(most));
+        *scale = (most - least) * (1.0f / 255);
+        *offset = least;
+        uint8_t *to = static_cast<uint8_t *>(left);
+        for (int64_t i = 0; i < steps * 4; i += 4 * BLOCK, to += TILE_ROWS * 4 * BLOCK)
+            for (int j = 0; j < 4 * BLOCK; j += LANES)
+                store_bytes(to + j, q.quantized(load_some(row, i + j, count, least)));
+    }
+    template <int COLS>
+    static void pack_columns(const float *values, int64_t count, int64_t steps, void *right,
+                             float *scale, float *offset) {
+        uint32_t *to = static_cast<uint32_t *>(right);
+        for (int j = 0; j < COLS; j += LANES) {
+            F low = load(values + j), high = low;
+            for (int64_t i = 1; i < count; ++i) {
+                const F v = load(values + i * COLS + j);
+                low = lower(low, v);
+                high = higher(high, v);
+            }
+            const Steps q(low, high);
+            store(scale + j, q.scale);
+            store(offset + j, q.offset);
+            for (int64_t s = 0; s < steps; ++s) {
+                const float *from = values + 4 * s * COLS + j;
+                const int64_t left = count - 4 * s;
+                I lane = q.quantized(load(from));
+                if (left > 1) lane = either(lane, left_shift<8>(q.quantized(load(from + COLS))));
+                if (left > 2)
+                    lane = either(lane, left_shift<16>(q.quantized(load(from + 2 * COLS))));
+                if (left > 3)
+                    lane = either(lane, left_shift<24>(q.quantized(load(from + 3 * COLS))));
+                store_lanes(to + s * COLS + j, lane);
+            }
+        }
+    }
+};
+
+// Sums: how sums are read; SCALED: whether they are of int8 operands.
+template <class Sums, bool SCALED, class TanhForm, class ErfForm, int COLS> struct FinishTile {
+    template <Finish KIND> static void finish(const void *tile, const Placement &place) {
+        const F nothing = zero();
+        for (int r = 0; r < place.rows; ++r) {
+            const F row_bias = place.row_bias ? all(place.row_bias[r]) : nothing;
+            float *out = place.out + r * place.stride;
+#pragma GCC unroll 4
+            for (int j = 0; j < COLS; j += LANES) {
+                F value = Sums::value(tile, r * COLS + j);
+                F rest = place.column_bias ? row_bias + load(place.column_bias + j) : row_bias;
+                if (SCALED) {
+                    const F scale = all(place.row_scale[r]) * load(place.column_scale + j);
+                    rest = fma(all(place.row_offset[r]), load(place.column_offset + j), rest);
+                    value = fma(value, scale, rest);
+                } else {
+                    value = value + rest;
+                }
+                if (KIND == GELU_TANH) value = gelu<TanhForm>(value);
+                if (KIND == GELU_ERF) value = gelu<ErfForm>(value);
+                if (KIND == ADD) value = value + load(out + j);
+                store(out + j, value);
+            }
+        }
+    }
+};
+
+}  // namespace

@@ -1,0 +1,58 @@
+// GELU without division or exponential, in both forms:
+//
+//   erf    x · (1 + erf(x / √2)) / 2
+//   tanh   x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2
+//
+// Either is x · (1/2 + x·Q(x²)) with a smooth Q. Q is a polynomial in t = 2x²/c² - 1, the best for
+// the largest error of the GELU on |x| <= c, with the exact value at c; beyond, x is x or 0 to within
+// rounding. Errors: at most 2e-6·max(1, |x|) with 13 coefficients, 1e-4·max(1, |x|) with 8, less than
+// what rounding to bfloat16 or int8 does to the result.
+// mlpmixer/kernels/gelu_fit.py finds the coefficients.
+#pragma once
+
+namespace {
+
+struct ExactGelu {
+    static constexpr float end = 5.2f;
+    static constexpr float coefficients[] = {
+        0.13594992458820343f,   -0.06774340569972992f,  0.05003020912408829f,
+        -0.0399412102997303f,   0.03190666809678078f,   -0.024594062939286232f,
+        0.01839023269712925f,   -0.013101471588015556f, 0.007550795562565327f,
+        -0.0035079973749816418f, 0.0028609365690499544f, -0.0025027235969901085f,
+        0.0008559411508031189f};
+};
+struct ExactTanhGelu {
+    static constexpr float end = 5.0f;
+    static constexpr float coefficients[] = {
+        0.1413785070180893f,    -0.07036593556404114f,  0.05165766179561615f,
+        -0.040538936853408813f, 0.03134048730134964f,   -0.02303198166191578f,
+        0.01607292890548706f,   -0.010435053147375584f, 0.005710868164896965f,
+        -0.0030629478860646486f, 0.0026871110312640667f, -0.0020363156218081713f,
+        0.0006236035842448473f};
+};
+struct ShortGelu {
+    static constexpr float end = 4.2f;
+    static constexpr float coefficients[] = {
+        0.16785456240177155f,  -0.08157147467136383f,  0.05594870448112488f,
+        -0.03792617470026016f, 0.023777756839990616f,  -0.016467224806547165f,
+        0.011175720021128654f, -0.0037442443426698446f};
+};
+struct ShortTanhGelu {
+    static constexpr float end = 4.0f;
+    static constexpr float coefficients[] = {
+        0.17600828409194946f,  -0.08448491245508194f,  0.055917706340551376f,
+        -0.03578903526067734f, 0.021423108875751495f,  -0.014068913646042347f,
+        0.008392030373215675f, -0.0023982664570212364f};
+};
+
+template <class Form> inline F gelu(F x) {
+    constexpr int count = sizeof(Form::coefficients) / sizeof(float);
+    const F inner = lower(higher(x, all(-Form::end)), all(Form::end));
+    const F t = fma(inner * inner, all(2 / (Form::end * Form::end)), all(-1.0f));
+    F q = all(Form::coefficients[count - 1]);
+#pragma GCC unroll 16
+    for (int i = count - 2; i >= 0; --i) q = fma(q, t, all(Form::coefficients[i]));
+    return x * fma(inner, q, all(0.5f));
+}
+
+}  // namespace

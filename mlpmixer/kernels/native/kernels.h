@@ -1,0 +1,80 @@
+// What the loop nest asks of a level: products of small tiles, and what happens to a tile.
+//
+// Operands of a product lie in memory as the tiles read them. A "lane" is 32 bits wide and holds
+// `group` neighbours along the dimension K that is summed over: 1 float, 2 bfloat16 or 4 int8.
+//
+//   left operand, (M, K)   panels of tile_rows rows; in each panel blocks of 16 lanes along K; in
+//                          each block the rows one after another, 64 bytes each
+//   right operand, (K, N)  panels of tile_cols columns; in each panel the lanes along K one after
+//                          another, tile_cols lanes each
+//
+// Both are padded with zeros. A row of a left block is a cache line, and a tile of AMX.
+#pragma once
+
+#include <cstdint>
+
+enum Precision { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
+enum Gelu { TANH = 0, ERF = 1 };
+
+// What becomes of a product: STORE writes it, ADD adds it to what is there, GELU_* apply a GELU.
+enum Finish { STORE = 0, ADD = 1, GELU_TANH = 2, GELU_ERF = 3, FINISHES = 4 };
+
+constexpr int LINE = 64;         // bytes of a cache line
+constexpr int BLOCK = 16;        // lanes of a row in a block of a left operand
+constexpr int MOST_TILE = 1024;  // elements of the largest tile
+
+// Turns a tile of sums into values and puts them in place:
+//   value = sum + row_bias + column_bias                                           float operands
+//   value = sum·row_scale·column_scale + row_offset·column_offset + both biases    int8 operands
+struct Placement {
+    int rows;
+    const float *row_bias, *row_scale, *row_offset;           // of the tile's rows; a null bias is 0
+    const float *column_bias, *column_scale, *column_offset;  // of the tile's columns
+    float *out;
+    int64_t stride;  // floats between rows of `out`
+};
+
+struct Kernels {
+    const char *level;
+    Precision precision;
+    int tile_rows, tile_cols, group;
+    int most_weight;  // int8: weights are from -most_weight to most_weight
+
+    // Sums of `rows` rows over `steps` lanes into a tile (rows, tile_cols) of float or int32, added
+    // to what is there if `accumulate`. `ahead` is memory that will be needed soon.
+    // Of int8 operands one is unsigned: the left one in `multiply`, the right one in
+    // `multiply_signed`; for the other precisions both are the same.
+    void (*multiply)(int rows, int64_t steps, const void *left, const void *right, void *tile,
+                     bool accumulate, const char *ahead);
+    void (*multiply_signed)(int rows, int64_t steps, const void *left, const void *right,
+                            void *tile, bool accumulate, const char *ahead);
+    void (*finish[FINISHES])(const void *tile, const Placement &placement);
+
+    // LayerNorm of one row: its mean and 1/sqrt(variance + epsilon).
+    void (*statistics)(const float *row, int64_t width, float epsilon, float *mean, float *rate);
+    // out = (x - mean)·rate·gain + shift for rows of `count` columns; columns are read and written
+    // to the next multiple of the vectors' lanes.
+    void (*normalize)(const float *x, int64_t stride, int64_t rows, int64_t count,
+                      const float *mean, const float *rate, const float *gain, const float *shift,
+                      float *out, int64_t out_stride);
+    // sum += row
+    void (*accumulate_row)(const float *row, int64_t count, float *sum);
+
+    // Writes a row of floats as a row of a left operand's panel: `steps` lanes. int8: unsigned, with
+    // value = q·scale + offset.
+    void (*pack_row)(const float *row, int64_t count, int64_t steps, void *left, float *scale,
+                     float *offset);
+    // Writes floats (count, tile_cols) as a panel of a right operand: `steps` lanes. int8: unsigned,
+    // with a scale and an offset for each of the tile_cols columns.
+    void (*pack_columns)(const float *values, int64_t count, int64_t steps, void *right,
+                         float *scale, float *offset);
+
+    // Runs products over registers alone and returns the operations done (a multiplication and an
+    // addition are two).
+    double (*ceiling)(int64_t rounds);
+};
+
+// A level's kernels for a precision, or null where this build or this processor lacks them.
+const Kernels *find_kernels(const char *level, Precision precision);
+// The names of all levels of this build, from the lowest to the highest; null ends the list.
+const char *const *level_names();

@@ -1,0 +1,68 @@
+#include "linear.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace {
+
+uint16_t to_bfloat16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+}  // namespace
+
+Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bias,
+               int64_t outputs, int64_t inputs, int64_t chunk)
+    : outputs(outputs), inputs(inputs) {
+    const int64_t chunk_size = chunk ? chunk : inputs;
+    const int64_t chunks = (inputs + chunk_size - 1) / chunk_size;
+    const int group = k.group, across = side == LEFT ? k.tile_rows : k.tile_cols;
+    steps = (inputs + group - 1) / group;
+    panels = (outputs + across - 1) / across;
+    padded = panels * across;
+    const int64_t whole = side == LEFT ? round_up(steps, BLOCK) : steps;
+    panel_bytes = whole * across * 4;
+    step_bytes = int64_t(across) * 4;
+    data = Memory(size_t(panels * panel_bytes));
+    memory = Memory(size_t((2 + chunks) * padded + 64) * sizeof(float));
+    numbers = memory.floats();
+    if (bias) std::memcpy(numbers, bias, size_t(outputs) * sizeof(float));
+
+    for (int64_t o = 0; o < outputs; ++o) {
+        char *to = data.bytes() + o / across * panel_bytes;
+        const int64_t lane_stride = side == LEFT ? 4 : step_bytes;
+        to += o % across * (side == LEFT ? LINE : 4);
+        const float *row = weight + o * inputs;
+        float scale = 1, inverse = 1;
+        if (k.precision == INT8) {
+            float most = 0;
+            for (int64_t i = 0; i < inputs; ++i) most = std::fmax(most, std::fabs(row[i]));
+            scale = most / float(k.most_weight);
+            inverse = most > 0 ? float(k.most_weight) / most : 0;
+            numbers[padded + o] = scale;
+        }
+        for (int64_t s = 0; s < steps; ++s) {
+            // On the left each block of 16 lanes is followed by those of the panel's other rows.
+            char *lane = side == LEFT ? to + s / BLOCK * across * LINE + s % BLOCK * lane_stride
+                                      : to + s * lane_stride;
+            const int64_t first = s * group;
+            const int count = int(inputs - first < group ? inputs - first : group);
+            if (k.precision == FLOAT32) {
+                std::memcpy(lane, row + first, 4);
+            } else if (k.precision == BFLOAT16) {
+                for (int i = 0; i < count; ++i) {
+                    const uint16_t half = to_bfloat16(row[first + i]);
+                    std::memcpy(lane + 2 * i, &half, 2);
+                }
+            } else {
+                for (int i = 0; i < count; ++i) {
+                    const long q = std::lrintf(row[first + i] * inverse);
+                    lane[i] = char(q);
+                    numbers[(2 + (first + i) / chunk_size) * padded + o] += float(q) * scale;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// Memory that begins on a page, in large pages where the system has them.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+constexpr size_t LARGE_PAGE = size_t(2) << 20;
+
+inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+// Zeroed memory; throws std::bad_alloc.
+class Memory {
+  public:
+    Memory() = default;
+    explicit Memory(size_t bytes) {
+        const size_t page = bytes >= LARGE_PAGE ? LARGE_PAGE : 4096;
+        const size_t whole = size_t(round_up(int64_t(bytes ? bytes : 1), int64_t(page)));
+        start = std::aligned_alloc(page, whole);
+        if (!start) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        if (page == LARGE_PAGE) madvise(start, whole, MADV_HUGEPAGE);
+#endif
+        __builtin_memset(start, 0, whole);
+    }
+    Memory(Memory &&other) noexcept : start(std::exchange(other.start, nullptr)) {}
+    Memory &operator=(Memory &&other) noexcept {
+        std::swap(start, other.start);
+        return *this;
+    }
+    ~Memory() { std::free(start); }
+
+    char *bytes() const { return static_cast<char *>(start); }
+    float *floats() const { return static_cast<float *>(start); }
+
+  private:
+    void *start = nullptr;
+};
+
+// Hands out parts of one block of memory: first their sizes are added up, then they are placed.
+class Parts {
+  public:
+    explicit Parts(char *start = nullptr) : start(start) {}
+    template <class T> void take(T *&part, int64_t count) {
+        if (start) part = reinterpret_cast<T *>(start + used);
+        used += round_up(count * int64_t(sizeof(T)), 64) + 64;  // apart: no two share a line
+    }
+    int64_t used = 0;
+
+  private:
+    char *start;
+};

@@ -1,0 +1,76 @@
+"""Each level checks itself against the portable one before it is used: some milliseconds, once.
+
+A level that no machine of its author's has could be wrong; its user shall not pay for it.
+"""
+
+import warnings
+from functools import cache
+
+import torch
+
+from mlpmixer.errors import MixerError
+from mlpmixer.kernels.library import library
+from mlpmixer.kernels.native import MixerShape, NativeMixer, Precision, levels_here
+
+TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.1}
+"""Largest difference that passes, as a share of the largest value."""
+
+
+def choose_level(precision: Precision) -> str:
+    """Return the highest level that runs here and agrees with the portable one.
+
+    Raises:
+        MixerError: there is none, and why.
+    """
+    for level in levels_here(precision):
+        error = self_check(level, precision)
+        if error <= TOLERANCES[precision]:
+            return level
+        if level != "portable":
+            _report(level, precision, error)
+    raise MixerError(library().reason or f"no level can compute in {precision} here.")
+
+
+@cache
+def self_check(level: str, precision: Precision) -> float:
+    """Return a level's largest difference from the portable one in float32.
+
+    It is a share of the largest value, over two small Mixers with all kinds of edges.
+    """
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for gelu, width, side in (("tanh", 100, 7), ("erf", 33, 4)):
+        shape = MixerShape(
+            image_size=(side * 2, (side + 1) * 2),
+            patch_size=2,
+            in_channels=3,
+            width=width,
+            depth=2,
+            tokens_mlp_dim=37,
+            channels_mlp_dim=150,
+            num_classes=11,
+            gelu="tanh" if gelu == "tanh" else "erf",
+            layer_norm_epsilon=1e-6,
+        )
+        weights = [
+            torch.randn(size, generator=generator) * (size[-1] ** -0.5 if len(size) > 1 else 0.5)
+            for size in shape.weight_shapes()
+        ]
+        images = torch.rand(3, 3, *shape.image_size, generator=generator) * 2 - 1
+        reference = NativeMixer(shape, weights, "float32", "portable")
+        tested = NativeMixer(shape, weights, precision, level)
+        for threads in (1, 2):
+            expected, found = (mixer.tokens(images, threads) for mixer in (reference, tested))
+            error = ((found - expected).abs().max() / expected.abs().max()).item()
+            worst = max(worst, error if error == error else float("inf"))
+    return worst
+
+
+@cache
+def _report(level: str, precision: Precision, error: float) -> None:
+    warnings.warn(
+        f"the native kernels of level {level} are wrong on this processor in {precision} "
+        f"(by {error:.2g} of the largest value); a lower level is used. Please report it.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
