@@ -24,6 +24,10 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
         [_POINTER, _POINTER, _POINTER, _INTEGER, ctypes.c_int, _POINTER, _POINTER, _POINTER],
         ctypes.c_int,
     ),
+    "mlpmixer_gelu": (
+        [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, _POINTER, _INTEGER, _POINTER],
+        ctypes.c_int,
+    ),
     "mlpmixer_ceiling": (
         [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_double],
         ctypes.c_double,

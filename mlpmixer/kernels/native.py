@@ -177,6 +177,8 @@ class NativeMixer:
             expected = (shape.in_channels, *shape.image_size)
             raise ValueError(f"images of shape {tuple(images.shape)}: expected (B, *{expected})")
         images = images.detach().to("cpu", torch.float32)
+        if images.data_ptr() % images.element_size():
+            images = images.clone()  # a buffer may begin anywhere, a float may not
         batch = len(images)
         pooled = images.new_empty(batch, shape.width)
         table = images.new_empty(batch, shape.num_tokens, shape.width) if tokens else None
@@ -196,6 +198,29 @@ class NativeMixer:
         if table is not None:
             return table
         return logits if shape.num_classes else pooled
+
+
+def gelu(values: Tensor, form: Literal["tanh", "erf"], precision: Precision, level: str) -> Tensor:
+    """Return the GELU of float32 values (N,), as a level computes it between two products.
+
+    Its error is at most 2e-6·max(1, |x|) in float32, and 1e-4·max(1, |x|) for bfloat16 and int8.
+
+    Raises:
+        MixerError: the level cannot run here.
+    """
+    functions = library().functions
+    values = values.detach().to("cpu", torch.float32).contiguous()
+    result = torch.empty_like(values)
+    if functions is None or functions.mlpmixer_gelu(
+        level.encode(),
+        PRECISIONS.index(precision),
+        ("tanh", "erf").index(form),
+        values.data_ptr(),
+        len(values),
+        result.data_ptr(),
+    ):
+        raise MixerError(library().reason or f"level {level} cannot compute in {precision} here.")
+    return result
 
 
 def _not_above(name: str, level: str) -> bool:

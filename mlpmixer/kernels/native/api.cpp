@@ -1,4 +1,5 @@
 // The library's C interface; mlpmixer/kernels/library.py calls it.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -84,6 +85,23 @@ API int mlpmixer_forward(void *mixer, const float *images, const int64_t *stride
     } catch (const std::exception &) {
         return 1;
     }
+}
+
+// out = GELU of `count` values, as a level computes it for a precision. Returns 0, or 1: cannot run.
+API int mlpmixer_gelu(const char *level, int precision, int form, const float *values,
+                      int64_t count, float *out) {
+    const Kernels *kernels = find_kernels(level, Precision(precision));
+    if (!kernels) return 1;
+    alignas(64) const float tile[MOST_TILE] = {};  // sums of 0: the bias is what is left
+    alignas(64) float bias[MOST_TILE], result[MOST_TILE];
+    const int64_t columns = kernels->tile_cols;
+    for (int64_t i = 0; i < count; i += columns) {
+        for (int64_t j = 0; j < columns; ++j) bias[j] = values[std::min(i + j, count - 1)];
+        const Placement place = {1, nullptr, tile, tile, bias, tile, tile, result, 0};
+        kernels->finish[form == TANH ? GELU_TANH : GELU_ERF](tile, place);
+        std::copy(result, result + std::min(columns, count - i), out + i);
+    }
+    return 0;
 }
 
 // Operations a second of products over registers alone on so many threads; 0: cannot run here.

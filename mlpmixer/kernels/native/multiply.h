@@ -90,12 +90,15 @@ template <class Dot, int TILE_ROWS, int VECTORS> struct Multiply {
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; ++v)
                 sums[r][v] = Dot::load_sum(start + (r * VECTORS + v + 2) * LANES * 4);
-        const I left = load_lanes(start), right = load_lanes(start + LANES * 4);
+        I left = load_lanes(start);
+        const I right = load_lanes(start + LANES * 4);
         for (int64_t round = 0; round < rounds; ++round)
 #pragma GCC unroll 16
-            for (int r = 0; r < TILE_ROWS; ++r)
+            for (int r = 0; r < TILE_ROWS; ++r) {
+                make_unknown(left);  // each row has a left operand of its own
 #pragma GCC unroll 4
                 for (int v = 0; v < VECTORS; ++v) sums[r][v] = Dot::dot(sums[r][v], left, right);
+            }
 #pragma GCC unroll 16
         for (int r = 0; r < TILE_ROWS; ++r)
 #pragma GCC unroll 4

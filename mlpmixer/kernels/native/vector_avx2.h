@@ -52,6 +52,9 @@ inline I both(I a, I b) { return _mm256_and_si256(a, b); }
 inline I plus(I a, I b) { return _mm256_add_epi32(a, b); }
 inline I lanes_of(int32_t v) { return _mm256_set1_epi32(v); }
 
+// The compiler forgets what it knows of the value.
+inline void make_unknown(I &v) { asm volatile("" : "+x"(v)); }
+
 // The low 8 or 16 bits of each lane, one after another.
 inline void store_halves(uint16_t *p, I v) {
     const I masked = both(v, lanes_of(0xffff));

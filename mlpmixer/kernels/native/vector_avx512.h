@@ -41,6 +41,9 @@ inline I both(I a, I b) { return _mm512_and_si512(a, b); }
 inline I plus(I a, I b) { return _mm512_add_epi32(a, b); }
 inline I lanes_of(int32_t v) { return _mm512_set1_epi32(v); }
 
+// The compiler forgets what it knows of the value.
+inline void make_unknown(I &v) { asm volatile("" : "+v"(v)); }
+
 // The low 8 or 16 bits of each lane, one after another.
 inline void store_bytes(uint8_t *p, I v) {
     _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm512_cvtepi32_epi8(v));

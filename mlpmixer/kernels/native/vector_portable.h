@@ -60,6 +60,9 @@ inline I either(I a, I b) { return a | b; }
 inline I both(I a, I b) { return a & b; }
 inline I plus(I a, I b) { return reinterpret_cast<I>(reinterpret_cast<U>(a) + reinterpret_cast<U>(b)); }
 
+// The compiler forgets what it knows of the value.
+inline void make_unknown(I &v) { asm volatile("" : "+m"(v)); }
+
 // The low 8 or 16 bits of each lane, one after another.
 inline void store_halves(uint16_t *p, I v) {
     for (int i = 0; i < LANES; ++i) p[i] = static_cast<uint16_t>(v[i]);
