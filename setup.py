@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mlpmixer.kernels.sources import source_digest, source_files  # noqa: E402  (needs the path)
+from mlpmixer.kernels.sources import source_digest, source_files
 
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
 LEVEL_FLAGS = {

@@ -5,18 +5,19 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mlpmixer.kernels.sources import source_digest
 
 REBUILD = "install the package again (`pip install -e .` in a checkout) to build it"
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
-_SIGNATURES: dict[str, tuple[list[type], type | None]] = {
+_LEVEL = [ctypes.c_char_p, ctypes.c_int]  # a level's name and the number of a precision
+_SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "mlpmixer_digest": ([], ctypes.c_char_p),
     "mlpmixer_level": ([ctypes.c_int], ctypes.c_char_p),
-    "mlpmixer_runs": ([ctypes.c_char_p, ctypes.c_int], ctypes.c_int),
+    "mlpmixer_runs": (_LEVEL, ctypes.c_int),
     "mlpmixer_create": (
-        [ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
-        + [_POINTER, ctypes.c_float, _POINTER],
+        [*_LEVEL, *_LEVEL, _POINTER, ctypes.c_float, _POINTER],
         _POINTER,
     ),
     "mlpmixer_destroy": ([_POINTER], None),
@@ -24,14 +25,8 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
         [_POINTER, _POINTER, _POINTER, _INTEGER, ctypes.c_int, _POINTER, _POINTER, _POINTER],
         ctypes.c_int,
     ),
-    "mlpmixer_gelu": (
-        [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, _POINTER, _INTEGER, _POINTER],
-        ctypes.c_int,
-    ),
-    "mlpmixer_ceiling": (
-        [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_double],
-        ctypes.c_double,
-    ),
+    "mlpmixer_gelu": ([*_LEVEL, ctypes.c_int, _POINTER, _INTEGER, _POINTER], ctypes.c_int),
+    "mlpmixer_ceiling": ([*_LEVEL, ctypes.c_int, ctypes.c_double], ctypes.c_double),
     "mlpmixer_bandwidth": ([_INTEGER, ctypes.c_int], ctypes.c_double),
 }
 

@@ -1,7 +1,7 @@
 """The native kernels against the model in float64: every level of this machine, every precision."""
 
 import multiprocessing
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -186,19 +186,10 @@ def test_two_models_and_several_callers_at_once_do_not_disturb_each_other() -> N
     natives = [packed(mixer, *KINDS[0]) for mixer in mixers]
     images = images_for(mixers[0], 5)
     expected = [native.logits(images, threads=1) for native in natives]
-    wrong: list[int] = []
-
-    def call(which: int) -> None:
-        for _ in range(30):
-            if not torch.equal(natives[which].logits(images, threads=2), expected[which]):
-                wrong.append(which)
-
-    callers = [threading.Thread(target=call, args=(number % 2,)) for number in range(6)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert not wrong
+    with ThreadPoolExecutor(6) as callers:
+        calls = [callers.submit(natives[i % 2].logits, images, 2) for i in range(180)]
+    for i, call in enumerate(calls):
+        assert torch.equal(call.result(), expected[i % 2])
 
 
 def child(native: NativeMixer, images: Tensor, answer: Any) -> None:
