@@ -13,6 +13,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.options import AugmentOptions
+from mlpmixer.data.random_crops import RandomCrop
 
 # isort: split
 import torchvision
@@ -43,9 +45,11 @@ Step = Callable[[], object]
 
 
 def ours(options: AugmentOptions, side: int, images: Tensor, labels: Tensor) -> Step:
-    augmenter = Augmenter(options, (side, side), NUM_CLASSES)
-    generator = torch.Generator().manual_seed(0)
-    return lambda: augmenter(images, labels, generator)
+    crop, augmenter = RandomCrop(options, (side, side)), Augmenter(options, NUM_CLASSES)
+    generator, steps = torch.Generator().manual_seed(0), count()
+    return lambda: augmenter(
+        crop.apply(images, crop.draw(len(images), 0, next(steps))), labels, generator
+    )
 
 
 def theirs(options: AugmentOptions, side: int, images: Tensor, labels: Tensor) -> Step:
@@ -120,12 +124,12 @@ def main() -> None:
     torch.manual_seed(0)
 
     rows: list[dict[str, object]] = []
-    for shape, (side, stored, count) in SHAPES.items():
+    for shape, (side, stored, number) in SHAPES.items():
         # Smooth noise: the operations see gradients and colours, not white noise.
-        coarse = torch.rand(count, 3, 8, 8)
+        coarse = torch.rand(number, 3, 8, 8)
         images = torch.nn.functional.interpolate(coarse, (stored, stored), mode="bicubic")
         images = (images * 255).clamp(0, 255).byte().to(device)
-        labels = torch.randint(NUM_CLASSES, (count,)).to(device)
+        labels = torch.randint(NUM_CLASSES, (number,)).to(device)
         for setting, options in SETTINGS.items():
             if options.crop == "pad" and stored != side:
                 continue  # pad-crop is for images stored at the model's size
@@ -134,20 +138,22 @@ def main() -> None:
                 "torchvision": theirs(options, side, images, labels),
             }
             times = measure(steps, arguments.seconds, device)
-            rates = {name: count / statistics.median(runs) for name, runs in times.items()}
+            rates = {name: number / statistics.median(runs) for name, runs in times.items()}
             rows.append(
                 {
                     "setting": setting,
                     "image_size": side,
                     "stored_size": stored,
-                    "batch_size": count,
+                    "batch_size": number,
                     "runs": len(times["mlpmixer"]),
                     "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
                     "ratio": round(rates["mlpmixer"] / rates["torchvision"], 2),
                 }
             )
             listed = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
-            print(f"{shape}, batch {count}, {setting}: {listed} ({rows[-1]['ratio']}x)", flush=True)
+            print(
+                f"{shape}, batch {number}, {setting}: {listed} ({rows[-1]['ratio']}x)", flush=True
+            )
 
     result = {"machine": machine(device), "results": rows}
     print(json.dumps(result["machine"], indent=2))

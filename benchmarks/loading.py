@@ -1,10 +1,12 @@
 """Does loading and augmenting limit training? Batches a second of each, on the same images.
 
-    python benchmarks/loading.py --data path/to/cifar10 --out benchmarks/results/loading.json
+    python benchmarks/loading.py --data path/to/cifar10 --photos path/to/jpegs \\
+        --out benchmarks/results/loading.json
 
 Measures reading a data set into memory, then batches of 128 with crop and flip from memory and
 from worker processes that decode on the fly, and the training step of `mixer_nano` that they
-feed. In turn, several rounds, medians.
+feed. With `--photos`, a folder of full-size pictures, also batches of 128 random crops of 224
+pixels from them. In turn, several rounds, medians.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from mlpmixer.data.batches import Images
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.sources import open_source
+from mlpmixer.data.splits import FileSplit
+from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import generator
 from mlpmixer.runtime import autocast, choose_device, choose_precision, keep_freed_memory, machine
@@ -32,11 +36,15 @@ from mlpmixer.training.recipe import LossOptions, OptimizerOptions
 BATCH = 128
 
 
+PAD = AugmentOptions(crop="pad")
+INCEPTION = AugmentOptions(crop="inception")
+
+
 def batches(
-    images: Images, augment: AugmentOptions, size: tuple[int, int], classes: int
+    images: Images, classes: int
 ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
     """Yield augmented batches without end."""
-    augmenter = Augmenter(augment, size, classes)
+    augmenter = Augmenter(PAD, classes)  # what follows the crop is the same for all
     for step, batch in enumerate(images.training_batches(BATCH, 0, 0)):
         yield augmenter(batch.images, batch.labels, generator(0, "augment", step))
 
@@ -56,6 +64,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--photos", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
@@ -64,9 +73,17 @@ def main() -> None:
     dataset = open_source(options.data)
     split, classes = dataset.splits["train"], len(dataset.class_names)
     begun = time.perf_counter()
-    kept = open_images(split, (32, 32), DataOptions(cache="memory"))
+    small = Preprocessing(image_size=(32, 32))
+    kept = open_images(split, small, DataOptions(cache="memory"), PAD)
     reading = time.perf_counter() - begun
-    streamed = open_images(split, (32, 32), DataOptions(cache="none"), (0.08, 1.0))
+    streamed = {"from_workers": open_images(split, small, DataOptions(cache="none"), INCEPTION)}
+    if options.photos is not None:
+        files = sorted(file.name for file in options.photos.iterdir())
+        files *= -(-BATCH // len(files))  # at least a batch of them
+        photos = FileSplit(options.photos, files, [0] * len(files))
+        large = Preprocessing(image_size=(224, 224))
+        options_of_photos = DataOptions(cache="none")
+        streamed["photos_from_workers"] = open_images(photos, large, options_of_photos, INCEPTION)
 
     device = choose_device("cpu")
     precision = choose_precision("auto", device)
@@ -81,21 +98,22 @@ def main() -> None:
         classification_loss(logits, targets, LossOptions()).backward()
         optimizers.step(0.0)
 
-    from_memory = batches(kept, AugmentOptions(crop="pad"), (32, 32), classes)
+    steps: dict[str, Callable[[], object]] = {
+        "training_step": train,
+        "from_memory": partial(next, batches(kept, classes)),
+    }
     rounds = []
     for _ in range(options.rounds):
-        from_workers = batches(streamed, AugmentOptions(crop="none"), (32, 32), classes)
-        steps: dict[str, Callable[[], object]] = {
-            "training_step": train,
-            "from_memory": partial(next, from_memory),
-            "from_workers": partial(next, from_workers),
-        }
-        rounds.append({name: rate(step, options.seconds) for name, step in steps.items()})
-        from_workers.close()  # ends the workers, which would take the next step's cores
+        rates = {name: rate(step, options.seconds) for name, step in steps.items()}
+        for name, images in streamed.items():
+            loaded = batches(images, classes)
+            rates[name] = rate(partial(next, loaded), options.seconds)
+            loaded.close()  # ends the workers, which would take the next step's cores
+        rounds.append(rates)
     medians = {name: round(statistics.median(r[name] for r in rounds), 2) for name in rounds[0]}
     result = {
         "what": "batches a second: 128 images, crop and flip; mixer_nano's training step",
-        "command": "python benchmarks/loading.py --data path/to/cifar10 "
+        "command": "python benchmarks/loading.py --data path/to/cifar10 --photos path/to/jpegs "
         "--out benchmarks/results/loading.json",
         "machine": machine(device),
         "images": len(split),

@@ -23,14 +23,17 @@ import torch
 from torch.nn import functional as F
 
 from mlpmixer.data.augment import Augmenter
+from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
+from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import accuracy
 from mlpmixer.files import write_json
 from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.models.resize import resize
 from mlpmixer.randomness import generator
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine
@@ -64,22 +67,24 @@ def ways(model: Mixer, side: int) -> dict[str, Callable[[], Mixer]]:
 
 
 def scaled(images: InMemoryImages, side: int) -> InMemoryImages:
-    """Return the same images at another size, rounded to 8 bits as a file would be."""
+    """Return the same images at another size, rounded to 8 bits as a file would be.
+
+    For training they are shifted by up to an eighth of it.
+    """
+    assert images.pixels is not None
     parts = [
         F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True).round().byte()
         for part in images.pixels.split(2048)
     ]
     changed = copy.copy(images)
-    changed.pixels, changed.size = torch.cat(parts), (side, side)
+    changed.pixels = torch.cat(parts)
+    changed.crop = RandomCrop(AugmentOptions(crop="pad", pad=side // 8), (side, side))
     return changed
 
 
 def finetune(model: Mixer, images: InMemoryImages, steps: int, runtime: Runtime) -> None:
     """Train all weights for that many steps."""
-    side = model.image_size[0]
-    augmenter = Augmenter(
-        AugmentOptions(crop="pad", pad=side // 8), (side, side), model.num_classes
-    )
+    augmenter = Augmenter(AugmentOptions(), model.num_classes)
     optimizers = Optimizers(model.train(), OPTIMIZER)
     schedule = ScheduleOptions()
     batches = images.training_batches(BATCH, 0, 0)
@@ -107,10 +112,13 @@ def main() -> None:
         raise UsageError(f"{options.source} holds no Mixer.")
     old = model.image_size[0]
     dataset = open_source(options.data)
-    largest = round(max(FACTORS) * old)
     stored: dict[str, InMemoryImages] = {}
     for name in ("train", "validation"):
-        images = open_images(dataset.splits[name], (largest, largest), DataOptions(cache="memory"))
+        own = common_size(dataset.splits[name])
+        if own is None:
+            raise UsageError(f"the {name} images of {options.data} are not of one size.")
+        whole = Preprocessing(image_size=own)
+        images = open_images(dataset.splits[name], whole, DataOptions(cache="memory"))
         assert isinstance(images, InMemoryImages)
         stored[name] = images
     result = {
@@ -128,8 +136,8 @@ def main() -> None:
     if options.out.exists():
         result = json.loads(options.out.read_text())
     else:
-        own = scaled(stored["validation"], old)
-        result["at_its_own_size"] = accuracy(model, own, runtime)
+        at_own = scaled(stored["validation"], old)
+        result["at_its_own_size"] = accuracy(model, at_own, runtime)
     rows = result["rows"]
     assert isinstance(rows, list)
     done = {(row["side"], row["way"]) for row in rows}

@@ -29,8 +29,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlpmixer.data.augment import Augmenter
-from mlpmixer.data.batches import Unreadable
-from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.loader import open_images
+from mlpmixer.data.options import DataOptions
+from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.models.registry import create_model
 from mlpmixer.run.console import Console
@@ -75,9 +76,10 @@ def ours(name: str, steps: int, choice: str) -> float:
     model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(runtime.device)
     pixels, labels = random_images()
     split = ArraySplit(pixels, labels, "random")
-    images = InMemoryImages(split, (32, 32), 1, Unreadable(len(split), 0.0))
+    settled = settle_crop(recipe.augment, split, model.image_size)
+    images = open_images(split, model.preprocessing, DataOptions(cache="memory"), settled)
     images.to(runtime.device)
-    augmenter = Augmenter(recipe.augment, (32, 32), CLASSES)
+    augmenter = Augmenter(settled, CLASSES)
     step, schedule = TrainingStep(model, recipe, runtime), Schedule.of(recipe, len(images))
     with (
         tempfile.TemporaryDirectory() as folder,

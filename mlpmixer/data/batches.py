@@ -10,14 +10,15 @@ from torch import Tensor
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.randomness import generator
 
+_ATTEMPTS = 1000
+
 
 class Batch(NamedTuple):
-    """Images as they are stored, before augmentation."""
+    """Images cropped to the model's size, before augmentation or normalisation."""
 
-    images: Tensor  # uint8 (B, 3, h, w)
+    images: Tensor  # uint8 (B, 3, H, W)
     labels: Tensor  # int64 (B,)
-    indices: Tensor  # int64 (B,), positions in the split
-    aspect_ratios: Tensor | None  # (B,) width/height where images were squashed to one shape
+    indices: Tensor  # int64 (B,), positions in the split, on the CPU
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Unreadable:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str) -> None:
-        """Remember an unreadable image; raises MixerError once there are too many."""
+        """Remember an unreadable image, once; raises MixerError when there are too many."""
         self.reasons[name] = reason
         if len(self.reasons) > self.max_share * self.total:
             raise MixerError(
@@ -44,13 +45,23 @@ class Images(Protocol):
     """The images of a split as batches."""
 
     unreadable: Unreadable
-    size: tuple[int, int]  # stored height and width
     in_memory: bool
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of images, unreadable ones included."""
+        ...
+
+    @property
+    def bytes_for_device(self) -> int:
+        """What the images take on a device, in bytes; 0 where they cannot be kept there."""
+        ...
 
     def to(self, device: torch.device) -> None:
-        """Keep what is in memory on the device."""
+        """Keep the images on the device."""
+        ...
+
+    def pin(self) -> None:
+        """Deliver batches in pinned memory, from where they are copied in the background."""
         ...
 
     def digest(self) -> str | None:
@@ -58,11 +69,14 @@ class Images(Protocol):
         ...
 
     def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
-        """Yield endless batches, shuffled anew each epoch; incomplete ones are left out."""
+        """Yield endless batches, shuffled anew each epoch; incomplete ones are left out.
+
+        In place of an image that cannot be read another one is drawn.
+        """
         ...
 
     def evaluation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all readable images once, in order."""
+        """Yield all images in order, those that cannot be read left out."""
         ...
 
 
@@ -85,3 +99,21 @@ def training_order(images: int, batch_size: int, seed: int, first_step: int) -> 
         for begin in range(step * batch_size, per_epoch * batch_size, batch_size):
             yield order[begin : begin + batch_size]
         epoch, step = epoch + 1, 0
+
+
+def candidates(index: int, images: int, seed: int, step: int, position: int) -> Iterator[int]:
+    """Yield an image's index, then those to try in its place while none can be read.
+
+    They follow from the seed, the step and the position in the batch, wherever images are read.
+
+    Raises:
+        MixerError: a thousand others could not be read either.
+    """
+    yield index
+    chance = generator(seed, "instead", step, position)
+    for _ in range(_ATTEMPTS):
+        yield int(torch.randint(images, (), generator=chance))
+    raise MixerError(
+        f"{_ATTEMPTS:,} images drawn in place of an unreadable one are unreadable as well. "
+        "`mixer data SOURCE --verify` lists all."
+    )

@@ -1,21 +1,21 @@
 """Crops and flips: where in an image to look, and how to cut that part out.
 
-Boxes are (left, top, right, bottom) as shares of the image's width and height, in [0, 1]; a box
-whose left lies beyond its right reads the image mirrored. An image may be stored squashed to a
-square, so aspect ratios (width / height) are always those of the original image.
+Boxes are (left, top, right, bottom) as shares of the image's width and height, in [0, 1]; aspect
+ratios are width / height. What is random about a box is drawn before the images are known, so
+that the same is drawn wherever they come from.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-_EVALUATION_SHARE = 7 / 8  # of the shorter side: 224 cut from 256
+from mlpmixer.data.picture import training_crop
+
 _INCEPTION_RATIOS = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
-
-PixelBox = tuple[float, float, float, float]
 
 
 def shift(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
@@ -51,148 +51,121 @@ def random_flips(count: int, probability: float, generator: torch.Generator) -> 
     return torch.rand(count, generator=generator) < probability
 
 
-def random_boxes(
-    aspect_ratios: Tensor,
+class BoxDraws(NamedTuple):
+    """What is random about a box an image, float64."""
+
+    areas: Tensor
+    """(B, 10) shares of the image's area."""
+    ratios: Tensor
+    """(B, 10) aspect ratios in pixels."""
+    corners: Tensor
+    """(B, 2) where the box lies in what is free, across and down, in [0, 1]."""
+
+    def part(self, begin: int, end: int) -> Self:
+        """Return the draws of the images from `begin` to before `end`."""
+        areas, ratios, corners = (drawn[begin:end] for drawn in self)
+        return self._replace(areas=areas, ratios=ratios, corners=corners)
+
+
+def draw_boxes(
+    count: int,
     generator: torch.Generator,
     *,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-) -> tuple[Tensor, Tensor]:
-    """Draw a box an image: area share uniform in `scale`, aspect ratio log-uniform in `ratio`.
-
-    Of ten draws the first that fits into the image counts. `aspect_ratios` (B,) are those of the
-    images. Returns boxes (B, 4) float64 and (B,) bool: whether any draw did fit; where none did,
-    the box means nothing.
-    """
-    count = len(aspect_ratios)
+) -> BoxDraws:
+    """Draw boxes: area share uniform in `scale`, aspect ratio log-uniform in `ratio`."""
     draws = torch.rand(count, 2 * _ATTEMPTS + 2, generator=generator, dtype=torch.float64)
     area, log_ratio, corner = draws.split([_ATTEMPTS, _ATTEMPTS, 2], dim=1)
-    area = scale[0] + area * (scale[1] - scale[0])
     low, high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = (low + log_ratio * (high - low)).exp()
+    return BoxDraws(scale[0] + area * (scale[1] - scale[0]), ratios, corner)
+
+
+def fit_boxes(draws: BoxDraws, aspect_ratios: Tensor) -> tuple[Tensor, Tensor]:
+    """Return of each image's ten boxes the first that fits into it.
+
+    `aspect_ratios` (B,) are those of the images. Returns boxes (B, 4) float64 and (B,) bool:
+    whether any did fit; where none did, the box means nothing.
+    """
     # A box of aspect ratio r is, in shares of an image of aspect ratio a, of aspect ratio r / a.
-    stretch = (low + log_ratio * (high - low)).exp() / aspect_ratios.double()[:, None]
-    sides = torch.stack([(area * stretch).sqrt(), (area / stretch).sqrt()], dim=2)  # (B, 10, 2)
-    fits = (sides <= 1).all(dim=2)
+    stretch = draws.ratios / aspect_ratios.double()[:, None]
+    sides = torch.stack([(draws.areas * stretch).sqrt(), (draws.areas / stretch).sqrt()], dim=2)
+    fits = (sides <= 1).all(dim=2)  # (B, 10)
     first = fits.byte().argmax(dim=1)
-    sides = sides[torch.arange(count), first]  # (B, 2)
-    corner = corner * (1 - sides)
-    return torch.cat([corner, corner + sides], dim=1).clamp_(0, 1), fits.any(dim=1)
+    sides = sides[torch.arange(len(sides)), first]  # (B, 2)
+    corners = draws.corners * (1 - sides)
+    return torch.cat([corners, corners + sides], dim=1).clamp_(0, 1), fits.any(dim=1)
 
 
-def inception_boxes(
-    aspect_ratios: Tensor,
+def draw_inception_boxes(
+    count: int,
     generator: torch.Generator,
     *,
     scale: tuple[float, float] = (0.08, 1.0),
     target_ratio: float = 1.0,
-) -> Tensor:
+) -> BoxDraws:
     """Draw the random crops of "Going deeper with convolutions" (arXiv 1409.4842, section 6).
 
     Each covers a share of its image's area uniform in `scale`, with an aspect ratio log-uniform
-    within 3/4 … 4/3 of `target_ratio` (the model's width / height). If ten draws do not fit, the
-    largest central box of an allowed aspect ratio is taken, as torchvision's RandomResizedCrop
-    does (https://docs.pytorch.org/vision/stable/transforms.html).
-    `aspect_ratios` (B,). Returns (B, 4) float64.
+    within 3/4 … 4/3 of `target_ratio` (the model's width / height).
     """
     low, high = (bound * target_ratio for bound in _INCEPTION_RATIOS)
-    boxes, found = random_boxes(aspect_ratios, generator, scale=scale, ratio=(low, high))
-    fallback = central_boxes(aspect_ratios, aspect_ratios.clamp(low, high), share=1.0)
+    return draw_boxes(count, generator, scale=scale, ratio=(low, high))
+
+
+def inception_boxes(draws: BoxDraws, aspect_ratios: Tensor, *, target_ratio: float = 1.0) -> Tensor:
+    """Return the boxes of `draw_inception_boxes` in images of `aspect_ratios` (B,).
+
+    If ten draws do not fit, the largest central box of an allowed aspect ratio is taken, as
+    torchvision's RandomResizedCrop does
+    (https://docs.pytorch.org/vision/stable/transforms.html). Returns (B, 4) float64.
+    """
+    boxes, found = fit_boxes(draws, aspect_ratios)
+    low, high = (bound * target_ratio for bound in _INCEPTION_RATIOS)
+    fallback = _largest_boxes(aspect_ratios.double(), aspect_ratios.double().clamp(low, high))
     return torch.where(found[:, None], boxes, fallback)
 
 
-def central_boxes(
-    aspect_ratios: Tensor, target_ratios: Tensor | float = 1.0, *, share: float = _EVALUATION_SHARE
-) -> Tensor:
-    """Return the largest central boxes of `target_ratios`, shrunk to `share` of their sides.
-
-    With 7/8 this is the usual evaluation crop: the shorter side resized to 8/7 of the model's
-    size, and the model's size cut from the centre. `aspect_ratios` (B,). Returns (B, 4) float64.
-    """
-    stretch = torch.as_tensor(target_ratios, dtype=torch.float64) / aspect_ratios.double()  # (B,)
-    sides = torch.stack([stretch, 1 / stretch], dim=1).clamp_(max=1) * share
+def _largest_boxes(aspect_ratios: Tensor, wanted: Tensor) -> Tensor:
+    """Return the largest central boxes of the `wanted` aspect ratios (B,). (B, 4) float64."""
+    stretch = wanted / aspect_ratios
+    sides = torch.stack([stretch, 1 / stretch], dim=1).clamp_(max=1)
     return torch.cat([(1 - sides) / 2, (1 + sides) / 2], dim=1)
 
 
-def inception_pixel_box(
-    width: int,
-    height: int,
-    image_size: tuple[int, int],
-    generator: torch.Generator,
-    *,
-    scale: tuple[float, float] = (0.08, 1.0),
-) -> PixelBox:
-    """Draw one box of `inception_boxes` for an image of `width` x `height` pixels.
-
-    `image_size` is the model's (H, W). The result is what `PIL.Image.resize(…, box=…)` takes.
-    """
-    aspect_ratio = torch.tensor([width / height], dtype=torch.float64)
-    target_ratio = image_size[1] / image_size[0]
-    boxes = inception_boxes(aspect_ratio, generator, scale=scale, target_ratio=target_ratio)
-    return _to_pixels(boxes[0], width, height)
-
-
-def central_pixel_box(width: int, height: int, image_size: tuple[int, int]) -> PixelBox:
-    """Return the evaluation crop of one image, as `PIL.Image.resize(…, box=…)` takes it.
-
-    An image that already has the model's `image_size` (H, W) is used whole.
-    """
-    if (height, width) == tuple(image_size):
-        return (0.0, 0.0, float(width), float(height))
-    aspect_ratio = torch.tensor([width / height], dtype=torch.float64)
-    boxes = central_boxes(aspect_ratio, image_size[1] / image_size[0])
-    return _to_pixels(boxes[0], width, height)
-
-
-def _to_pixels(box: Tensor, width: int, height: int) -> PixelBox:
-    left, top, right, bottom = box.tolist()
-    return (left * width, top * height, right * width, bottom * height)
-
-
-def extract(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut `boxes`, rounded to whole pixels, out of `images` and resize them to `size` (H, W).
-
-    Bilinear interpolation, with the filter widened where the image shrinks, so that fine texture
-    is averaged and not aliased: to one grey level what Pillow's crop and resize with BILINEAR
-    compute. `images` (B, C, H, W) uint8, `boxes` (B, 4). Returns (B, C, *size) uint8.
-    """
-    height, width = images.shape[-2:]
-    starts, stops = boxes.cpu().double().view(-1, 2, 2).unbind(1)  # (B, 2) each: x, y
-    sides = torch.tensor([width, height])
-    low = (torch.minimum(starts, stops) * sides).round().long().clamp(max=sides - 1)
-    high = (torch.maximum(starts, stops) * sides).round().long().clamp(min=low + 1)
-    mirrored = starts[:, 0] > stops[:, 0]
-    # One image after the other is much the faster on a CPU, but would leave a GPU idle.
-    cut = _extract_one_by_one if images.device.type == "cpu" else _extract_together
-    return cut(images, low, high, mirrored, size)
-
-
-def _extract_one_by_one(
-    images: Tensor, low: Tensor, high: Tensor, mirrored: Tensor, size: tuple[int, int]
+def extract(
+    images: Tensor | Sequence[Tensor], boxes: Tensor, flips: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Cut out what lies from `low` to before `high` (B, 2), x and y in pixels."""
-    parts = images.new_empty(*images.shape[:2], *size)
-    bounds = torch.cat([low, high], dim=1).tolist()
-    for image, part, (left, top, right, bottom), flip in zip(
-        images, parts, bounds, mirrored.tolist(), strict=True
-    ):
-        resized = functional.interpolate(
-            image[None, :, top:bottom, left:right], size, mode="bilinear", antialias=True
-        )[0]
-        part.copy_(resized.flip(2) if flip else resized)
+    """Cut a box out of each image and resize it to `size` (H, W), as `training_crop` does.
+
+    `images` (B, 3, h, w) uint8 on any device, or a sequence of (3, h, w) on the CPU; `boxes`
+    (B, 4) and `flips` (B,) on the CPU. Returns (B, 3, *size) uint8, to one grey level the same on
+    every device.
+    """
+    # One image after the other is much the faster on a CPU, but would leave a GPU idle.
+    if isinstance(images, Tensor) and images.device.type != "cpu":
+        return extract_together(images, boxes, flips, size)
+    parts = torch.empty(len(images), 3, *size, dtype=torch.uint8)
+    chosen = zip(images, boxes.tolist(), flips.tolist(), strict=True)
+    for part, (image, box, flip) in zip(parts, chosen, strict=True):
+        part.copy_(training_crop(image, box, flip, size))
     return parts
 
 
-def _extract_together(
-    images: Tensor, low: Tensor, high: Tensor, mirrored: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """Do the same as two batched matrix products, one a side."""
+def extract_together(images: Tensor, boxes: Tensor, flips: Tensor, size: tuple[int, int]) -> Tensor:
+    """Do the same for images (B, C, h, w) as two batched matrix products, one a side."""
     count, channels, height, width = images.shape
+    starts, stops = boxes.double().view(-1, 2, 2).unbind(1)  # (B, 2) each: x, y
+    sides = torch.tensor([width, height])
+    low = (starts * sides).round().long().clamp(max=sides - 1)
+    high = (stops * sides).round().long().clamp(min=low + 1)
     low, high = low.to(images.device), high.to(images.device)
     columns = _filter_weights(low[:, 0], high[:, 0], width, size[1])  # (B, w, W)
-    columns = torch.where(mirrored.to(images.device)[:, None, None], columns.flip(1), columns)
+    columns = torch.where(flips.to(images.device)[:, None, None], columns.flip(1), columns)
     rows = _filter_weights(low[:, 1], high[:, 1], height, size[0])  # (B, h, H)
     with torch.autocast(images.device.type, enabled=False):
-        pixels = images.float().view(count, channels * height, width) @ columns.mT
+        pixels = images.float().reshape(count, channels * height, width) @ columns.mT
         pixels = rows[:, None] @ pixels.view(count, channels, height, size[1])  # (B, C, h, w)
     # Above 255 by rounding, if products in reduced precision are allowed, would wrap to black.
     return pixels.round_().clamp_(max=255).to(torch.uint8)

@@ -4,88 +4,172 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
-import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from mlpmixer.data.batches import Batch, Unreadable, training_order
+from mlpmixer.data.batches import Batch, Unreadable, candidates, training_order
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.picture import UnreadableImage, decode
+from mlpmixer.data.image_sizes import common_size
+from mlpmixer.data.picture import (
+    UnreadableImage,
+    as_picture,
+    as_tensor,
+    evaluation_crop,
+    least_side,
+    naming,
+    picture_for,
+)
+from mlpmixer.data.random_crops import RandomCrop
+from mlpmixer.models.preprocessing import Preprocessing
+
+_AT_ONCE = 1000  # images between two reports of progress
 
 
 class InMemoryImages:
-    """All images of a split, decoded once, as one uint8 tensor (N, 3, h, w)."""
+    """All images of a split, decoded once.
+
+    Kept as evaluation crops; where training crops need whole pictures, as those, in one tensor
+    if they are all of one size.
+
+    Args:
+        split: the labelled, encoded images.
+        preprocessing: how a picture becomes the model's input.
+        crop: how training images are cropped.
+        workers: threads that decode.
+        unreadable: takes the images that cannot be read.
+        on_progress: called with the share decoded, in [0, 1].
+    """
 
     in_memory = True
 
     def __init__(
         self,
         split: Split,
-        size: tuple[int, int],
+        preprocessing: Preprocessing,
+        crop: RandomCrop,
         workers: int,
         unreadable: Unreadable,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
-        self.size = size
+        self.preprocessing = preprocessing
+        self.crop = crop
         self.unreadable = unreadable
-        height, width = size
-        pixels = torch.empty(len(split), 3, height, width, dtype=torch.uint8)
-        aspect_ratios = torch.ones(len(split))
-        readable = np.ones(len(split), dtype=bool)
+        self.labels = torch.as_tensor(split.labels, dtype=torch.int64)
+        self.readable = torch.ones(len(split), dtype=torch.bool)
+        self.pixels = _room(split, preprocessing, crop)
+        """All images in one tensor (N, 3, h, w); None where their sizes differ."""
+        self.pictures: dict[int, Tensor] = {}
+        """Those that do not fit in there, (3, h, w) each."""
+        self._pinned = False
 
-        def read(index: int) -> str | None:
+        def read(index: int) -> UnreadableImage | None:
             try:
-                image = decode(split, index, at_least=min(size))
+                with naming(split.name(index)):
+                    self._keep(index, picture_for(split, index, preprocessing))
             except UnreadableImage as error:
-                return str(error)
-            aspect_ratios[index] = image.width / image.height
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
-            pixels[index] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+                self.readable[index] = False
+                return error
             return None
 
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            for index, problem in enumerate(pool.map(read, range(len(split)))):
-                if problem is not None:
-                    readable[index] = False
-                    unreadable.add(split.name(index), problem)
-                if on_progress is not None and (index + 1) % 1000 in (0, len(split) % 1000):
-                    on_progress((index + 1) / len(split))
-        self.indices = torch.from_numpy(np.flatnonzero(readable))
-        everything = bool(readable.all())
-        self.pixels = pixels if everything else pixels[self.indices]
-        self.labels = torch.as_tensor(split.labels, dtype=torch.int64)[self.indices]
-        ratios = aspect_ratios[self.indices]
-        self.aspect_ratios = None if bool((ratios == width / height).all()) else ratios
+            for begin in range(0, len(split), _AT_ONCE):
+                some = range(begin, min(begin + _AT_ONCE, len(split)))
+                for problem in pool.map(read, some):
+                    if problem is not None:
+                        unreadable.add(problem.name, problem.reason)
+                if on_progress is not None:
+                    on_progress(some.stop / len(split))
+        if self.pictures and self.pixels is not None:  # not all of one size after all
+            rows = {index: self.pixels[index] for index in range(len(split))}
+            self.pictures, self.pixels = {**rows, **self.pictures}, None
+
+    def _keep(self, index: int, picture: Image.Image) -> None:
+        if not self.crop.of_whole_pictures:
+            pixels = evaluation_crop(picture, self.preprocessing)
+        else:
+            pixels = as_tensor(picture)
+        if self.pixels is not None and pixels.shape == self.pixels.shape[1:]:
+            self.pixels[index] = pixels
+        else:
+            self.pictures[index] = pixels
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def bytes_for_device(self) -> int:
+        """The bytes of all images; 0 for pictures of many sizes, which are cropped on the CPU."""
+        return 0 if self.pixels is None else self.pixels.nbytes
+
     def to(self, device: torch.device) -> None:
-        """Move the pixels to the device."""
-        self.pixels = self.pixels.to(device)
-        self.labels = self.labels.to(device)
+        """Move the images to the device."""
+        if self.pixels is not None:
+            self.pixels = self.pixels.to(device)
+            self.labels = self.labels.to(device)
+
+    def pin(self) -> None:
+        """Deliver batches in pinned memory, from where they are copied in the background."""
+        self._pinned = True
 
     def digest(self) -> str:
         """Return a key of the pixels and labels."""
-        key = blake2b(repr(tuple(self.pixels.shape)).encode(), digest_size=16)
-        for tensor in (self.pixels, self.labels, self.aspect_ratios):
-            if tensor is not None:
-                key.update(tensor.cpu().contiguous().numpy().data)
+        key = blake2b(repr((self.preprocessing, len(self))).encode(), digest_size=16)
+        parts = [self.labels, self.readable]
+        parts += [self.pixels] if self.pixels is not None else []
+        parts += [self.pictures[index] for index in sorted(self.pictures)]
+        for tensor in parts:
+            key.update(repr(tuple(tensor.shape)).encode())
+            key.update(tensor.cpu().contiguous().numpy().data)
         return key.hexdigest()
 
     def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
-        """Yield endless batches, shuffled anew each epoch; incomplete ones are left out."""
-        for chosen in training_order(len(self), batch_size, seed, first_step):
-            yield self._batch(chosen)
+        """Yield endless batches, shuffled anew each epoch; incomplete ones are left out.
+
+        In place of an image that cannot be read another one is drawn.
+        """
+        orders = training_order(len(self), batch_size, seed, first_step)
+        for step, indices in enumerate(orders, first_step):
+            indices = indices.clone()
+            for position in (~self.readable[indices]).nonzero().flatten().tolist():
+                tried = candidates(int(indices[position]), len(self), seed, step, position)
+                indices[position] = next(index for index in tried if self.readable[index])
+            draws = self.crop.draw(batch_size, seed, step)
+            yield self._batch(self.crop.apply(self._stored(indices), draws), indices)
 
     def evaluation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all readable images once, in order."""
-        for begin in range(0, len(self), batch_size):
-            yield self._batch(torch.arange(begin, min(begin + batch_size, len(self))))
+        """Yield all images in order, those that cannot be read left out."""
+        for indices in torch.arange(len(self)).split(batch_size):
+            indices = indices[self.readable[indices]]
+            if not len(indices):
+                continue
+            images = self._stored(indices)
+            if self.crop.of_whole_pictures:
+                cropped = [evaluation_crop(as_picture(one), self.preprocessing) for one in images]
+                images = torch.stack(cropped)
+            assert isinstance(images, Tensor)
+            yield self._batch(images, indices)
 
-    def _batch(self, chosen: torch.Tensor) -> Batch:
-        ratios = None if self.aspect_ratios is None else self.aspect_ratios[chosen]
-        indices = self.indices[chosen]
-        chosen = chosen.to(self.pixels.device)
-        return Batch(self.pixels[chosen], self.labels[chosen], indices, ratios)
+    def _stored(self, indices: Tensor) -> Tensor | list[Tensor]:
+        if self.pixels is None:
+            return [self.pictures[index] for index in indices.tolist()]
+        if self.crop.of_whole_pictures and self.pixels.device.type == "cpu":
+            return [self.pixels[index] for index in indices.tolist()]  # each is cut out by itself
+        return self.pixels[indices.to(self.pixels.device)]
+
+    def _batch(self, images: Tensor, indices: Tensor) -> Batch:
+        labels = self.labels[indices.to(self.labels.device)]
+        if self._pinned:
+            images, labels = images.pin_memory(), labels.pin_memory()
+        return Batch(images, labels, indices)
+
+
+def _room(split: Split, preprocessing: Preprocessing, crop: RandomCrop) -> Tensor | None:
+    """Return room for all images in one tensor, None where they are pictures of many sizes."""
+    if not crop.of_whole_pictures:
+        return torch.empty(len(split), 3, *preprocessing.image_size, dtype=torch.uint8)
+    size = common_size(split, at_least=least_side(preprocessing))
+    if size is None:
+        return None
+    # Channels last, as decoders deliver pixels: boxes are cut out of it faster.
+    return torch.empty(len(split), 3, *size, dtype=torch.uint8, memory_format=torch.channels_last)

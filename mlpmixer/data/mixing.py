@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mlpmixer.data.crops import random_boxes, rectangle_mask
+from mlpmixer.data.crops import draw_boxes, fit_boxes, rectangle_mask
 
 _ERASED_AREA = (0.02, 0.4)  # share of the image, arXiv 1708.04896, section 4
 _ERASED_RATIO = (0.3, 1 / 0.3)
@@ -81,7 +81,8 @@ def random_erase(images: Tensor, probability: float, generator: torch.Generator)
     """
     count, _, height, width = images.shape
     aspect_ratios = torch.full((count,), width / height, dtype=torch.float64)
-    boxes, found = random_boxes(aspect_ratios, generator, scale=_ERASED_AREA, ratio=_ERASED_RATIO)
+    draws = draw_boxes(count, generator, scale=_ERASED_AREA, ratio=_ERASED_RATIO)
+    boxes, found = fit_boxes(draws, aspect_ratios)
     erased = found & (torch.rand(count, generator=generator) < probability)
     boxes *= erased[:, None]  # a box of no size covers no pixel
     # One noise image serves all rectangles of a batch: it is drawn on the CPU, where an image's

@@ -1,62 +1,119 @@
-"""Images that do not fit in memory: decoded and cropped by worker processes, just in time."""
+"""Images that do not fit in memory: decoded and cropped by worker processes, just in time.
 
+A worker is asked for a part of a batch and returns it as one tensor: what travels between two
+processes takes a file descriptor each, of which a process has often no more than 1024.
+"""
+
+import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlpmixer.data.batches import Batch, Unreadable, training_order
-from mlpmixer.data.crops import central_pixel_box, inception_pixel_box
+from mlpmixer.data.batches import Batch, Unreadable, candidates, training_order
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.picture import UnreadableImage, decode
-from mlpmixer.randomness import generator
+from mlpmixer.data.picture import (
+    UnreadableImage,
+    as_tensor,
+    evaluation_crop,
+    naming,
+    picture_for,
+)
+from mlpmixer.data.random_crops import RandomCrop
+from mlpmixer.errors import MixerError
+from mlpmixer.models.preprocessing import Preprocessing
 
-Key = tuple[int, int | None]
-"""An image's index and, for training, the step it is drawn at; None asks for the central crop."""
+PART = 64
+"""Images that a worker is asked for at a time."""
 
 
-class _Item(NamedTuple):
-    position: int
-    pixels: Tensor | None  # uint8 (3, H, W)
-    problem: str
+class _Wanted(NamedTuple):
+    """A part of a batch that a worker is asked for."""
+
+    step: int | None  # None asks for evaluation crops
+    batch_size: int
+    begin: int  # position in the batch of the first of them
+    indices: list[int]
 
 
-class _Decoder(Dataset[_Item]):
-    """Decodes and crops one image; runs in the worker processes."""
+class _Part(NamedTuple):
+    """What it returns."""
+
+    wanted: _Wanted
+    pixels: Tensor  # uint8 (n, 3, H, W)
+    indices: list[int]  # of those n images
+    problems: list[UnreadableImage]
+    failure: MixerError | None
+
+
+class _Worker(Dataset[_Part]):
+    """Decodes and crops; runs in the worker processes."""
 
     def __init__(
         self,
         split: Split,
-        image_size: tuple[int, int],
-        crop_scale: tuple[float, float] | None,
+        preprocessing: Preprocessing,
+        crop: RandomCrop,
         seed: int,
+        at_work: Tensor,
     ) -> None:
         self.split = split
-        self.image_size = image_size
-        self.crop_scale = crop_scale
+        self.preprocessing = preprocessing
+        self.crop = crop
         self.seed = seed
+        self.at_work = at_work
 
-    def __getitem__(self, key: Key) -> _Item:
-        index, step = key
-        height, width = self.image_size
+    def __getitem__(self, wanted: _Wanted) -> _Part:
+        problems: list[UnreadableImage] = []
+        images: list[Tensor] = []
+        indices: list[int] = []
+        failure = None
         try:
-            image = decode(self.split, index, at_least=2 * max(height, width))
-        except UnreadableImage as error:
-            return _Item(index, None, str(error))
-        if step is None or self.crop_scale is None:
-            box = central_pixel_box(image.width, image.height, self.image_size)
+            for position, index in enumerate(wanted.indices, wanted.begin):
+                for tried in self._to_try(index, wanted.step, position):
+                    try:
+                        images.append(self._read(tried, wanted.step))
+                    except UnreadableImage as error:
+                        problems.append(error)
+                    else:
+                        indices.append(tried)
+                        break
+        except MixerError as error:
+            failure = error
+        if failure is not None or not images:
+            nothing = torch.empty(0, 3, *self.preprocessing.image_size, dtype=torch.uint8)
+            return _Part(wanted, nothing, [], problems, failure)
+        if wanted.step is None:
+            pixels = torch.stack(images)
         else:
-            chance = generator(self.seed, "crop", step, index)
-            box = inception_pixel_box(
-                image.width, image.height, self.image_size, chance, scale=self.crop_scale
-            )
-        bilinear = Image.Resampling.BILINEAR
-        image = image.resize((width, height), bilinear, box=box, reducing_gap=2)
-        return _Item(index, torch.from_numpy(np.array(image)).permute(2, 0, 1), "")
+            pixels = self._crop(images, wanted, wanted.step)
+        return _Part(wanted, pixels, indices, problems, None)
+
+    def _to_try(self, index: int, step: int | None, position: int) -> Iterable[int]:
+        if step is None:
+            return (index,)
+        return candidates(index, len(self.split), self.seed, step, position)
+
+    def _read(self, index: int, step: int | None) -> Tensor:
+        name = self.split.name(index)
+        worker = torch.utils.data.get_worker_info()
+        if worker is not None:
+            self.at_work[worker.id, 0], self.at_work[worker.id, 1] = os.getpid(), index
+        with naming(name):
+            picture = picture_for(self.split, index, self.preprocessing)
+            if step is not None and self.crop.of_whole_pictures:
+                return as_tensor(picture)
+            return evaluation_crop(picture, self.preprocessing)
+
+    def _crop(self, images: list[Tensor], wanted: _Wanted, step: int) -> Tensor:
+        draws = self.crop.draw(wanted.batch_size, self.seed, step)
+        draws = draws.part(wanted.begin, wanted.begin + len(images))
+        if self.crop.of_whole_pictures:
+            return self.crop.apply(images, draws)
+        return self.crop.apply(torch.stack(images), draws)
 
 
 class StreamedImages:
@@ -64,28 +121,30 @@ class StreamedImages:
 
     Args:
         split: the labelled, encoded images.
-        image_size: (height, width) that they are cropped and resized to.
-        crop_scale: shares of the area that random training crops keep; None crops the centre.
+        preprocessing: how a picture becomes the model's input.
+        crop: how training images are cropped.
         workers: processes that decode; 0 decodes in this one.
         unreadable: takes the images that cannot be read.
     """
 
     in_memory = False
+    bytes_for_device = 0
 
     def __init__(
         self,
         split: Split,
-        image_size: tuple[int, int],
-        crop_scale: tuple[float, float] | None,
+        preprocessing: Preprocessing,
+        crop: RandomCrop,
         workers: int,
         unreadable: Unreadable,
     ) -> None:
         self.split = split
-        self.size = image_size
-        self.crop_scale = crop_scale
+        self.preprocessing = preprocessing
+        self.crop = crop
         self.workers = workers
         self.unreadable = unreadable
         self.labels = torch.as_tensor(split.labels, dtype=torch.int64)
+        self._pinned = False
 
     def __len__(self) -> int:
         return len(self.split)
@@ -93,41 +152,83 @@ class StreamedImages:
     def to(self, device: torch.device) -> None:
         """Nothing is in memory: batches are moved as they come."""
 
+    def pin(self) -> None:
+        """Deliver batches in pinned memory, from where they are copied in the background."""
+        self._pinned = True
+
     def digest(self) -> str | None:
         """Return None: the pixels are not known before they are wanted."""
         return None
 
     def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
-        """Yield endless batches, shuffled anew each epoch; incomplete ones are left out."""
+        """Yield endless batches, shuffled anew each epoch; incomplete ones are left out.
+
+        In place of an image that cannot be read another one is drawn.
+        """
         orders = training_order(len(self), batch_size, seed, first_step)
-        keys: Iterable[list[Key]] = (
-            [(int(index), step) for index in order] for step, order in enumerate(orders, first_step)
-        )
-        return self._batches(keys, seed)
+        return self._batches(enumerate(orders, first_step), batch_size, seed)
 
     def evaluation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all readable images once, in order."""
-        begins = range(0, len(self), batch_size)
-        keys: Iterable[list[Key]] = (
-            [(index, None) for index in range(begin, min(begin + batch_size, len(self)))]
-            for begin in begins
-        )
-        return self._batches(keys, seed=0)
+        """Yield all images in order, those that cannot be read left out."""
+        orders = torch.arange(len(self)).split(batch_size)
+        return self._batches(((None, order) for order in orders), batch_size, seed=0)
 
-    def _batches(self, keys: Iterable[list[Key]], seed: int) -> Iterator[Batch]:
-        decoder = _Decoder(self.split, self.size, self.crop_scale, seed)
-        loader = DataLoader(
-            decoder,
-            batch_sampler=keys,
-            num_workers=self.workers,
-            collate_fn=list,
+    def _batches(
+        self, orders: Iterable[tuple[int | None, Tensor]], batch_size: int, seed: int
+    ) -> Iterator[Batch]:
+        pixels = torch.empty(0)
+        indices: list[int] = []
+        for part in self._parts(orders, batch_size, seed):
+            for problem in part.problems:
+                self.unreadable.add(problem.name, problem.reason)
+            if part.failure is not None:
+                raise part.failure
+            asked, begin = len(part.wanted.indices), part.wanted.begin
+            last = begin + asked == part.wanted.batch_size
+            if begin == 0 and last and not self._pinned:
+                pixels, indices = part.pixels, part.indices  # the whole batch: no need to copy it
+            else:
+                if begin == 0:
+                    pixels, indices = self._room(part.wanted.batch_size), []
+                pixels[len(indices) : len(indices) + len(part.indices)] = part.pixels
+                indices += part.indices
+            if last and indices:
+                chosen = torch.tensor(indices)
+                labels = self.labels[chosen]
+                labels = labels.pin_memory() if self._pinned else labels
+                yield Batch(pixels[: len(indices)], labels, chosen)
+
+    def _room(self, count: int) -> Tensor:
+        size = self.preprocessing.image_size
+        return torch.empty(count, 3, *size, dtype=torch.uint8, pin_memory=self._pinned)
+
+    def _parts(
+        self, orders: Iterable[tuple[int | None, Tensor]], batch_size: int, seed: int
+    ) -> Iterator[_Part]:
+        wanted = (
+            _Wanted(step, len(order), begin, order[begin : begin + PART].tolist())
+            for step, order in orders
+            for begin in range(0, len(order), PART)
         )
-        for items in loader:
-            readable = [item for item in items if item.pixels is not None]
-            for item in items:
-                if item.pixels is None:
-                    self.unreadable.add(self.split.name(item.position), item.problem)
-            if readable:
-                indices = torch.tensor([item.position for item in readable])
-                pixels = torch.stack([item.pixels for item in readable])
-                yield Batch(pixels, self.labels[indices], indices, None)
+        at_work = torch.full((max(1, self.workers), 2), -1).share_memory_()
+        # While a step computes, the workers prepare the next batch, and no more than that.
+        ahead = max(2, -(-batch_size // (PART * max(1, self.workers))))
+        loader = DataLoader(
+            _Worker(self.split, self.preprocessing, self.crop, seed, at_work),
+            batch_size=None,
+            sampler=wanted,
+            num_workers=self.workers,
+            prefetch_factor=ahead if self.workers else None,
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            text = str(error).splitlines()[0]
+            ended = re.findall(r"\d+", text) if text.startswith("DataLoader worker (pid") else ()
+            for process, index in at_work.tolist():
+                if str(process) in ended:
+                    raise MixerError(
+                        f"the process that decoded {self.split.name(index)} ended ({text}). "
+                        "Look at that image; if memory ran out, use fewer --workers."
+                    ) from error
+            raise

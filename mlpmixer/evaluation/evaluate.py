@@ -64,7 +64,7 @@ def evaluate_model(
     if label_sets is not None:
         label_sets = chosen.renumbered(in_order_of(chosen, label_sets))
     with console.progress(f"reading {name} images") as progress:
-        images = open_images(chosen, model.image_size, options, None, progress.update)
+        images = open_images(chosen, model.preprocessing, options, on_progress=progress.update)
     for unreadable, reason in images.unreadable.reasons.items():
         console.warning(f"skipped {unreadable}: {reason}")
     with console.progress("evaluating") as progress:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlpmixer.data.augment import prepare
+from mlpmixer.data.augment import normalize
 from mlpmixer.data.batches import Images
 from mlpmixer.errors import UsageError
 from mlpmixer.models.capture import capture
@@ -120,8 +120,7 @@ class Forward:
         self.model.eval()
         begun, seen, first = time.monotonic(), 0, 0
         for batch in self.images.evaluation_batches(self.batch_size):
-            pixels = self.runtime.place(batch.images)
-            inputs = prepare(pixels, self.model.image_size, batch.aspect_ratios)
+            inputs = normalize(self.runtime.place(batch.images))
             values = respond(self.model, inputs, self.runtime, self.output)
             yield Answers(values, self.runtime.place(batch.labels), batch.indices)
             seen += len(batch.labels)

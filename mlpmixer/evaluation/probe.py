@@ -86,7 +86,7 @@ def probe(
     def read(split: Split, name: str, allowed: float) -> _Read:
         reading = replace(options, max_unreadable=allowed)
         with console.progress(f"reading {name} images") as progress:
-            images = open_images(split, model.image_size, reading, None, progress.update)
+            images = open_images(split, model.preprocessing, reading, on_progress=progress.update)
         with console.progress(f"features of the {name} images") as progress:
             features, labels = extract(
                 model, images, runtime, layer=layer, keep=keep, on_progress=progress.update

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpmixer.data.augment import prepare
+from mlpmixer.data.augment import normalize
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
@@ -142,9 +142,9 @@ def _read(
     on_progress: Callable[[float], None] | None = None,
 ) -> Pictures:
     inputs, names, labels = [], [], []
-    images = open_images(split, model.image_size, options, None, on_progress)
+    images = open_images(split, model.preprocessing, options, on_progress=on_progress)
     for batch in images.evaluation_batches(_BATCH):
-        inputs.append(prepare(batch.images, model.image_size, batch.aspect_ratios))
+        inputs.append(normalize(batch.images))
         names += [split.name(index) for index in batch.indices.tolist()]
         labels += batch.labels.tolist()
     if not inputs:

@@ -25,14 +25,14 @@ def training_seconds(planned: Plan) -> float:
 
 
 def step_seconds(planned: Plan) -> float:
-    """Return how many seconds a training step takes, augmentation included, on random images.
+    """Return how many seconds a training step takes, augmentation included, on random crops.
 
     It is the trainer's own step, so that what costs time and memory there does so here. The plan's
     model is changed by the steps.
     """
     recipe, runtime, model = planned.recipe, planned.runtime, planned.model
     keep_freed_memory()
-    augmenter = Augmenter(recipe.augment, model.image_size, model.num_classes)
+    augmenter = Augmenter(recipe.augment, model.num_classes)
     step = TrainingStep(model, recipe, runtime)
     shape = (recipe.optimizer.batch_size, 3, *model.image_size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, device=runtime.device)

@@ -88,7 +88,6 @@ class TrainingLoop:
                     runtime.place(batch.images),
                     runtime.place(batch.labels),
                     generator(seed, "augment", here.step),
-                    batch.aspect_ratios,
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
                 window.add(self.step(images, targets, here.step, factor), len(images))

@@ -9,8 +9,9 @@ import torch
 
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.dataset import Dataset
-from mlpmixer.data.loader import common_size
+from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.protocol_splits import arrange_splits
+from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.data.share import keep_share
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
@@ -32,7 +33,7 @@ class Plan:
     """A training that can begin."""
 
     recipe: Recipe
-    """The one that was asked for, with the image size and the model settled."""
+    """The one that was asked for, with the image size, the crop and the model settled."""
     dataset: Dataset
     notes: tuple[str, ...]
     """What was decided about the data, in sentences."""
@@ -67,7 +68,9 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     model.loss = recipe.loss.loss
     freeze(model, recipe.optimizer)
     model = model.to(runtime.device)
-    Augmenter(recipe.augment, model.image_size, model.num_classes)  # checks its options
+    augment = settle_crop(recipe.augment, dataset.splits["train"], model.image_size)
+    recipe = replace(recipe, augment=augment)
+    Augmenter(augment, model.num_classes)  # checks its options
     batch_size, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
     if parts < 1 or batch_size % parts:
         raise UsageError(f"--accumulate {parts} does not divide the batch size {batch_size}.")

@@ -1,13 +1,13 @@
 """A whole training: from a recipe to a run directory with a model, its evaluation and a report."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
-from mlpmixer.data.loader import open_images
+from mlpmixer.data.loader import UNCHANGED, open_images
+from mlpmixer.data.placement import place_images
 from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.files import write_json
 from mlpmixer.formatting import number, percent
@@ -66,27 +66,21 @@ def train(
 
 def _read(planned: Plan, console: Console) -> dict[str, Images]:
     """Make every split ready to be batched."""
-    size = planned.model.image_size
-    recipe = planned.recipe
-    random_crop = recipe.augment.crop in ("auto", "inception")
+    recipe, preprocessing = planned.recipe, planned.model.preprocessing
     images: dict[str, Images] = {}
     for name, split in planned.dataset.splits.items():
-        crop_scale = recipe.augment.crop_scale if name == "train" and random_crop else None
+        augment = recipe.augment if name == "train" else UNCHANGED
         with console.progress(f"reading {name} images") as progress:
-            images[name] = open_images(split, size, recipe.data, crop_scale, progress.update)
-        if planned.runtime.device.type == "cuda":
-            images[name].to(planned.runtime.device)
+            images[name] = open_images(split, preprocessing, recipe.data, augment, progress.update)
         for unreadable, reason in images[name].unreadable.reasons.items():
             console.warning(f"skipped {unreadable}: {reason}")
+    place_images(images, planned.runtime)
     return images
 
 
 def _loop(planned: Plan, images: Mapping[str, Images], run: RunDirectory) -> TrainingLoop:
     recipe, model = planned.recipe, planned.model
     names = planned.dataset.class_names
-    augment = recipe.augment
-    if not images["train"].in_memory and augment.crop in ("auto", "inception"):
-        augment = replace(augment, crop="none")  # the workers have cropped already
 
     def validate(candidate: ImageModel) -> float:
         return accuracy(candidate, images["validation"], planned.runtime)
@@ -107,7 +101,7 @@ def _loop(planned: Plan, images: Mapping[str, Images], run: RunDirectory) -> Tra
         TrainingStep(model, recipe, planned.runtime),
         planned.schedule,
         images["train"],
-        Augmenter(augment, model.image_size, model.num_classes),
+        Augmenter(recipe.augment, model.num_classes),
         validate if wanted else None,
         save_model,
         run,

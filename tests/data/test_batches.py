@@ -1,62 +1,66 @@
-"""Batches from memory and from worker processes: order, content, and what cannot be read."""
+"""Batches from memory and from worker processes: order, size, and what cannot be read."""
 
-from pathlib import Path
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 
-from mlpmixer.data.augment import Augmenter, prepare
-from mlpmixer.data.batches import Batch, Unreadable, steps_per_epoch
-from mlpmixer.data.dataset import Split
-from mlpmixer.data.in_memory import InMemoryImages
-from mlpmixer.data.loader import common_size, open_images, stored_size
+from mlpmixer.data.augment import normalize
+from mlpmixer.data.batches import Images, steps_per_epoch
+from mlpmixer.data.loader import bytes_in_memory, fits, open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
-from mlpmixer.data.sources import open_source
+from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.splits import ArraySplit
-from mlpmixer.data.streaming import StreamedImages
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.models.preprocessing import Preprocessing
+
+SMALL = Preprocessing(image_size=(8, 8))
+WAYS = [("memory", 2), ("none", 0), ("none", 2)]
+"""Where images are kept, and the workers that read them."""
 
 
-def split_of(count: int = 20, side: int = 8) -> ArraySplit:
-    """Images that are recognised by their grey level, which is their index."""
-    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None]
-    return ArraySplit(np.broadcast_to(pixels, (count, side, side, 3)), np.arange(count) % 3, "grey")
+@dataclass
+class Grey:
+    """20 images of 8x8 pixels, recognised by their grey level, which is their index."""
 
-
-class Damaged:
-    """A split in which some images are no images."""
-
-    def __init__(self, split: Split, bad: set[int]) -> None:
-        self.split = split
-        self.bad = bad
+    bad: set[int] = field(default_factory=set)
+    """Those that are no images."""
+    trap: Callable[[], None] | None = None
+    """What happens on the way to image 7."""
+    count: int = 20
 
     @property
     def labels(self) -> np.ndarray:
-        return self.split.labels
+        return np.arange(self.count) % 3
 
     def __len__(self) -> int:
-        return len(self.split)
+        return self.count
 
     def encoded(self, index: int) -> bytes | np.ndarray:
-        return b"no image" if index in self.bad else self.split.encoded(index)
+        if index == 7 and self.trap is not None:
+            self.trap()
+        return b"no image" if index in self.bad else np.full((8, 8, 3), index % 256, dtype=np.uint8)
 
     def name(self, index: int) -> str:
-        return self.split.name(index)
+        return f"grey/{index}.png"
 
 
-def in_memory(split: Split, allowed: float = 0.0) -> InMemoryImages:
-    return InMemoryImages(split, (8, 8), 2, Unreadable(len(split), allowed))
+def opened(
+    split: Grey, cache: str, workers: int, allowed: float = 0.0, crop: str = "pad"
+) -> Images:
+    options = DataOptions(cache=cache, workers=workers, max_unreadable=allowed)  # type: ignore[arg-type]
+    return open_images(split, SMALL, options, AugmentOptions(crop=crop))  # type: ignore[arg-type]
 
 
-def streamed(split: Split, allowed: float = 0.0, workers: int = 0) -> StreamedImages:
-    return StreamedImages(split, (8, 8), (0.5, 1.0), workers, Unreadable(len(split), allowed))
-
-
-@pytest.mark.parametrize("kind", [in_memory, streamed])
-def test_an_epoch_shows_every_image_once_with_its_label(kind: type) -> None:
-    images = kind(split_of())
-    batches = images.training_batches(5, seed=0, first_step=0)
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_an_epoch_shows_every_image_once_with_its_label(cache: str, workers: int) -> None:
+    batches = opened(Grey(), cache, workers).training_batches(5, seed=0, first_step=0)
     epoch = [next(batches) for _ in range(4)]
     seen = torch.cat([batch.images[:, 0, 0, 0] for batch in epoch])
     labels = torch.cat([batch.labels for batch in epoch])
@@ -68,84 +72,106 @@ def test_an_epoch_shows_every_image_once_with_its_label(kind: type) -> None:
     assert not torch.equal(again, seen)
 
 
-@pytest.mark.parametrize("kind", [in_memory, streamed])
-def test_batches_from_a_later_step_are_those_of_an_uninterrupted_run(kind: type) -> None:
-    images = kind(split_of())
-    whole = images.training_batches(6, seed=3, first_step=0)
-    for _ in range(5):
-        next(whole)
-    resumed = images.training_batches(6, seed=3, first_step=5)
-    for _ in range(4):
-        one, other = next(whole), next(resumed)
-        assert torch.equal(one.images, other.images)
-        assert torch.equal(one.indices, other.indices)
-
-
-@pytest.mark.parametrize("kind", [in_memory, streamed])
-def test_evaluation_goes_through_all_images_in_order(kind: type) -> None:
-    batches = list(kind(split_of()).evaluation_batches(8))
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_evaluation_goes_through_all_images_in_order(cache: str, workers: int) -> None:
+    batches = list(opened(Grey(), cache, workers).evaluation_batches(8))
     assert [len(batch.labels) for batch in batches] == [8, 8, 4]
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(20))
+    assert torch.cat([batch.images for batch in batches])[:, 1, 2, 3].tolist() == list(range(20))
 
 
-@pytest.mark.parametrize("kind", [in_memory, streamed])
-def test_an_unreadable_image_is_left_out_counted_and_named(kind: type) -> None:
-    images = kind(Damaged(split_of(), {3}), allowed=0.1)
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_evaluation_leaves_out_an_unreadable_image_and_names_it(cache: str, workers: int) -> None:
+    images = opened(Grey(bad={3}), cache, workers, allowed=0.1)
     seen = torch.cat([batch.indices for batch in images.evaluation_batches(8)])
     assert seen.tolist() == [index for index in range(20) if index != 3]
-    assert list(images.unreadable.reasons) == [split_of().name(3)]
+    assert images.unreadable.reasons == {"grey/3.png": "not an image of a known format"}
 
 
-@pytest.mark.parametrize("kind", [in_memory, streamed])
-def test_too_many_unreadable_images_stop_with_a_remedy(kind: type) -> None:
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_a_batch_without_any_readable_image_is_passed_over(cache: str, workers: int) -> None:
+    images = opened(Grey(bad={4, 5, 6, 7}), cache, workers, allowed=0.5)
+    assert [batch.indices.tolist()[0] for batch in images.evaluation_batches(4)] == [0, 8, 12, 16]
+
+
+@pytest.mark.parametrize("crop", ["pad", "inception"])
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_a_training_batch_stays_full_when_images_cannot_be_read(
+    cache: str, workers: int, crop: str
+) -> None:
+    images = opened(Grey(bad={3, 4, 5, 6}), cache, workers, allowed=0.5, crop=crop)
+    assert len(images) == 20
+    batches = images.training_batches(10, seed=0, first_step=0)
+    for _ in range(4):  # two epochs
+        batch = next(batches)
+        assert batch.images.shape == (10, 3, 8, 8)
+        assert not {3, 4, 5, 6} & set(batch.indices.tolist())
+        assert torch.equal(batch.images[:, 0, 0, 0].long(), batch.indices)
+        assert torch.equal(batch.labels, batch.indices % 3)
+    assert set(images.unreadable.reasons) == {f"grey/{index}.png" for index in (3, 4, 5, 6)}
+
+
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_too_many_unreadable_images_stop_with_a_remedy(cache: str, workers: int) -> None:
     with pytest.raises(MixerError, match="--max-unreadable"):
-        list(kind(Damaged(split_of(), {3, 4, 5}), allowed=0.1).evaluation_batches(8))
+        list(opened(Grey(bad={3, 4, 5}), cache, workers, allowed=0.1).evaluation_batches(8))
 
 
-def test_workers_deliver_what_one_process_does(photo_folder: Path) -> None:
-    split = open_source(str(photo_folder)).splits["train"]
-
-    def first(workers: int) -> Batch:
-        return next(streamed(split, workers=workers).training_batches(8, 0, 0))
-
-    alone, together = first(0), first(2)
-    assert torch.equal(alone.images, together.images)
-    assert torch.equal(alone.labels, together.labels)
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_a_split_of_unreadable_images_ends_a_training(cache: str, workers: int) -> None:
+    images = opened(Grey(bad=set(range(20))), cache, workers, allowed=1.0)
+    with pytest.raises(MixerError, match="in place of an unreadable one"):
+        next(images.training_batches(5, seed=0, first_step=0))
 
 
-def test_small_images_of_one_size_are_kept_as_they_are() -> None:
-    assert stored_size(split_of(side=8), (8, 8)) == (8, 8)
-    assert stored_size(split_of(side=8), (16, 16)) == (8, 8)
-    assert stored_size(split_of(side=64), (28, 28)) == (32, 32)
-    assert common_size(split_of(side=8)) == (8, 8)
+def bug() -> None:
+    raise AttributeError("a defect of some library")
 
 
-def test_photos_of_many_shapes_are_squashed_and_restored(tmp_path: Path) -> None:
-    from PIL import Image
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+def test_an_unexpected_error_names_the_image(cache: str, workers: int) -> None:
+    with pytest.raises(AttributeError, match=r"grey/7\.png"):
+        list(opened(Grey(trap=bug), cache, workers).evaluation_batches(8))
 
-    wide = Image.new("RGB", (64, 32))
-    wide.paste((255, 255, 255), (24, 8, 40, 24))  # a white square of half the height
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        wide.save(tmp_path / name / "wide.png")
-        wide.rotate(90, expand=True).save(tmp_path / name / "tall.png")
-    split = open_source(str(tmp_path)).splits["train"]
-    images = open_images(split, (28, 28), DataOptions(cache="memory"))
-    assert images.size == (32, 32)
-    batch = next(images.evaluation_batches(4))
-    assert batch.aspect_ratios is not None
-    assert sorted(batch.aspect_ratios.tolist()) == [0.5, 0.5, 2.0, 2.0]
-    square = prepare(batch.images, (28, 28), batch.aspect_ratios)[:, 0] > 0
-    heights, widths = square.any(2).sum(1), square.any(1).sum(1)
-    assert (heights - widths).abs().max() <= 1  # a square again
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_end_of_a_worker_process_names_the_image() -> None:
+    with pytest.raises(MixerError, match=r"grey/7\.png ended"):
+        list(opened(Grey(trap=crash), "none", 2).evaluation_batches(8))
+
+
+def test_streaming_the_papers_batch_sizes_takes_few_file_descriptors() -> None:
+    program = """
+import resource, sys
+sys.path.insert(0, "tests/data")
+from test_batches import Grey, opened
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+batches = opened(Grey(count=4100), "none", 2).training_batches(2048, 0, 0)
+print([len(next(batches).images) for _ in range(3)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[2048, 2048, 2048]\n", done.stderr
 
 
 def test_what_does_not_fit_in_memory_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlpmixer.data.loader.MEMORY_SHARE", 0.0)
-    images = open_images(split_of(), (8, 8), DataOptions(workers=0))
-    assert not images.in_memory
+    assert not opened(Grey(), "auto", 0).in_memory
     monkeypatch.undo()
-    assert open_images(split_of(), (8, 8), DataOptions()).in_memory
+    assert opened(Grey(), "auto", 0).in_memory
+
+
+def test_the_memory_that_images_take_is_known_beforehand() -> None:
+    large = ArraySplit(np.zeros((10, 60, 40, 3), dtype=np.uint8), [0] * 10, "black")
+    whole, crops = (
+        RandomCrop(AugmentOptions(crop=crop), (8, 8))  # type: ignore[arg-type]
+        for crop in ("inception", "pad")
+    )
+    assert bytes_in_memory(large, SMALL, crops) == 10 * 3 * 8 * 8
+    assert bytes_in_memory(large, SMALL, whole) == 10 * 3 * 30 * 20  # reduced by 2: 16 are enough
+    assert fits(large, SMALL, whole)
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
@@ -155,9 +181,6 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
 
 
 def test_pixels_reach_the_model_between_minus_one_and_one() -> None:
-    batch = next(in_memory(split_of()).evaluation_batches(20))
-    augmenter = Augmenter(AugmentOptions(crop="none", flip=0.0), (8, 8), 3)
-    pixels, targets = augmenter(batch.images, batch.labels, torch.Generator())
+    pixels = normalize(next(opened(Grey(), "memory", 1).evaluation_batches(20)).images)
     assert pixels[0].unique().tolist() == [-1.0]
     assert pixels[19, 0, 0, 0].item() == pytest.approx(19 / 127.5 - 1)
-    assert torch.equal(targets.argmax(1), batch.labels)

@@ -10,6 +10,7 @@ from torch.nn import functional
 from mlpmixer.data import crops
 
 WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+NEVER = torch.zeros(2, dtype=torch.bool)
 
 
 def generator(seed=0):
@@ -69,10 +70,16 @@ def test_flips_occur_with_their_probability(probability, share):
     assert flips.double().mean().item() == pytest.approx(share, abs=0.03 * (0 < share < 1))
 
 
+def inception(aspect_ratios, scale, target_ratio=1.0):
+    count = len(aspect_ratios)
+    draws = crops.draw_inception_boxes(count, generator(), scale=scale, target_ratio=target_ratio)
+    return crops.inception_boxes(draws, aspect_ratios, target_ratio=target_ratio)
+
+
 @pytest.mark.parametrize("aspect_ratio", [0.5, 1.0, 2.5])
 def test_inception_boxes_stay_inside_and_have_the_asked_areas_and_ratios(aspect_ratio):
     aspect_ratios = torch.full((4000,), aspect_ratio)
-    boxes = crops.inception_boxes(aspect_ratios, generator(), scale=(0.1, 0.3))
+    boxes = inception(aspect_ratios, scale=(0.1, 0.3))
     left, top, right, bottom = boxes.unbind(1)
     assert boxes.min() >= 0
     assert boxes.max() <= 1
@@ -91,7 +98,7 @@ def test_inception_boxes_stay_inside_and_have_the_asked_areas_and_ratios(aspect_
 
 
 def test_inception_boxes_follow_the_shape_of_the_model():
-    boxes = crops.inception_boxes(torch.ones(500), generator(), scale=(0.1, 0.2), target_ratio=2)
+    boxes = inception(torch.ones(500), scale=(0.1, 0.2), target_ratio=2)
     ratio = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
     assert ratio.min() >= 1.5 - 1e-9
     assert ratio.max() <= 8 / 3 + 1e-9
@@ -106,107 +113,91 @@ def test_inception_boxes_follow_the_shape_of_the_model():
 )
 def test_boxes_that_never_fit_fall_back_to_the_centre(aspect_ratio, expected):
     # Nine tenths of the area of such an image cannot have an aspect ratio near 1.
-    boxes = crops.inception_boxes(torch.full((3,), aspect_ratio), generator(), scale=(0.9, 1.0))
+    boxes = inception(torch.full((3,), aspect_ratio), scale=(0.9, 1.0))
     torch.testing.assert_close(boxes, torch.tensor([expected] * 3, dtype=torch.float64))
 
 
-def test_random_boxes_tell_which_images_they_fit():
-    boxes, found = crops.random_boxes(
-        torch.tensor([1.0, 9.0]), generator(), scale=(0.5, 0.5), ratio=(1.0, 1.0)
-    )
+def test_boxes_tell_which_images_they_fit():
+    draws = crops.draw_boxes(2, generator(), scale=(0.5, 0.5), ratio=(1.0, 1.0))
+    boxes, found = crops.fit_boxes(draws, torch.tensor([1.0, 9.0]))
     assert found.tolist() == [True, False]
     assert boxes[0, 2] - boxes[0, 0] == pytest.approx(math.sqrt(0.5))
 
 
-@pytest.mark.parametrize(
-    ("aspect_ratio", "target_ratio", "expected"),
-    [
-        (1.0, 1.0, [1 / 16, 1 / 16, 15 / 16, 15 / 16]),
-        (2.0, 1.0, [9 / 32, 1 / 16, 23 / 32, 15 / 16]),
-        (0.5, 1.0, [1 / 16, 9 / 32, 15 / 16, 23 / 32]),
-        (1.0, 2.0, [1 / 16, 9 / 32, 15 / 16, 23 / 32]),
-    ],
-)
-def test_central_boxes_take_seven_eighths_of_the_shorter_side(aspect_ratio, target_ratio, expected):
-    boxes = crops.central_boxes(torch.tensor([aspect_ratio]), target_ratio)
-    torch.testing.assert_close(boxes, torch.tensor([expected], dtype=torch.float64))
+def test_a_part_of_the_draws_gives_that_part_of_the_boxes():
+    ratios = torch.rand(50, generator=generator(1)) + 0.5
+    draws = crops.draw_inception_boxes(50, generator())
+    whole = crops.inception_boxes(draws, ratios)
+    for begin, end in ((0, 1), (1, 18), (18, 50)):
+        part = crops.inception_boxes(draws.part(begin, end), ratios[begin:end])
+        assert torch.equal(part, whole[begin:end])
 
 
 def test_extracting_the_whole_image_reproduces_it():
     images = some_images(2)
-    assert torch.equal(crops.extract(images, WHOLE.repeat(2, 1), (12, 10)), images)
+    assert torch.equal(crops.extract(images, WHOLE.repeat(2, 1), NEVER, (12, 10)), images)
 
 
 def test_extracting_a_box_of_whole_pixels_cuts_it_out():
     images = some_images(2, 8, 8)
     boxes = torch.tensor([[0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.5, 0.5]])
-    cut = crops.extract(images, boxes, (4, 4))
+    cut = crops.extract(images, boxes, NEVER, (4, 4))
     assert torch.equal(cut[0], images[0, :, 4:8, 2:6])
     assert torch.equal(cut[1], images[1, :, 0:4, 0:4])
 
 
-def both_ways(images, boxes, size, monkeypatch):
+def both_ways(images, boxes, size, flips=None):
     """What the paths for a CPU and for a GPU make of the same boxes."""
-    one_by_one = crops.extract(images, boxes, size)
-    with monkeypatch.context() as patch:
-        patch.setattr(crops, "_extract_one_by_one", crops._extract_together)
-        return one_by_one, crops.extract(images, boxes, size)
+    flips = torch.zeros(len(images), dtype=torch.bool) if flips is None else flips
+    how = (images, boxes, flips, size)
+    return crops.extract(*how), crops.extract_together(*how)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (48, 24), (400, 500)])
 @pytest.mark.parametrize("box", [(0, 0, 300, 200), (31, 12, 255, 180), (3, 4, 23, 27)])
-def test_extracting_resamples_like_pillow_on_every_device(size, box, monkeypatch):
+def test_extracting_resamples_like_pillow_on_every_device(size, box):
     picture = photo()
     part = Image.fromarray(picture).crop(box)
     expected = as_batch(np.array(part.resize(size[::-1], Image.Resampling.BILINEAR))).int()
     shares = torch.tensor([box]) / torch.tensor([300, 200, 300, 200])
-    for ours in both_ways(as_batch(picture), shares, size, monkeypatch):
+    for ours in both_ways(as_batch(picture), shares, size):
         assert (ours.int() - expected).abs().max() <= 1  # Pillow rounds between its two passes
 
 
-def test_each_image_has_its_own_box(monkeypatch):
+def test_each_image_has_its_own_box():
     images = as_batch(photo(), photo()[::-1])
     boxes = torch.tensor([[0.1, 0.2, 0.6, 0.9], [0.5, 0.0, 1.0, 0.4]])
-    for cut in both_ways(images, boxes, (40, 30), monkeypatch):
+    for cut in both_ways(images, boxes, (40, 30)):
         for index in range(2):
-            alone = crops.extract(images[index : index + 1], boxes[index : index + 1], (40, 30))
+            alone = crops.extract(
+                images[index : index + 1], boxes[index : index + 1], NEVER[:1], (40, 30)
+            )
             assert (cut[index].int() - alone[0].int()).abs().max() <= 1
 
 
-def test_a_box_from_right_to_left_is_mirrored(monkeypatch):
+def test_a_flipped_image_is_mirrored_in_place():
     images = as_batch(photo(), photo())
-    boxes = torch.tensor([[0.2, 0.1, 0.83, 0.7], [0.83, 0.1, 0.2, 0.7]])
-    for straight, mirrored in both_ways(images, boxes, (32, 32), monkeypatch):
+    boxes = torch.tensor([[0.2, 0.1, 0.83, 0.7]]).repeat(2, 1)
+    flips = torch.tensor([False, True])
+    for straight, mirrored in both_ways(images, boxes, (32, 32), flips):
         assert (mirrored.flip(2).int() - straight.int()).abs().max() <= 1
 
 
-def test_a_box_of_no_size_keeps_one_pixel(monkeypatch):
+def test_a_box_of_no_size_keeps_one_pixel():
     images = some_images(2, 8, 8)
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [1.0, 1.0, 1.0, 1.0]])
-    for cut in both_ways(images, boxes, (2, 2), monkeypatch):
+    for cut in both_ways(images, boxes, (2, 2)):
         assert torch.equal(cut[0], images[0, :, 4:5, 4:5].expand(-1, 2, 2))
         assert torch.equal(cut[1], images[1, :, 7:8, 7:8].expand(-1, 2, 2))
 
 
-def test_pixel_boxes_are_drawn_like_batched_ones():
-    ours = crops.inception_pixel_box(640, 480, (224, 224), generator(3), scale=(0.2, 0.5))
-    box = crops.inception_boxes(torch.tensor([640 / 480]).double(), generator(3), scale=(0.2, 0.5))
-    assert ours == pytest.approx((box[0] * torch.tensor([640, 480, 640, 480])).tolist())
-
-
-def test_pillow_accepts_every_pixel_box():
-    image = Image.new("RGB", (37, 11))
-    stream = generator()
-    for _ in range(300):
-        image.resize((8, 8), box=crops.inception_pixel_box(37, 11, (8, 8), stream))
-
-
-def test_central_pixel_box_is_the_usual_evaluation_crop():
-    assert crops.central_pixel_box(512, 256, (224, 224)) == pytest.approx((144, 16, 368, 240))
-
-
-def test_central_pixel_box_keeps_an_image_of_the_models_size_whole():
-    assert crops.central_pixel_box(48, 32, (32, 48)) == (0, 0, 48, 32)
+def test_images_of_many_sizes_are_cut_like_those_in_one_tensor():
+    images = as_batch(photo(), photo())
+    boxes = torch.tensor([[0.1, 0.2, 0.6, 0.9], [0.5, 0.0, 1.0, 0.4]])
+    flips = torch.tensor([True, False])
+    together = crops.extract(images, boxes, flips, (40, 30))
+    listed = [images[0], images[1].permute(1, 2, 0).contiguous().permute(2, 0, 1)]
+    assert torch.equal(crops.extract(listed, boxes, flips, (40, 30)), together)
 
 
 def test_rectangle_mask_covers_the_pixels_whose_centre_is_inside():

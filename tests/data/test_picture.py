@@ -6,9 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, features
+from sklearn.datasets import load_sample_image
+from torchvision.transforms import v2
 
-from mlpmixer.data.picture import UnreadableImage, decode, read_size
+from mlpmixer.data.picture import (
+    UnreadableImage,
+    as_picture,
+    as_tensor,
+    decode,
+    evaluation_crop,
+    picture_for,
+    read_size,
+)
 from mlpmixer.data.splits import ArraySplit, FileSplit
+from mlpmixer.models.preprocessing import Preprocessing
 
 
 class Encoded:
@@ -90,19 +101,36 @@ def test_transparent_palette_colour_becomes_white() -> None:
     assert decoded.getpixel((1, 0)) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
     ("orientation", "corner"),
     list(enumerate([(0, 0), (2, 0), (2, 1), (0, 1), (0, 0), (1, 0), (1, 2), (0, 2)], start=1)),
 )
-def test_photos_are_turned_upright(orientation: int, corner: tuple[int, int]) -> None:
+def test_photos_are_turned_upright(orientation: int, corner: tuple[int, int], kind: str) -> None:
     image = Image.new("RGB", (3, 2))
     image.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    split = saved(image, "PNG", exif=exif)
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    split = saved(image, kind, exif=exif, **lossless)
     upright = decode(split, 0)
     assert upright.getpixel(corner) == (255, 255, 255)
     assert upright.size == read_size(split, 0) == ((2, 3) if orientation > 4 else (3, 2))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"\x01\x3b\x00\x0b\x00\x00\x00\x01\x41\x00\x00\x00",  # an artist who is a number
+        b"\x01\x1a\x00\x02\x00\x00\x00\x02a\x00\x00\x00",  # a resolution that is a letter
+        b"\x88\x25\x00\x08\x00\x00\x00\x01\xac\x97\x00\x00",  # a place before the start
+    ],
+)
+def test_a_photo_is_turned_upright_though_another_tag_is_broken(other: bytes) -> None:
+    turn = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"  # orientation 6
+    block = b"MM\x00*\x00\x00\x00\x08\x00\x02" + turn + other + bytes(4)
+    split = saved(noise(24, 16), "JPEG", exif=b"Exif\x00\x00" + block)
+    assert decode(split, 0).size == read_size(split, 0) == (16, 24)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -117,6 +145,85 @@ def test_large_jpeg_comes_smaller_but_not_smaller_than_asked_for() -> None:
     assert decode(split, 0, at_least=100).size == (160, 120)
     assert decode(split, 0, at_least=121).size == (320, 240)
     assert decode(split, 0, at_least=481).size == (640, 480)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("size", [(640, 480), (481, 333), (100, 901), (47, 48)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_header_tells_the_size_of_what_is_decoded(
+    kind: str, size: tuple[int, int], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    split = saved(noise(*size), kind, exif=exif)
+    for at_least in (None, 48, 100):
+        decoded = decode(split, 0, at_least=at_least)
+        assert decoded.size == read_size(split, 0, at_least=at_least)
+        assert min(decoded.size) >= min(*size, at_least or 1000)
+        if at_least is not None:
+            assert min(decoded.size) <= max(2 * at_least, min(size) / 8 + 1)
+
+
+def test_reduction_keeps_the_whole_picture_in_place() -> None:
+    # 100 pixels do not split into whole blocks of 3: the ramp still reaches from edge to edge.
+    ramp = np.broadcast_to(np.linspace(0, 255, 100)[None, :, None], (100, 100, 3)).astype(np.uint8)
+    reduced = np.asarray(decode(saved(Image.fromarray(ramp)), 0, at_least=30))[0, :, 0].astype(int)
+    assert len(reduced) == 33
+    centres = (np.arange(33) + 0.5) / 33 * 100 - 0.5
+    assert np.abs(reduced - centres / 99 * 255).max() < 2
+
+
+def photo(box: tuple[int, int, int, int], kind: str) -> bytes:
+    picture = Image.fromarray(load_sample_image("flower.jpg")).crop(box)
+    return saved(picture, kind, **{"quality": 92} if kind == "JPEG" else {}).content
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("box", [(0, 0, 640, 320), (100, 0, 512, 412), (10, 3, 330, 423)])
+@pytest.mark.parametrize("side", [224, 112, 56, 28])
+def test_an_evaluation_crop_is_torchvisions_resize_and_centre_crop(
+    side: int, box: tuple[int, int, int, int], kind: str
+) -> None:
+    content = photo(box, kind)
+    steps = v2.Compose([v2.Resize(side * 8 // 7), v2.CenterCrop(side), v2.PILToTensor()])
+    expected = steps(Image.open(io.BytesIO(content)).convert("RGB"))
+    model = Preprocessing(image_size=(side, side))
+    found = evaluation_crop(picture_for(Encoded(content), 0, model), model)
+    differences = (found.int() - expected.int()).abs().double()
+    if side >= 112:  # not reduced before
+        assert differences.max() <= 1
+    assert differences.mean() < 1.3
+    assert differences.flatten().quantile(0.99) < 9
+
+
+def test_an_evaluation_crop_keeps_a_picture_of_the_models_size_whole() -> None:
+    model = Preprocessing(image_size=(6, 9))
+    picture = noise(9, 6)
+    assert (evaluation_crop(picture, model).permute(1, 2, 0).numpy() == np.asarray(picture)).all()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.875])
+@pytest.mark.parametrize(("width", "height"), [(37, 11), (11, 37), (3, 3), (255, 160)])
+def test_an_evaluation_crop_is_the_share_of_the_largest_central_box(
+    width: int, height: int, share: float
+) -> None:
+    # Red grows to the right and green downwards by one a pixel.
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    ramp = np.stack([x, y, 0 * x], axis=2).astype(np.uint8)
+    model = Preprocessing(image_size=(10, 20), crop_share=share)
+    red, green, _ = evaluation_crop(Image.fromarray(ramp), model).double()
+    assert red.shape == (10, 20)
+    scale = share * min(width / 20, height / 10)
+    if scale >= 1:  # the outermost samples lie half a step inside of the box
+        assert (red[0, -1] - red[0, 0]).item() == pytest.approx(19 * scale, abs=2.5)
+        assert (green[-1, 0] - green[0, 0]).item() == pytest.approx(9 * scale, abs=2.5)
+    assert red.mean().item() == pytest.approx((width - 1) / 2, abs=0.6)
+    assert green.mean().item() == pytest.approx((height - 1) / 2, abs=0.6)
+
+
+def test_a_picture_survives_the_way_into_a_tensor_and_back() -> None:
+    picture = noise(7, 5)
+    assert (np.asarray(as_picture(as_tensor(picture))) == np.asarray(picture)).all()
 
 
 def test_truncated_image_is_named_with_the_reason() -> None:

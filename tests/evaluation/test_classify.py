@@ -10,24 +10,27 @@ import torch
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 import mlpmixer
-from mlpmixer.data.batches import Unreadable
-from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.batches import Images
+from mlpmixer.data.loader import open_images
+from mlpmixer.data.options import DataOptions
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.measures.calibration import BINS
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"))
 
 
-def noise(images: int = 60, classes: int = 7, last: int = 0) -> InMemoryImages:
+def noise(images: int = 60, classes: int = 7, last: int = 0) -> Images:
     """Return noise with labels; the `last` classes have no image."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (images, 8, 8, 3), dtype=np.uint8)
     labels = random.integers(0, classes - last, images)
-    return InMemoryImages(ArraySplit(pixels, labels, "noise"), (8, 8), 1, Unreadable(images, 0.0))
+    split = ArraySplit(pixels, labels, "noise")
+    return open_images(split, Preprocessing(image_size=(8, 8)), DataOptions(cache="memory"))
 
 
 def model(classes: int = 7, loss: Literal["softmax", "sigmoid"] = "softmax") -> ImageModel:
@@ -38,7 +41,7 @@ def model(classes: int = 7, loss: Literal["softmax", "sigmoid"] = "softmax") -> 
     return made.eval()
 
 
-def scores(made: ImageModel, images: InMemoryImages) -> tuple[torch.Tensor, np.ndarray]:
+def scores(made: ImageModel, images: Images) -> tuple[torch.Tensor, np.ndarray]:
     """Return the logits, and the probabilities by hand."""
     with torch.inference_mode():
         logits = made(images.pixels / 127.5 - 1)

@@ -12,9 +12,9 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 import mlpmixer
-from mlpmixer.data.batches import Unreadable
+from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.in_memory import InMemoryImages
+from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.picture import decode
 from mlpmixer.data.splits import ArraySplit
@@ -23,6 +23,7 @@ from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
 from mlpmixer.evaluation.ridge import BIAS, fit
+from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 
@@ -102,10 +103,10 @@ def test_more_shots_classify_digits_better() -> None:
 
 
 @pytest.fixture
-def images() -> InMemoryImages:
+def images() -> Images:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     split = ArraySplit(pixels, np.arange(12) % 3, "noise")
-    return InMemoryImages(split, (8, 8), 1, Unreadable(12, 0.0))
+    return open_images(split, Preprocessing(image_size=(8, 8)), DataOptions(cache="memory"))
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def model(name: str = "mixer_nano") -> mlpmixer.models.interface.ImageModel:
 
 @torch.inference_mode()
 def test_features_are_the_pooled_representation_or_a_layers_mean(
-    images: InMemoryImages, kept: Path
+    images: Images, kept: Path
 ) -> None:
     mixer = model()
     inputs = images.pixels / 127.5 - 1
@@ -135,14 +136,14 @@ def test_features_are_the_pooled_representation_or_a_layers_mean(
 
 
 def test_features_of_a_convolutional_network_are_averaged_over_places(
-    images: InMemoryImages, kept: Path
+    images: Images, kept: Path
 ) -> None:
     features, _ = extract(model("bit_nano"), images, CPU, layer="net.stages.1")
     assert features.ndim == 2
 
 
 def test_features_are_computed_once_for_the_same_weights_and_pixels(
-    images: InMemoryImages, kept: Path, monkeypatch: pytest.MonkeyPatch
+    images: Images, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixer = model()
     first, _ = extract(mixer, images, CPU)
@@ -154,9 +155,7 @@ def test_features_are_computed_once_for_the_same_weights_and_pixels(
 
 
 @pytest.mark.parametrize("change", ["weights", "pixels", "labels", "layer", "precision"])
-def test_any_change_gives_features_of_their_own(
-    change: str, images: InMemoryImages, kept: Path
-) -> None:
+def test_any_change_gives_features_of_their_own(change: str, images: Images, kept: Path) -> None:
     mixer, runtime, layer = model(), CPU, None
     extract(mixer, images, runtime)
     if change == "weights":
@@ -174,7 +173,7 @@ def test_any_change_gives_features_of_their_own(
     assert len(list(kept.iterdir())) == 2
 
 
-def test_nothing_is_kept_unless_wanted(images: InMemoryImages, kept: Path) -> None:
+def test_nothing_is_kept_unless_wanted(images: Images, kept: Path) -> None:
     extract(model(), images, CPU, keep=False)
     assert not kept.exists()
 
@@ -192,11 +191,11 @@ def test_of_the_training_images_only_the_support_sets_are_read(
     mlpmixer.save(model(), tmp_path / "model.safetensors")
     decoded: list[str] = []
 
-    def watched(split: Split, index: int, at_least: int | None = None) -> Image.Image:
+    def watched(split: Split, index: int, *, at_least: int | None = None) -> Image.Image:
         decoded.append(split.name(index))
         return decode(split, index, at_least=at_least)
 
-    monkeypatch.setattr("mlpmixer.data.in_memory.decode", watched)
+    monkeypatch.setattr("mlpmixer.data.picture.decode", watched)
     found = probed(tmp_path)
     trained_on = {name for name in decoded if "photos/train" in name}
     assert len(trained_on) == 2 * 3  # classes, shots
