@@ -150,9 +150,3 @@ def test_a_folder_of_photos_trains_and_names_its_classes(
     outcome = train(recipe(**changes), out, silent(), CPU)
     assert outcome["split"] == "test"
     assert set(mlpmixer.load(out).class_names or ()) == {"zero", "one", "seven"}
-
-
-def test_streamed_images_train_as_well(tmp_path: Path, photo_folder: Path) -> None:
-    changes = {"data": str(photo_folder), "batch_size": 8, "cache": "none", "crop": "inception"}
-    outcome = train(recipe(**changes), tmp_path / "run", silent(), CPU)
-    assert outcome["finished"]
