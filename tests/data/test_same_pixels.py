@@ -15,9 +15,10 @@ from mlpmixer.data.batches import Batch, Images
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.random_crops import settle_crop
-from mlpmixer.evaluation.classify import predict
+from mlpmixer.evaluation.forward import Forward
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.models.registry import create_model
+from mlpmixer.runtime import Runtime
 
 SIZE = (16, 12)
 MODEL = Preprocessing(image_size=SIZE)
@@ -161,12 +162,14 @@ def test_predictions_are_the_same(kind: str) -> None:
     torch.manual_seed(0)
     model = create_model("mixer_nano", image_size=SIZE, num_classes=4, depth=2)
     torch.nn.init.normal_(model.get_submodule("head").weight, std=0.3)  # type: ignore[arg-type]
-    one, other = (
-        predict(model, opened(SPLITS[kind](), cache, 0), batch_size=8)
+    runtime = Runtime(torch.device("cpu"))
+    kept, streamed = (
+        list(Forward(model, opened(SPLITS[kind](), cache, 0), runtime, batch_size=8))
         for cache in ("memory", "none")
     )
-    assert (one.probabilities == other.probabilities).all()
-    assert (one.indices == other.indices).all()
+    for one, other in zip(kept, streamed, strict=True):
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.indices, other.indices)
 
 
 @pytest.mark.parametrize("kind", ["photos", "one larger size"])
