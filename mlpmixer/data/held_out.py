@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlpmixer.data.by_class import indices_by_class
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.splits import Subset
 from mlpmixer.errors import UsageError
@@ -32,8 +33,8 @@ def hold_out_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset
     labels = train.labels
     generator = np.random.default_rng(seed)
     held_out = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
+    for _, indices in indices_by_class(labels):
+        members = generator.permutation(indices)
         if len(members) >= 2:
             count = min(max(round(fraction * len(members)), 1), len(members) - 1)
             held_out[members[:count]] = True

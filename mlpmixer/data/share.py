@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlpmixer.data.by_class import indices_by_class
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.splits import Subset
 from mlpmixer.errors import UsageError
@@ -29,16 +30,15 @@ def keep_share(dataset: Dataset, share: float, seed: int) -> Dataset:
         return dataset
     train = dataset.splits["train"]
     labels = train.labels
-    classes = np.unique(labels)
-    if round(share * len(labels)) < len(classes):
+    members_of = list(indices_by_class(labels))
+    if round(share * len(labels)) < len(members_of):
         raise UsageError(
             f"{share:g} of the {len(labels):,} training images of {dataset.spec} are fewer than "
-            f"its {len(classes)} classes: use {len(classes) / len(labels):.2g} or more."
+            f"its {len(members_of)} classes: use {len(members_of) / len(labels):.2g} or more."
         )
     chosen = []
-    for label in classes:
-        random = np.random.default_rng((seed, int(label)))
-        members = random.permutation(np.flatnonzero(labels == label))
+    for label, indices in members_of:
+        members = np.random.default_rng((seed, label)).permutation(indices)
         chosen.append(members[: max(1, round(share * len(members)))])
     kept = Subset(train, np.sort(np.concatenate(chosen)))
     return replace(dataset, splits={**dataset.splits, "train": kept})

@@ -9,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlpmixer.data.by_class import indices_by_class
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.ridge import STRENGTHS, fit
 from mlpmixer.randomness import generator
 
 SHOTS = (1, 5, 10, 25)
 SEEDS = 3
+_ROWS = 4096  # images scored at a time: their scores for many classes fill the memory
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,33 @@ class FewShotResult:
 def support_set(labels: Tensor, shots: int, num_classes: int, seed: int) -> Tensor:
     """Return the indices of `shots` images of every class, chosen by the seed.
 
-    Fewer shots of one seed are part of more shots.
+    Fewer shots of one seed are part of more shots. An image with a label of -1 is never chosen.
 
     Raises:
         UsageError: a class has fewer images.
     """
+    return _draw(_members(labels, num_classes), shots, seed)
+
+
+def _members(labels: Tensor, num_classes: int) -> list[Tensor]:
+    """Return the indices of the images of each class."""
+    found = {label: torch.from_numpy(rows) for label, rows in indices_by_class(labels.numpy())}
+    nothing = torch.empty(0, dtype=torch.int64)
+    return [found.get(label, nothing) for label in range(num_classes)]
+
+
+def _draw(members_of: Sequence[Tensor], shots: int, seed: int) -> Tensor:
     chosen = []
-    for label in range(num_classes):
-        members = torch.nonzero(labels == label).flatten()
+    for label, members in enumerate(members_of):
+        if not len(members):
+            raise UsageError(
+                f"class {label} has no training image to draw: give it some, or take it out of "
+                "the data."
+            )
         if len(members) < shots:
             raise UsageError(
                 f"class {label} has {len(members)} training images, fewer than {shots} shots. "
-                f"Use --shots {max(1, len(members))} or less."
+                f"Use --shots {len(members)} or less."
             )
         order = torch.randperm(len(members), generator=generator(seed, "support", label))
         chosen.append(members[order[:shots]])
@@ -102,10 +119,9 @@ def support_sets(
     """
     if min(shots, default=0) < 1 or seeds < 1:
         raise UsageError("shots and seeds must be positive.")
+    members_of = _members(labels, num_classes)
     return {
-        (count, seed): support_set(labels, count, num_classes, seed)
-        for count in shots
-        for seed in range(seeds)
+        (count, seed): _draw(members_of, count, seed) for count in shots for seed in range(seeds)
     }
 
 
@@ -134,9 +150,11 @@ def few_shot(
     accuracies = {}
     for drawn, chosen in supports.items():
         sweep = fit(features[chosen], labels[chosen], num_classes, strengths)
-        accuracies[drawn] = [
-            float((scores.argmax(1) == truth).double().mean()) for scores in sweep.scores(probed)
-        ]
+        hits = torch.zeros(len(strengths), dtype=torch.int64)
+        for part, right in zip(probed.split(_ROWS), truth.split(_ROWS), strict=True):
+            predicted = torch.stack([scores.argmax(1) for scores in sweep.scores(part)])
+            hits += (predicted == right).sum(dim=1)
+        accuracies[drawn] = (hits.double() / len(truth)).tolist()
     shots = tuple(dict.fromkeys(count for count, _ in supports))
     accuracy = np.array([[a for (n, _), a in accuracies.items() if n == count] for count in shots])
     return FewShotResult(shots, tuple(strengths), accuracy)
