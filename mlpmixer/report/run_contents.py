@@ -35,18 +35,6 @@ class UnreadableImage:
     reason: str
 
 
-@dataclass(frozen=True)
-class SharedImages:
-    """The same pictures in two splits, by their bytes."""
-
-    first: str
-    second: str
-    images: int
-    """How many images of the second split are also in the first."""
-    examples: tuple[tuple[str, str], ...] = ()
-    """Names in the first and in the second split."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
     """The data in words and numbers."""
@@ -55,14 +43,10 @@ class DatasetFacts:
     images: Mapping[str, int]
     """Images in each split."""
     notes: tuple[str, ...] = ()
-    """What a reader should know: how validation was held out, imbalance."""
+    """What a reader should know: how validation was held out, copies, what was passed over."""
     unreadable: tuple[UnreadableImage, ...] = ()
-    shared: tuple[SharedImages, ...] = ()
-    """Pictures that are in more than one split, so that the accuracy may be too good."""
-    copies: Mapping[str, int] = field(default_factory=dict)
-    """Split to how many of its images are copies of an earlier one in it."""
-    passed_over: Mapping[str, int] = field(default_factory=dict)
-    """Reason to how many files were not taken for images: ".heic files"."""
+    shared: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Two splits that have pictures in common, and how many images of the second one they are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpmixer.formatting import percent, shortened
+from mlpmixer.formatting import capitalized, percent, shortened
 from mlpmixer.measures.intervals import wilson_interval
 from mlpmixer.report.run_contents import ReportContents
 
@@ -136,17 +136,17 @@ def _unreadable(contents: ReportContents) -> Finding | None:
 
 
 def _shared(contents: ReportContents) -> Finding | None:
-    """Return a warning where the images that were tested on are also among others."""
-    shared = [one for one in contents.dataset.shared if contents.split in (one.first, one.second)]
+    """Return a warning where images that were tested on are also among those learnt from."""
+    shared = {pair: n for pair, n in contents.dataset.shared.items() if contents.split in pair}
     if not shared:
         return None
-    worst = max(shared, key=lambda one: one.images)
-    count = f"{worst.images:,} image{'s' * (worst.images != 1)}"
+    (first, second), count = max(shared.items(), key=lambda item: item[1])
+    images = "image is" if count == 1 else "images are"
     return Finding(
         False,
-        f"The {worst.first} and {worst.second} splits share pictures",
-        f"{count} of {worst.second} are also in {worst.first}, byte for byte: the accuracy is too "
-        "good. They are listed under Data.",
+        f"{capitalized(first)} and {second} share pictures",
+        f"{count:,} {second} {images} also in {first}, to the last byte. "
+        "The accuracy on new images is lower than the one here.",
     )
 
 

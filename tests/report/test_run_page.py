@@ -295,12 +295,19 @@ def test_a_sound_evaluation_has_no_caution():
         ({"calibration": calibration((0.95, 0.80, 2800))}, "Over-confident"),
         ({"calibration": calibration((0.60, 0.80, 2800))}, "Under-confident"),
         ({"records": ({"train_accuracy": 0.99}, {"validation_accuracy": 0.80})}, "Over-fitted"),
+        ({"dataset": DatasetFacts(name="x", images={}, shared={("train", "test"): 3})},
+         "Train and test share pictures"),
         ({"dataset": DatasetFacts(name="x", images={}, unreadable=(UnreadableImage("a", "b"),))},
          "1 unreadable image"),
     ],
 )  # fmt: skip
 def test_each_weakness_is_named(changes, title):
     assert title in titles(make_contents(confusion=None, **changes))
+
+
+def test_pictures_that_other_splits_share_do_not_matter():
+    dataset = DatasetFacts(name="x", images={}, shared={("train", "validation"): 3})
+    assert titles(make_contents(dataset=dataset)) == []
 
 
 def test_contents_that_do_not_fit_together_are_refused():

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.evaluation.throughput import throughput
 from mlpmixer.runtime import Runtime
@@ -126,18 +125,3 @@ def test_the_front_holds_what_no_other_beats() -> None:
         ("best", 9.0, 0.9),
     ]
     assert front(points) == ["cheap", "good", "best"]
-
-
-def test_throughput_counts_images_at_a_batch_size_of_its_own() -> None:
-    shape = {"patch_size": 4, "width": 8, "depth": 1, "tokens_mlp_dim": 4, "channels_mlp_dim": 8}
-    models = {
-        str(size): mlpmixer.create_model("mixer", image_size=size, num_classes=2, **shape)
-        for size in (8, 16)
-    }
-    found = throughput(
-        models, Runtime(torch.device("cpu")), rounds=3, seconds=0.01, largest_batch=8
-    )
-    for one in found.values():
-        assert one.batch_size in (1, 2, 4, 8)
-        assert len(one.rounds) == 3
-        assert sorted(one.rounds)[1] == one.images_per_second > 0
