@@ -27,7 +27,6 @@ from mlpmixer.inspect.pictures import (
 from mlpmixer.inspect.representations import representations
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.weight_images import stem_filters
-from mlpmixer.report.inspect_page import write_inspection
 from mlpmixer.report.inspection_contents import (
     Attribution,
     Floats,
@@ -35,6 +34,7 @@ from mlpmixer.report.inspection_contents import (
     Representations,
     TokenMixings,
 )
+from mlpmixer.report.inspection_page import write_inspection
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.weights.checkpoint import load

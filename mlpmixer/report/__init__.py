@@ -1,4 +1,4 @@
-"""What a person sees of a run: its directory, the console, the figures and the report page.
+"""The pages that a run, a study or an inspection leaves, their figures, and the model card.
 
-Nothing here imports another part of the package; it receives numbers, arrays and pictures.
+Nothing here knows models or data: it receives numbers, arrays and pictures.
 """

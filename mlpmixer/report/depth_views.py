@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mlpmixer.report import layer_plots
+from mlpmixer.report.figure_page import FigureView, csv_file, figure_view
 from mlpmixer.report.inspection_contents import Floats, TokenMixings
-from mlpmixer.report.page import FigureView, csv_file, figure_view
 
 
 def depth_views(mixing: TokenMixings, folder: Path) -> Iterator[FigureView]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from mlpmixer.files import write_bytes, write_text
 from mlpmixer.formatting import percent
 from mlpmixer.measures.spatial_order import order_of_pairs, spatial_frequency
+from mlpmixer.report.figure_page import FigureView, data_uri, npz_file
 from mlpmixer.report.inspection_contents import Floats, TokenMixing, TokenMixings
 from mlpmixer.report.mosaics import Mosaic, filter_mosaic, unit_mosaic
-from mlpmixer.report.page import FigureView, data_uri, npz_file
 
 _CARD, _WIDE_CARD = (522, 522), (1098, 560)  # pixels of the screen inside a card
 

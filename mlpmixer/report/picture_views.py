@@ -7,8 +7,8 @@ import numpy as np
 
 from mlpmixer.formatting import percent, shortened
 from mlpmixer.report.attribution_plots import attribution
+from mlpmixer.report.figure_page import FigureView, csv_file, figure_view
 from mlpmixer.report.inspection_contents import Attribution
-from mlpmixer.report.page import FigureView, csv_file, figure_view
 
 _NAME = 40  # characters of a class's name
 _FILE = 64  # characters of a file's name

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlpmixer.report import layer_plots
+from mlpmixer.report.figure_page import FigureView, csv_file, figure_view
 from mlpmixer.report.inspection_contents import Floats, Representations
-from mlpmixer.report.page import FigureView, csv_file, figure_view
 
 _QUARTILES = (0.25, 0.5, 0.75)
 

@@ -16,8 +16,8 @@ from mlpmixer.measures.intervals import wilson_interval, wilson_intervals
 from mlpmixer.measures.metrics import in_words, shown
 from mlpmixer.report import answer_plots, weight_plots
 from mlpmixer.report.curves import training_curves
+from mlpmixer.report.figure_page import FigureView, data_uri, environment
 from mlpmixer.report.figure_style import save_png, to_svg
-from mlpmixer.report.page import FigureView, data_uri, environment
 from mlpmixer.report.run_contents import OF_EACH_CLASS, Mistake, ReportContents
 from mlpmixer.report.run_findings import findings
 

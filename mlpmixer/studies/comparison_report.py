@@ -5,8 +5,15 @@ from statistics import fmean
 from typing import Any
 
 from mlpmixer.formatting import magnitude, memory, number, percent
+from mlpmixer.report.figure_page import (
+    FigurePage,
+    FigureView,
+    Section,
+    Table,
+    csv_file,
+    figure_view,
+)
 from mlpmixer.report.front_plots import Candidate, accuracy_front
-from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
 from mlpmixer.studies.comparison import ComparisonStudy, front
 from mlpmixer.studies.grid import Grid
 from mlpmixer.studies.outputs import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpmixer.files import write_bytes, write_json
 from mlpmixer.formatting import percent
-from mlpmixer.report.page import FigurePage, Table, csv_file, write_page
+from mlpmixer.report.figure_page import FigurePage, Table, csv_file, write_page
 from mlpmixer.studies.grid import Grid
 from mlpmixer.training.recipe import ScheduleOptions
 

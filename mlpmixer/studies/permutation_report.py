@@ -12,7 +12,7 @@ from mlpmixer.data.dataset import Split
 from mlpmixer.data.picture import decode
 from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.report.page import (
+from mlpmixer.report.figure_page import (
     FigurePage,
     FigureView,
     Section,

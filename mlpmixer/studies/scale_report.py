@@ -6,7 +6,14 @@ from math import hypot
 from typing import Any
 
 from mlpmixer.formatting import percent
-from mlpmixer.report.page import FigurePage, FigureView, Section, Table, csv_file, figure_view
+from mlpmixer.report.figure_page import (
+    FigurePage,
+    FigureView,
+    Section,
+    Table,
+    csv_file,
+    figure_view,
+)
 from mlpmixer.report.scale_plots import accuracy_by_images
 from mlpmixer.studies.grid import Grid
 from mlpmixer.studies.outputs import (

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpmixer.report.figure_style import new_figure, styled
-from mlpmixer.report.page import (
+from mlpmixer.report.figure_page import (
     FigurePage,
     FigureView,
     Section,
@@ -24,6 +23,7 @@ from mlpmixer.report.page import (
     npz_file,
     write_page,
 )
+from mlpmixer.report.figure_style import new_figure, styled
 
 
 class Images(HTMLParser):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlpmixer.report.depth_views import depth_views
+from mlpmixer.report.figure_page import FigurePage, FigureView, Section, write_page
 from mlpmixer.report.inspection_contents import InspectionContents
 from mlpmixer.report.inspection_findings import inspection_findings
 from mlpmixer.report.mosaic_views import stem_view, unit_views
-from mlpmixer.report.page import FigurePage, FigureView, Section, write_page
 from mlpmixer.report.picture_views import picture_view
 from mlpmixer.report.representation_views import representation_views
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from mlpmixer.measures.spatial_order import opposite_pairs, spatial_frequency
 from mlpmixer.report.attribution_plots import attribution
-from mlpmixer.report.inspect_page import write_inspection
 from mlpmixer.report.inspection_contents import (
     Attribution,
     InspectionContents,
@@ -21,6 +20,7 @@ from mlpmixer.report.inspection_contents import (
     TokenMixings,
 )
 from mlpmixer.report.inspection_findings import inspection_findings
+from mlpmixer.report.inspection_page import write_inspection
 from mlpmixer.report.layer_plots import distributions
 
 GENERATOR = np.random.default_rng(0)
