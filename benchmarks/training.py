@@ -38,7 +38,7 @@ from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
 from mlpmixer.training.loop import TrainingLoop
-from mlpmixer.training.recipes import RECIPES
+from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import TrainingStep
 
@@ -71,7 +71,7 @@ def ours(name: str, steps: int, choice: str) -> float:
     runtime = Runtime.choose()
     work = {"steps": steps + WARMUP, "batch_size": BATCH, "optimizer": "adamw", "evaluations": 1}
     augment = {"cutmix_alpha": 0.0, "mixup_alpha": 0.0, "randaugment_operations": 0, "erase": 0.0}
-    recipe = RECIPES["small"].override({**work, **augment, **CHOICES[choice]})
+    recipe = find_recipe("small").override({**work, **augment, **CHOICES[choice]})
     shape: dict[str, Any] = {} if recipe.model.gelu is None else {"gelu": recipe.model.gelu}
     model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(runtime.device)
     pixels, labels = random_images()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mlpmixer.cli.verbs import find_verbs
+
 PACKAGE = Path(__file__).parents[1] / "mlpmixer"
 LEAVES = {"errors", "files", "formatting", "json_text", "randomness", "runtime"}
 """Single modules at the top of the package; everyone may import them."""
@@ -24,6 +26,7 @@ LEVELS = {
     "studies": 5,
     "suites": 5,
     "cli": 6,
+    "__main__": 7,
 }
 LONGEST = 400
 
@@ -145,7 +148,12 @@ def test_nobody_asks_for_a_models_class_or_looks_for_its_device() -> None:
                 assert not looked_for.endswith("parameters()).device"), f"{file}: {looked_for}"
 
 
-@pytest.mark.parametrize("module", ["mlpmixer", "mlpmixer.cli.main", "mlpmixer.cli.train"])
+VERBS = [*find_verbs().values(), *find_verbs("study").values()]
+
+
+@pytest.mark.parametrize(
+    "module", ["mlpmixer", "mlpmixer.cli.main", *(verb.module for verb in VERBS)]
+)
 def test_the_command_line_starts_without_the_heavy_libraries(module: str) -> None:
     heavy = ("torch", "timm", "matplotlib", "datasets", "sklearn", "pandas")
     code = f"import sys, {module}; print([n for n in {heavy!r} if n in sys.modules])"

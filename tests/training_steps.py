@@ -14,6 +14,8 @@ class TrainingSteps:
 
     def __init__(self) -> None:
         self.taken: list[int] = []
+        self.maker: TrainingStep | None = None
+        """What made the latest one."""
         self.interrupt_at: int | None = None
         """Press Ctrl-C in the step that makes it so many."""
 
@@ -27,6 +29,7 @@ def training_steps(monkeypatch: pytest.MonkeyPatch) -> TrainingSteps:
         self: TrainingStep, images: Tensor, targets: Tensor, number: int, factor: float
     ) -> StepResult:
         steps.taken.append(number)
+        steps.maker = self
         if len(steps.taken) == steps.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
         return make(self, images, targets, number, factor)

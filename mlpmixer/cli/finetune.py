@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from mlpmixer.cli.options import given
-from mlpmixer.cli.train import TrainCommand, parse_command, run_command
+from mlpmixer.cli.train import RECIPE_HELP, TrainCommand, parse_command, run_command
 from mlpmixer.errors import UsageError
 
 
@@ -21,9 +21,7 @@ class FinetuneCommand(TrainCommand):
       mixer finetune --from runs/photos --data other/ --train-last 0 --steps 500
     """
 
-    recipe: str = "finetune"
-    """finetune (the paper's), any other named recipe, or a TOML file; every field of it can be
-    given as an option."""
+    recipe: Annotated[str, arg(help=RECIPE_HELP)] = "finetune"
     source: Annotated[str | None, arg(name="from")] = None
     """Start from this checkpoint, run directory or hf-hub:user/name. Where the classes are those
     that it knows, its head is kept."""

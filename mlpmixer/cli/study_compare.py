@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlpmixer.cli.options import given, parse
+from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
-from mlpmixer.errors import UsageError
-
-BUDGETS = ("steps", "epochs", "minutes", "flops")
+from mlpmixer.training.recipe import BUDGETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +36,14 @@ class CompareCommand(StudyOptions):
 def run(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
     command = parse(CompareCommand, "study compare", arguments)
-    budgets = [name for name in BUDGETS if name in given(arguments)]
-    if len(budgets) != 1:
-        raise UsageError(
-            "the trainings need one budget: give --steps, --epochs, --minutes or --flops."
-        )
+    budget = command.one_budget(*BUDGETS, "flops")
     from mlpmixer.studies.comparison import comparison_study
     from mlpmixer.studies.comparison_report import report_comparison
     from mlpmixer.training.recipes import find_recipe
 
-    budget = {} if command.flops else {budgets[0]: getattr(command, budgets[0])}
+    flops = budget.pop("flops", None)
     recipe = find_recipe(command.recipe).override(
         {**command.overrides(), **budget, "data": command.data}
     )
-    study = comparison_study(
-        command.models, command.seeds, recipe, command.runtime(), command.flops
-    )
+    study = comparison_study(command.models, command.seeds, recipe, command.runtime(), flops)
     return carry_out(study, command, report_comparison, "compare", arguments)

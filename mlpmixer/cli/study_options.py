@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlpmixer.errors import UsageError
+
 if TYPE_CHECKING:
     from mlpmixer.runtime import Runtime
 
@@ -36,6 +38,18 @@ class StudyOptions:
     """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
     json: bool = False
     """Print everything as JSON; messages go to standard error."""
+
+    def one_budget(self, *names: str) -> dict[str, Any]:
+        """Return the one of these options that was given, by its name.
+
+        Raises:
+            UsageError: none was given, or more than one.
+        """
+        found = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if len(found) != 1:
+            *flags, last = (f"--{name}" for name in names)
+            raise UsageError(f"the trainings need one budget: give {', '.join(flags)} or {last}.")
+        return found
 
     def runtime(self) -> "Runtime":
         """Return where the study computes; raises UsageError where the machine lacks it."""

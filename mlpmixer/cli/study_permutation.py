@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlpmixer.cli.options import given, parse
+from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
-from mlpmixer.errors import UsageError
 from mlpmixer.training.recipe import BUDGETS
 
 
@@ -39,18 +38,12 @@ class PermutationCommand(StudyOptions):
 def run(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
     command = parse(PermutationCommand, "study permutation", arguments)
-    budgets = [name for name in BUDGETS if name in given(arguments)]
-    if len(budgets) != 1:
-        raise UsageError("the trainings need one budget: give --steps, --epochs or --minutes.")
+    budget = command.one_budget(*BUDGETS)
     from mlpmixer.studies.permutation import PermutationStudy
     from mlpmixer.studies.permutation_report import report_permutation
     from mlpmixer.training.recipes import find_recipe
 
-    fields = {
-        **command.overrides(),
-        budgets[0]: getattr(command, budgets[0]),
-        "data": command.data,
-    }
+    fields = {**command.overrides(), **budget, "data": command.data}
     if command.shuffle_patch_size is not None:
         fields["shuffle_patch_size"] = command.shuffle_patch_size
     study = PermutationStudy(

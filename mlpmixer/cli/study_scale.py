@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
-from mlpmixer.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +44,12 @@ class ScaleCommand(StudyOptions):
 def run(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
     command = parse(ScaleCommand, "study scale", arguments)
-    if (command.steps is None) == (command.epochs is None):
-        raise UsageError("the pre-training needs one budget: give --steps or --epochs.")
+    budget = command.one_budget("steps", "epochs")
     from mlpmixer.studies.scale import ScaleStudy
     from mlpmixer.studies.scale_report import report_scale
     from mlpmixer.training.recipes import find_recipe
 
     shared = command.overrides()
-    budget = {"steps": command.steps} if command.steps else {"epochs": command.epochs}
     study = ScaleStudy(
         models=command.models,
         fractions=command.fractions,

@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from tyro.conf import arg
 
 from mlpmixer.cli.options import given, parse
 from mlpmixer.errors import UsageError
 from mlpmixer.training.recipe import BUDGETS, Recipe
-from mlpmixer.training.recipes import find_recipe
+from mlpmixer.training.recipes import find_recipe, purposes
 
 DEFAULT_RECIPE = "small"
+RECIPE_HELP = "\n".join(
+    [
+        "A TOML file, or one of these; every field of it can be given as an option.",
+        *(f"{name}: {purpose}" for name, purpose in purposes().items()),
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +31,7 @@ class TrainCommand:
       mixer train --resume runs/digits
     """
 
-    recipe: str = DEFAULT_RECIPE
-    """small, quick, finetune, pretrain_imagenet, pretrain_imagenet21k, pretrain_jft, or a TOML
-    file; every field of it can be given as an option."""
+    recipe: Annotated[str, arg(help=RECIPE_HELP)] = DEFAULT_RECIPE
     out: Path | None = None
     """The run directory; by default a new one under runs/."""
     resume: Path | None = None

@@ -1,7 +1,7 @@
 """A recipe: everything that is needed to run a training again, typed.
 
 A recipe is written and read as one flat TOML file, whose keys are the flags of the command line.
-The named recipes stand in `mlpmixer.training.recipes`. Light to import: the command line reads it.
+The named recipes lie in the folder `recipes`. Light to import: the command line reads it.
 """
 
 import tomllib

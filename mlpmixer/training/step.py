@@ -98,8 +98,8 @@ def compiled(model: ImageModel) -> Callable[[Tensor], Tensor]:
         try:
             logits: Tensor = run(images)
         except TorchDynamoException as error:
-            reason = next(line for line in str(error).splitlines() if line.strip())
-            raise MixerError(f"torch.compile failed: {reason} Leave --compile out.") from error
+            reason = next(line for line in str(error).splitlines() if line.strip()).rstrip(".")
+            raise MixerError(f"torch.compile failed: {reason}. Leave --compile out.") from error
         return logits
 
     return forward

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.recipes import RECIPES
+from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.train import train
 
 CPU = Runtime(torch.device("cpu"))
@@ -30,7 +30,7 @@ QUICK = {
 
 
 def trained(out: Path, **changes: object) -> dict[str, object]:
-    recipe = RECIPES["quick"].override({**QUICK, **changes})
+    recipe = find_recipe("quick").override({**QUICK, **changes})
     console = Console("json", out=io.StringIO(), err=io.StringIO())
     return dict(train(recipe, out, console, CPU))
 

@@ -1,25 +1,41 @@
 """Recipes: the paper's numbers, files and overrides."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from mlpmixer.cli.main import main
 from mlpmixer.errors import UsageError
 from mlpmixer.training.recipe import Recipe, ScheduleOptions, check_budget, flat_fields
-from mlpmixer.training.recipes import RECIPES, find_recipe
+from mlpmixer.training.recipes import RECIPES, find_recipe, purposes
 from mlpmixer.training.schedule import Schedule
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_named_recipe_survives_a_file(name: str, tmp_path: Path) -> None:
+    recipe = find_recipe(name)
     path = tmp_path / "recipe.toml"
-    path.write_text(RECIPES[name].to_toml())
-    assert find_recipe(str(path)) == RECIPES[name]
-    check_budget(RECIPES[name].schedule)
+    path.write_text(recipe.to_toml())
+    assert find_recipe(str(path)) == recipe
+    check_budget(recipe.schedule)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_named_recipe_says_what_it_is_for_and_where_it_is_from(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = RECIPES[name].read_text().splitlines()
+    assert lines[1].startswith("# Source: ")
+    assert any(line.startswith("# Result: ") for line in lines)
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert f"{name}: {purposes()[name]}" in told
 
 
 def test_the_imagenet_recipe_has_the_released_hyperparameters() -> None:
-    recipe = RECIPES["pretrain_imagenet"]
+    recipe = find_recipe("pretrain_imagenet")
     assert recipe.loss.loss == "sigmoid"
     assert recipe.model.head_bias == -6.9
     assert recipe.model.stochastic_depth == 0.1
@@ -34,7 +50,7 @@ def test_the_imagenet_recipe_has_the_released_hyperparameters() -> None:
 
 
 def test_fine_tuning_uses_sgd_without_weight_decay() -> None:
-    recipe = RECIPES["finetune"]
+    recipe = find_recipe("finetune")
     assert (recipe.optimizer.optimizer, recipe.optimizer.momentum) == ("sgd", 0.9)
     assert recipe.optimizer.weight_decay == 0
     assert (recipe.optimizer.batch_size, recipe.optimizer.clip_norm) == (512, 1.0)
@@ -111,5 +127,5 @@ def test_a_missing_recipe_is_named() -> None:
 
 
 def test_the_papers_finetuning_fits_a_short_budget() -> None:
-    short = RECIPES["finetune"].override({"steps": 20, "batch_size": 16})
+    short = find_recipe("finetune").override({"steps": 20, "batch_size": 16})
     assert Schedule.of(short, images=100).steps == 20

@@ -14,7 +14,7 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.recipes import RECIPES
+from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.state import STATE_FILE
 from mlpmixer.training.train import train
 
@@ -36,7 +36,7 @@ QUICK = {
 
 
 def recipe(**changes: object) -> Recipe:
-    return RECIPES["quick"].override({**QUICK, **changes})
+    return find_recipe("quick").override({**QUICK, **changes})
 
 
 def silent() -> Console:

@@ -1,0 +1,33 @@
+"""Named recipes: a flat TOML file each, in this folder.
+
+A file that is added here is known by its name at once; `mixer train --help` shows its first line.
+"""
+
+from pathlib import Path
+
+from mlpmixer.errors import unknown_name
+from mlpmixer.training.recipe import Recipe
+
+RECIPES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+"""The files of the named recipes."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe of that name, or the one in that TOML file.
+
+    Raises:
+        UsageError: neither is there, or the file has a field that is unknown.
+    """
+    if name in RECIPES:
+        return Recipe.from_toml(RECIPES[name])
+    if name.endswith(".toml") or "/" in name:
+        return Recipe.from_toml(Path(name))
+    raise unknown_name("recipe", name, RECIPES, "Or give a path that ends in .toml.")
+
+
+def purposes() -> dict[str, str]:
+    """Return what each named recipe is for, by the first comment line of its file."""
+    return {
+        name: path.read_text().splitlines()[0].removeprefix("#").strip()
+        for name, path in RECIPES.items()
+    }
