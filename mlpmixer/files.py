@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlpmixer.errors import MixerError
+from mlpmixer.formatting import printable
 from mlpmixer.json_text import json_text
 
 
@@ -54,13 +55,33 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replace the file at `path` by one that holds `text` in UTF-8; see `replacing`."""
-    write_bytes(path, text.encode())
+    """Replace the file at `path` by one that holds `text` in UTF-8; see `replacing`.
+
+    Bytes of a path that are not UTF-8 are spelt out.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Replace the file at `path` by `value` as indented JSON; NaN and infinities become null."""
     write_text(path, json_text(value, indent=2) + "\n")
+
+
+def located(path: Path) -> Path:
+    """Return the path of which every part looks like that of `path` when it is printed.
+
+    So a path is found that was taken from an output (`mlpmixer.formatting.printable`), or typed
+    where the file's name has its accents in another form. `path` itself wins where it exists.
+    """
+    if os.path.exists(path) or path.parent == path:
+        return path
+    parent = located(path.parent)
+    if os.path.isdir(parent):
+        shown = printable(path.name)
+        alike = [name for name in os.listdir(parent) if printable(name) == shown]
+        if len(alike) == 1:
+            return parent / alike[0]
+    return parent / path.name
 
 
 def _sync_folder(folder: Path) -> None:

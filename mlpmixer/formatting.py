@@ -1,4 +1,30 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
+
+import unicodedata
+
+_JOINERS = "\u200c\u200d"  # part of how some scripts and emoji are written
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of what does not show, breaks a line or turns the direction of a text."""
+
+
+def printable(text: str) -> str:
+    """Return `text` in the one form in which names are compared and every output can write them.
+
+    Letters with accents are one character each (NFC, as macOS's file names are not). What cannot
+    be seen is spelt out: control characters and marks of direction as `\\t` or `\\u202e`, and bytes
+    of a file name that are not UTF-8 as `\\xe9`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_spelt_out, unicodedata.normalize("NFC", text)))
+
+
+def _spelt_out(letter: str) -> str:
+    if unicodedata.category(letter) not in _HIDDEN or letter in _JOINERS:
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # how Python holds a byte that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 
-def json_text(value: object, *, indent: int | None = None) -> str:
+def json_text(value: object, *, indent: int | None = None, encoding: str | None = "utf-8") -> str:
     """Return `value` as JSON; NaN and infinities, which JSON lacks, become null.
 
     Takes what `json` takes, paths, and anything with `tolist` (NumPy arrays and scalars, tensors).
+    Where `encoding` has not all the characters, those beyond ASCII are escaped.
 
     Raises:
         TypeError: for any other type.
     """
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    plain = _plain(value)
+    text = json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:  # also of bytes that are not UTF-8, in a path
+        return json.dumps(plain, indent=indent, allow_nan=False)
+    return text
 
 
 def _plain(value: object) -> object:

@@ -2,12 +2,14 @@ import json
 import os
 import stat
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlpmixer.errors import MixerError
-from mlpmixer.files import replacing, write_bytes, write_json, write_text
+from mlpmixer.files import located, replacing, write_bytes, write_json, write_text
+from mlpmixer.formatting import printable
 
 
 def test_a_file_is_replaced_and_missing_folders_are_made(tmp_path):
@@ -111,3 +113,23 @@ def test_json_refuses_what_it_cannot_hold(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "x.json", {"value": object()})
     assert not (tmp_path / "x.json").exists()
+
+
+def test_text_with_bytes_that_are_not_utf8_is_written(tmp_path):
+    write_text(tmp_path / "x.txt", "caf\udce9 \u00e9")
+    assert (tmp_path / "x.txt").read_text("utf-8") == "caf\\udce9 \u00e9"
+    write_json(tmp_path / "x.json", {"path": "caf\udce9 \u00e9"})
+    assert json.loads((tmp_path / "x.json").read_bytes()) == {"path": "caf\udce9 \u00e9"}
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "cafe\u0301".encode(), b"a\tb"])
+def test_a_path_is_located_by_its_printable_form(tmp_path, name):
+    folder = tmp_path / os.fsdecode(name) / "x"
+    folder.mkdir(parents=True)
+    shown = Path(printable(str(folder)))
+    assert shown != folder
+    assert located(shown) == folder
+    assert located(folder) == folder
+    assert located(shown / "gone" / "y") == folder / "gone" / "y"
+    (tmp_path / printable(os.fsdecode(name))).mkdir()
+    assert located(shown.parent) == shown.parent

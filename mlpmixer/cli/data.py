@@ -31,7 +31,7 @@ class DataCommand:
     Examples:
       mixer data
       mixer data digits --out digits.png
-      mixer data photos/ --verify
+      mixer data photos/ --verify --duplicates
       mixer data 'shards/train-{000..127}.tar' --json
     """
 
@@ -45,6 +45,9 @@ class DataCommand:
     """Which images come onto the contact sheet."""
     verify: bool = False
     """Decode every image, not only its header: slower, and finds all damage."""
+    duplicates: bool = False
+    """Look for images that are almost the same too, such as resized ones: decodes every image.
+    Images that are the same to the last byte are always looked for."""
     json: bool = False
     """Print the outcome as JSON; messages go to standard error."""
 
@@ -59,6 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         )
     from mlpmixer.data.contact_sheet import contact_sheet
     from mlpmixer.data.dataset_summary import summarize
+    from mlpmixer.data.duplicates import find_duplicates
     from mlpmixer.files import replacing
     from mlpmixer.run.console import Console
 
@@ -76,15 +80,34 @@ def run(arguments: Sequence[str]) -> int:
             verify=command.verify,
             progress=lambda done, total: progress.update(done / total, images=done),
         )
+    with console.progress("looking for duplicates") as progress:
+        duplicates = find_duplicates(dataset.splits, progress=progress.update)
+    near = None
+    if command.duplicates:
+        from mlpmixer.data.near_duplicates import find_near_duplicates
+
+        with console.progress("looking for near duplicates") as progress:
+            near = find_near_duplicates(dataset.splits, progress=progress.update)
     if command.out is not None:
         sheet = contact_sheet(dataset, split=command.split, seed=command.seed)
         with replacing(command.out) as part:
             sheet.save(part)
     if console.mode == "live":
         _show(summary)
-    record = {**summary.as_json(), "contact_sheet": command.out}
+    record = {
+        **summary.as_json(),
+        "duplicates": duplicates.as_json(),
+        "near_duplicates": None if near is None else near.as_json(),
+        "contact_sheet": command.out,
+    }
+    notes = [*dataset.remarks, *duplicates.sentences()]
+    if near is not None:
+        notes += near.sentences("near copy", "near copies") or ["no images are almost the same"]
     lines = _class_lines(summary) if console.mode == "plain" else []
-    console.result(record, "\n".join([*_split_lines(summary), *lines]))
+    console.result(
+        record,
+        "\n".join([*_split_lines(summary), *(f"note: {note}" for note in notes), *lines]),
+    )
     if not command.json:
         for line in _unreadable_lines(summary):
             console.warning(line)
@@ -176,6 +199,7 @@ def _show(summary: "DatasetSummary") -> None:
         for name, split in summary.splits.items()
     }
     terminal = Terminal()
+    blocks = terminal.encoding.lower().startswith("utf")
     rest = terminal.width - _BAR - 2 * (len(widths) + 2) - sum(widths.values())
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=max(rest, _NAME))
@@ -187,7 +211,9 @@ def _show(summary: "DatasetSummary") -> None:
             table.add_row(Text(f"… {left_out:,} more, of sizes between", "dim"))
         table.add_row(
             Text(summary.class_names[label]),
-            Bar(max(counts), 0, counts[label], color="blue"),
+            Bar(max(counts), 0, counts[label], color="blue")
+            if blocks
+            else Text("#" * round(_BAR * counts[label] / max(counts)), "blue"),
             f"{counts[label]:,}",
             *(f"{split.per_class[label]:,}" for _, split in others),
         )

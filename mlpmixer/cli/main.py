@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from mlpmixer.cli.verbs import run_verb, verb_lines
 from mlpmixer.errors import MixerError
+from mlpmixer.formatting import printable
+from mlpmixer.run.console import let_all_characters_pass
 
 _EXAMPLES = """\
 examples:
@@ -18,6 +20,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for a failure, 2 for wrong use."""
+    let_all_characters_pass()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -33,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MixerError as error:
         if debug:
             raise
-        print(f"mixer: {error}", file=sys.stderr)
+        lines = "\n".join(map(printable, str(error).split("\n")))
+        print(f"mixer: {lines}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         if debug:

@@ -12,10 +12,16 @@ def data_home() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "mlpmixer"
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Return a key that changes when one of the files is moved, resized or written again."""
+def fingerprint(paths: Iterable[Path], *settings: str) -> str:
+    """Return a key that changes when one of the files is moved, resized or written again.
+
+    It also changes with `settings`: what decides what is kept of the files.
+    """
     digest = hashlib.sha256()
     for path in paths:
         status = path.stat()
-        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.resolve()))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for setting in settings:
+        digest.update(f"{setting}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]

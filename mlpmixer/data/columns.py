@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from mlpmixer.data.class_labels import UNLABELLED, named_classes, numbered_classes, told_apart
 from mlpmixer.errors import UsageError
 
 _IMAGE_NAMES = ("image", "img", "jpg", "png", "picture")
+_PATH_NAMES = ("image_path", "file_name", "filename", "file", "filepath", "path")
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "cls")
 
 
@@ -20,38 +23,45 @@ class Columns:
     """The columns to read."""
 
     image: str
-    """A struct with `bytes`, or plain binary."""
+    """A struct with `bytes` or `path`, plain binary, or text: the paths of the images."""
     label: str
-    """Integers or strings."""
+    """Whole numbers, booleans or text."""
     class_names: tuple[str, ...] | None
-    """The names that the schema gives to the integers, if it does."""
+    """The names that the schema gives to the numbers, if it does."""
 
 
 def find_columns(schema: pa.Schema, where: str) -> Columns:
     """Return the image and the label column of a table.
 
     Columns that the schema's Hugging Face metadata calls Image and ClassLabel come first, then
-    those with usual names ("image", "img"; "label", "fine_label") and a fitting type.
+    those with usual names ("image", "img"; "label", "fine_label") and a fitting type, then paths.
     Raises UsageError where either is missing; `where` names the table in it.
     """
     features = _features(schema)
     images = [field.name for field in schema if _holds_image(field.type)]
-    labels = [
-        field.name for field in schema if pa.types.is_integer(field.type) or _is_text(field.type)
-    ]
+    labels = [field.name for field in schema if _holds_labels(field.type)]
+    paths = [field.name for field in schema if _is_text(field.type)]
     image = _choose(images, [n for n in images if _kind(features, n) == "Image"], _IMAGE_NAMES)
+    image = image or _choose(paths, [], (*_IMAGE_NAMES, *_PATH_NAMES))
     label = _choose(labels, [n for n in labels if _kind(features, n) == "ClassLabel"], _LABEL_NAMES)
     present = ", ".join(f"{field.name}: {field.type}" for field in schema)
     if image is None:
         raise UsageError(
-            f"{where} has no image column (a struct with `bytes`, named image). It has {present}."
+            f"{where} has no image column (a struct with `bytes` or `path`, named image). "
+            f"It has {present}."
         )
     if label is None:
+        named = next((name for name in _LABEL_NAMES if name in schema.names), None)
+        if named is not None:
+            raise UsageError(
+                f"the column {named} of {where} holds {schema.field(named).type}, which is no "
+                "class: labels are whole numbers, booleans or text."
+            )
         raise UsageError(
             f"{where} has no label column (class numbers or names, named label). It has {present}."
         )
     names = features.get(label, {}).get("names")
-    return Columns(image, label, tuple(names) if names else None)
+    return Columns(image, label, told_apart(names) if names else None)
 
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:
@@ -69,12 +79,20 @@ def _kind(features: Mapping[str, Any], column: str) -> str | None:
 
 def _holds_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
+        return any(kind.get_field_index(name) >= 0 for name in ("bytes", "path"))
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
+def _holds_labels(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_labels(kind.value_type)
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return _is_text(kind) or pa.types.is_null(kind) or any(check(kind) for check in checks)
+
+
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(check(kind) for check in checks)
 
 
 def _choose(fitting: list[str], declared: list[str], usual: tuple[str, ...]) -> str | None:
@@ -86,8 +104,20 @@ def _choose(fitting: list[str], declared: list[str], usual: tuple[str, ...]) -> 
 
 
 def image_bytes(column: pa.Array) -> pa.Array:
-    """Return the binary column inside an image column."""
-    return column.field("bytes") if pa.types.is_struct(column.type) else column
+    """Return the bytes in an image column, null where it has only paths."""
+    if pa.types.is_struct(column.type):
+        index = column.type.get_field_index("bytes")
+        column = column.field(index) if index >= 0 else pa.nulls(len(column))
+    return pa.nulls(len(column), pa.binary()) if _is_text(column.type) else column.cast(pa.binary())
+
+
+def image_paths(column: pa.Array) -> pa.Array:
+    """Return the paths in an image column, null where it has none."""
+    if pa.types.is_struct(column.type):
+        index = column.type.get_field_index("path")
+        column = column.field(index) if index >= 0 else pa.nulls(len(column))
+    text = _is_text(column.type) or pa.types.is_null(column.type)
+    return column.cast(pa.string()) if text else pa.nulls(len(column), pa.string())
 
 
 def class_labels(
@@ -95,12 +125,15 @@ def class_labels(
 ) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int64]]]:
     """Return the class names, and the labels (N,) of each split that is labelled.
 
-    `columns` holds the label column of each split. Integers are class indices: where the schema
-    does not name them, their names are "0" to the largest. Strings are names, sorted. A split
-    without any label (all null, or -1: how the hub marks hidden test labels) is left out.
-    Raises UsageError where labels are missing in part or lie outside the classes.
+    `columns` holds the label column of each split. Numbers, also whole ones stored as floats, are
+    class indices or names as `numbered_classes` says; booleans are the classes false and true; text
+    is names. A split without any label (all null, or -1: how the hub marks hidden test labels) is
+    left out.
+
+    Raises UsageError where labels are missing in part, are no classes or lie outside them.
     """
-    labelled = {split: column for split, column in columns.items() if not _unlabelled(column)}
+    plain = {split: _plain(without_dictionary(column), spec) for split, column in columns.items()}
+    labelled = {split: column for split, column in plain.items() if not _unlabelled(column)}
     if not labelled:
         raise UsageError(f"{spec} has no labels: every value of the label column is empty or -1.")
     for split, column in labelled.items():
@@ -109,35 +142,52 @@ def class_labels(
                 f"{spec} has {column.null_count} of {len(column)} {split} images without label: "
                 "label or remove them."
             )
+    kinds = {str(column.type): split for split, column in labelled.items()}
+    if len(kinds) > 1:
+        (one, first), (other, second) = list(kinds.items())[:2]
+        raise UsageError(f"{spec} has {one} labels in {first} and {other} in {second}.")
     if all(_is_text(column.type) for column in labelled.values()):
-        reference = labelled.get("train", next(iter(labelled.values())))
-        names = class_names or tuple(sorted(reference.unique().to_pylist()))
-        return names, {
-            split: _named_labels(column.to_pylist(), names, f"the {split} images of {spec}")
-            for split, column in labelled.items()
-        }
-    labels = {split: column.to_numpy().astype(np.int64) for split, column in labelled.items()}
-    largest = max(int(values.max()) for values in labels.values())
-    names = class_names or tuple(str(number) for number in range(largest + 1))
-    for split, values in labels.items():
-        outside = values[(values < 0) | (values >= len(names))]
-        if len(outside):
+        texts = {}
+        for split, column in labelled.items():
+            coded = column.combine_chunks().dictionary_encode()
+            different = coded.dictionary.cast(pa.binary()).to_pylist()  # may be no UTF-8
+            names = [name.decode(errors="surrogateescape") for name in different]
+            texts[split] = (names, coded.indices.to_numpy().astype(np.int64))
+        return named_classes(texts, class_names, spec)
+    if class_names is None and all(pa.types.is_boolean(c.type) for c in columns.values()):
+        class_names = ("false", "true")
+    numbers = {split: column.to_numpy() for split, column in labelled.items()}
+    return numbered_classes(numbers, class_names, spec)
+
+
+def without_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the column with its values themselves where it holds numbers of a dictionary."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _plain(column: pa.ChunkedArray, spec: str) -> pa.ChunkedArray:
+    """Return labels as int64 or as text; empty text is null."""
+    if _is_text(column.type):
+        column = column.cast(pa.string())
+        return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    if pa.types.is_floating(column.type):
+        values = column.to_numpy()
+        missing = np.isnan(values)
+        odd = values[~missing & (values != np.floor(values))]
+        if len(odd):
             raise UsageError(
-                f"{spec} has the label {outside[0]} in its {split} images, outside its "
-                f"{len(names)} classes (0 to {len(names) - 1})."
+                f"{spec} has the label {odd[0]:g}, which is no class: labels are whole numbers, "
+                "booleans or text."
             )
-    return names, labels
+        column = pa.chunked_array([pa.array(values, mask=missing)])
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{spec} has a label that is no class number: {reason}.") from error
 
 
 def _unlabelled(column: pa.ChunkedArray) -> bool:
     if column.null_count == len(column):
         return True
-    return bool(pa.types.is_integer(column.type) and column.unique().to_pylist() == [-1])
-
-
-def _named_labels(found: list[str], names: tuple[str, ...], where: str) -> npt.NDArray[np.int64]:
-    label_of = {name: label for label, name in enumerate(names)}
-    unknown = next((name for name in found if name not in label_of), None)
-    if unknown is not None:
-        raise UsageError(f"{where} have the class {unknown!r}, unknown among the training images.")
-    return np.array([label_of[name] for name in found], dtype=np.int64)
+    return bool(pa.types.is_integer(column.type) and column.unique().to_pylist() == [UNLABELLED])

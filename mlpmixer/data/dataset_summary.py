@@ -60,6 +60,10 @@ class DatasetSummary:
     splits: Mapping[str, SplitSummary]
     verified: bool
     """Whether every image was decoded, so that `unreadable` is complete."""
+    notes: tuple[str, ...]
+    """What a reader should know of how the source was read."""
+    passed_over: Mapping[str, int]
+    """What was found and not taken, and how many of it."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain dictionaries and lists."""
@@ -99,7 +103,9 @@ def summarize(
                 sizes=_sizes(counts),
                 unreadable=tuple(unreadable),
             )
-    return DatasetSummary(dataset.spec, dataset.class_names, summaries, verify)
+    return DatasetSummary(
+        dataset.spec, dataset.class_names, summaries, verify, dataset.notes, dataset.passed_over
+    )
 
 
 _Inspected = tuple[Counter[tuple[int, int]], list[Unreadable], int]

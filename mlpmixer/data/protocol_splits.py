@@ -149,6 +149,10 @@ class Joined:
         """Return the number of images, N."""
         return int(self._starts[-1])
 
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image, (N,)."""
+        return np.concatenate([split.sizes() for split in self.splits])
+
     def encoded(self, index: int) -> bytes | npt.NDArray[np.uint8]:
         """Return the image's bytes or pixels as its split holds them."""
         split, within = self._find(index)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlpmixer.errors import UsageError
 
+SPLITS = ("train", "validation", "test")
 ALIASES = {
     "train": "train",
     "training": "train",
@@ -46,4 +47,4 @@ def group_by_split(paths: Iterable[Path]) -> dict[str, list[Path]]:
             f"cannot tell the split of {unnamed[0]}: other files beside it are named after "
             f"theirs ({', '.join(groups)}). Rename it, such as train-{unnamed[0].name}, or move it."
         )
-    return {name: groups[name] for name in ("train", "validation", "test") if name in groups}
+    return {name: groups[name] for name in SPLITS if name in groups}

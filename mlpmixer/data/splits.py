@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.formatting import printable
 
 
 class FileSplit:
@@ -38,13 +39,26 @@ class FileSplit:
         """Return where an image lies."""
         return self.root / os.fsdecode(bytes(self._relative[index]))
 
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image file, (N,), 0 where it is missing."""
+        paths = (self.path(index) for index in range(len(self)))
+        return np.fromiter(map(file_size, paths), np.int64, len(self))
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
         return self.path(index).read_bytes()
 
     def name(self, index: int) -> str:
-        """Return the path of an image."""
-        return str(self.path(index))
+        """Return the path of an image, in a form that can be printed."""
+        return printable(str(self.path(index)))
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class ArraySplit:
@@ -69,6 +83,10 @@ class ArraySplit:
     def __len__(self) -> int:
         """Return the number of images, N."""
         return len(self._labels)
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image, (N,): all alike."""
+        return np.full(len(self), self.images[0].nbytes if len(self) else 0, dtype=np.int64)
 
     def encoded(self, index: int) -> npt.NDArray[np.uint8]:
         """Return the pixels of an image, (H, W, 3)."""
@@ -95,6 +113,10 @@ class Subset:
     def __len__(self) -> int:
         """Return the number of images, N."""
         return len(self.indices)
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image, (N,)."""
+        return self.split.sizes()[self.indices]
 
     def encoded(self, index: int) -> bytes | npt.NDArray[np.uint8]:
         """Return the image's bytes or pixels as the underlying split holds them."""

@@ -3,7 +3,8 @@
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpmixer.data.cache import data_home, fingerprint
+from mlpmixer.data.dataset import counted
+from mlpmixer.data.formats import kind_of, readable_suffixes
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
+from mlpmixer.formatting import printable
 
-_IMAGES = frozenset(
-    ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif"]
-)
+_FORM = "labels printable, with what was passed over"
+_LABELS = ("cls", "json")
 _THREADS = 8  # shards indexed at once: hides the waiting of network file systems
 
 
@@ -34,7 +37,16 @@ class ShardIndex:
     keys: npt.NDArray[np.bytes_]
     """The names of the image members, encoded for the file system."""
     labels: npt.NDArray[np.str_]
-    """As they stand in the shards."""
+    """As they stand in the shards, in their printable form."""
+    kinds: npt.NDArray[np.str_]
+    """What was passed over, in the plural, (M,)."""
+    counts: npt.NDArray[np.int64]
+    """How many of each kind, (M,)."""
+
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """Return what was passed over, and how many of it."""
+        return dict(zip(self.kinds.tolist(), self.counts.tolist(), strict=True))
 
 
 class ShardSplit:
@@ -67,7 +79,11 @@ class ShardSplit:
     def name(self, index: int) -> str:
         """Return the shard and the member of an image."""
         member = os.fsdecode(bytes(self.index.keys[index]))
-        return f"{self.shards[self.index.shard[index]]}:{member}"
+        return printable(f"{self.shards[self.index.shard[index]]}:{member}")
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image, (N,)."""
+        return self.index.size
 
 
 class _Sample(NamedTuple):
@@ -80,27 +96,33 @@ class _Sample(NamedTuple):
 def index_shards(shards: Sequence[Path]) -> ShardIndex:
     """Return the index of `shards`, from the cache below `data_home` where it has one.
 
-    Raises UsageError where images have no label, MixerError where a shard is damaged or compressed.
+    Raises UsageError where no image has a label, MixerError where a shard is damaged or compressed.
     """
-    cached = data_home() / "shards" / f"{fingerprint(shards)}.npz"
+    key = fingerprint(shards, _FORM, *sorted(readable_suffixes()))
+    cached = data_home() / "shards" / f"{key}.npz"
     if cached.exists():
         with np.load(cached) as stored:
             return ShardIndex(**stored)
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(_index_shard, shards))
-    samples = [sample for part in found for sample in part]
+    samples = [sample for part, _ in found for sample in part]
+    passed_over = sum((kinds for _, kinds in found), Counter[str]())
     if not samples:
+        held = f" It holds {counted(passed_over)}." if passed_over else ""
         raise UsageError(
-            f"{shards[0]} has no labelled images: WebDataset shards hold pairs such as "
-            "0001.jpg and 0001.cls."
+            f"{shards[0]} has no labelled images: WebDataset shards hold pairs such as 0001.jpg "
+            'and 0001.cls, with the class number or name, or 0001.json with "label".'
+            f"{held}"
         )
     members, offsets, sizes, labels = zip(*samples, strict=True)
     index = ShardIndex(
-        shard=np.repeat(np.arange(len(found), dtype=np.int32), [len(part) for part in found]),
+        shard=np.repeat(np.arange(len(found), dtype=np.int32), [len(part) for part, _ in found]),
         offset=np.array(offsets, dtype=np.int64),
         size=np.array(sizes, dtype=np.int64),
         keys=np.array([os.fsencode(member) for member in members], dtype=np.bytes_),
         labels=np.array(labels, dtype=np.str_),
+        kinds=np.array(list(passed_over), dtype=np.str_),
+        counts=np.array(list(passed_over.values()), dtype=np.int64),
     )
     _store(index, cached)
     return index
@@ -119,22 +141,22 @@ def _store(index: ShardIndex, target: Path) -> None:
         ) from error
 
 
-def _index_shard(shard: Path) -> list[_Sample]:
-    """Return the samples of one shard in its order."""
+def _index_shard(shard: Path) -> tuple[list[_Sample], Counter[str]]:
+    """Return the samples of one shard in its order, and what was passed over."""
     samples = []
+    passed_over: Counter[str] = Counter()
     try:
         with tarfile.open(shard, "r:") as tar:
-            for key, members in _grouped(tar):
-                image = next((kind for kind in members if kind in _IMAGES), None)
+            for members in _grouped(tar, passed_over):
+                image = next((kind for kind in members if f".{kind}" in readable_suffixes()), None)
                 if image is None:
+                    passed_over[_without_image(members)] += 1
                     continue
                 member = members[image]
                 label = _read_label(tar, members, shard)
                 if label is None:
-                    raise UsageError(
-                        f"{shard} has no label for {member.name}: add {key}.cls with the "
-                        f'class number or name, or {key}.json with "label".'
-                    )
+                    passed_over["images without label"] += 1
+                    continue
                 samples.append(_Sample(member.name, member.offset_data, member.size, label))
     except tarfile.TarError as error:
         raise MixerError(
@@ -143,33 +165,66 @@ def _index_shard(shard: Path) -> list[_Sample]:
         ) from error
     except OSError as error:
         raise MixerError(f"cannot read {shard}: {error.strerror or error}") from error
-    return samples
+    return samples, passed_over
 
 
-def _grouped(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Yield the key of each sample and its members by extension."""
+def _grouped(tar: tarfile.TarFile, passed_over: Counter[str]) -> list[dict[str, tarfile.TarInfo]]:
+    """Return the members of each sample by extension; of several of one name, the last one."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     for member in tar:
         folder, name = os.path.split(member.name)
         stem, _, extension = name.partition(".")
-        if member.isfile() and stem and extension:
-            samples.setdefault(os.path.join(folder, stem), {})[extension.lower()] = member
-    yield from samples.items()
+        if member.isdir() or not stem:  # hidden, as macOS's ._0001.jpg
+            continue
+        if not member.isfile():
+            passed_over["links and devices"] += 1
+        elif not extension:
+            passed_over[kind_of(name)] += 1
+        else:
+            sample = samples.setdefault(os.path.join(folder, stem), {})
+            if extension.lower() in sample:
+                passed_over["members before another of the same name"] += 1
+            sample[extension.lower()] = member
+    return list(samples.values())
+
+
+def _without_image(members: dict[str, tarfile.TarInfo]) -> str:
+    """Return what a sample is that has no image, in the plural."""
+    other = next((kind for kind in members if kind not in _LABELS), None)
+    if other is None:
+        return "labels without image"
+    return kind_of(f"x.{other}") if "." not in other else f".{printable(other)} files"
 
 
 def _read_label(
     tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], shard: Path
 ) -> str | None:
+    """Return a sample's label in its printable form, None where it has none."""
     if "cls" in members:
-        return _content(tar, members["cls"]).decode(errors="replace").strip()
+        text = _content(tar, members["cls"]).decode(errors="surrogateescape").strip()
+        return printable(text) or None
     if "json" in members:
+        where = f"{shard}:{members['json'].name}"
         try:
             value = json.loads(_content(tar, members["json"]))
         except ValueError as error:
-            raise MixerError(f"{shard}:{members['json'].name} is not JSON: {error}") from error
+            raise MixerError(f"{where} is not JSON: {error}") from error
         label = value.get("label") if isinstance(value, dict) else None
-        return None if label is None else str(label)
+        return None if label is None else _json_label(label, where)
     return None
+
+
+def _json_label(value: object, where: str) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int | str):
+        return printable(str(value).strip()) or None
+    raise UsageError(
+        f"{where} has the label {value!r}, which is no class: give a whole number, true, false or "
+        "text."
+    )
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
 from mlpmixer.data.cache import data_home, fingerprint
-from mlpmixer.data.columns import image_bytes
-from mlpmixer.errors import MixerError
+from mlpmixer.data.columns import image_bytes, image_paths, without_dictionary
+from mlpmixer.data.splits import file_size
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
+from mlpmixer.formatting import printable
 
+_FORM = "image and path"  # columns of the Arrow files
 _BATCH = 256  # images that are in memory at once while a file is unpacked
 
 logger = logging.getLogger(__name__)
@@ -38,12 +42,10 @@ class ParquetSplit:
         self._map()
 
     def _map(self) -> None:
-        columns = [
-            pa.ipc.open_file(pa.memory_map(str(path))).read_all()["image"] for path in self.unpacked
-        ]
-        chunks = [chunk for column in columns for chunk in column.chunks]
-        self._starts = np.cumsum([0, *(len(column) for column in columns)])
-        self._images = pa.chunked_array(chunks, pa.binary())
+        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.unpacked]
+        self._starts = np.cumsum([0, *map(len, tables)])
+        table = pa.concat_tables(tables)
+        self._images, self._paths = table["image"], table["path"]
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the mapped memory out."""
@@ -64,14 +66,59 @@ class ParquetSplit:
         return len(self._labels)
 
     def encoded(self, index: int) -> bytes:
-        """Return the bytes of an image; none where the row holds null."""
+        """Return the bytes of an image, from the row or the file that it names; b"" without both.
+
+        Raises OSError where there is no such file beside the parquet file.
+        """
         value: bytes | None = self._images[index].as_py()
-        return value or b""
+        if value is not None:
+            return value
+        path = self._path(index)
+        return b"" if path is None else path.read_bytes()
 
     def name(self, index: int) -> str:
         """Return the parquet file and the row of an image."""
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return f"{self.files[number]} row {index - int(self._starts[number])}"
+        number = self._file(index)
+        return printable(f"{self.files[number]} row {index - int(self._starts[number])}")
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image, (N,), 0 where there is none."""
+        sizes = pc.binary_length(self._images).fill_null(0).to_numpy().astype(np.int64)
+        for index in self._in_files():
+            path = self._path(int(index))
+            if path is not None:
+                sizes[index] = file_size(path)
+        return sizes
+
+    def check_files(self) -> None:
+        """Look whether the first image that is not in a row lies beside the parquet file.
+
+        Raises UsageError where it does not and no row holds the bytes of an image.
+        """
+        in_files = self._in_files()
+        if not len(self) or len(in_files) < len(self):
+            return
+        path = self._path(0)
+        if path is None:
+            raise UsageError(f"{self.name(0)} and all others hold neither an image nor a path.")
+        if not path.is_file():
+            raise UsageError(
+                f"{self.files[0]} holds paths and no images, and there is no file {path}: put the "
+                "images there, or write their bytes into the table."
+            )
+
+    def _in_files(self) -> npt.NDArray[np.int64]:
+        """Return the indices of the images whose bytes are not in the table."""
+        if not self._images.null_count:
+            return np.array([], dtype=np.int64)
+        return np.flatnonzero(self._images.is_null().to_numpy())
+
+    def _path(self, index: int) -> Path | None:
+        path: str | None = self._paths[index].as_py()
+        return self.files[self._file(index)].parent / path if path else None
+
+    def _file(self, index: int) -> int:
+        return int(np.searchsorted(self._starts, index, side="right")) - 1
 
 
 @contextmanager
@@ -93,7 +140,7 @@ def read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     parts: list[pa.ChunkedArray] = []
     for path in files:
         with _readable(path):
-            part = pq.read_table(path, columns=[column])[column]
+            part = without_dictionary(pq.read_table(path, columns=[column])[column])
             parts.append(part.cast(parts[0].type) if parts else part)
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
@@ -103,7 +150,7 @@ def _unpacked(files: Sequence[Path], column: str) -> list[Path]:
     folder = data_home() / "parquet"
     targets = []
     for file in files:
-        target = folder / f"{fingerprint([file])}-{column}.arrow"
+        target = folder / f"{fingerprint([file], column, _FORM)}.arrow"
         targets.append(target)
         if target.exists():
             continue
@@ -124,12 +171,14 @@ def _unpacked(files: Sequence[Path], column: str) -> list[Path]:
 
 def _unpack(file: Path, column: str, target: Path) -> None:
     """Write the images of `file` to `target`."""
-    schema = pa.schema([("image", pa.binary())])
+    schema = pa.schema([("image", pa.binary()), ("path", pa.string())])
     with (
         replacing(target) as part,
         pq.ParquetFile(file) as source,
         pa.ipc.new_file(str(part), schema) as sink,
     ):
         for batch in source.iter_batches(batch_size=_BATCH, columns=[column]):
-            images = image_bytes(batch.column(0)).cast(pa.binary())
-            sink.write_batch(pa.record_batch([images], schema=schema))
+            images = image_bytes(batch.column(0))
+            # The hub also keeps the path that an image once had: only those in use are needed.
+            paths = pc.if_else(images.is_null(), image_paths(batch.column(0)), None)
+            sink.write_batch(pa.record_batch([images, paths], schema=schema))

@@ -155,6 +155,10 @@ class Relabelled:
     def __len__(self) -> int:
         return len(self.split)
 
+    def sizes(self) -> NDArray[np.int64]:
+        """Return the bytes of each image, (N,)."""
+        return self.split.sizes()
+
     def encoded(self, index: int) -> bytes | NDArray[np.uint8]:
         """Return the image's bytes or pixels as the underlying split holds them."""
         return self.split.encoded(index)

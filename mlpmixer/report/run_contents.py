@@ -47,6 +47,8 @@ class DatasetFacts:
     unreadable: tuple[UnreadableImage, ...] = ()
     shared: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Two splits that have pictures in common, and how many images of the second one they are."""
+    conflicting_labels: int = 0
+    """Images of which there is a copy with another label."""
 
 
 @dataclass(frozen=True, kw_only=True)

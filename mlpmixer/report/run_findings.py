@@ -34,6 +34,7 @@ def findings(contents: ReportContents) -> list[Finding]:
         _weakest_class(contents),
         _overfitting(contents),
         _shared(contents),
+        _conflicting_labels(contents),
         _unreadable(contents),
     ]
     return sorted(filter(None, found), key=lambda finding: finding.good)
@@ -124,6 +125,17 @@ def _overfitting(contents: ReportContents) -> Finding | None:
         "Over-fitted",
         f"It ended at {percent(train)} on training and {percent(validation)} on validation images. "
         "More data or stronger augmentation may help.",
+    )
+
+
+def _conflicting_labels(contents: ReportContents) -> Finding | None:
+    count = contents.dataset.conflicting_labels
+    if count == 0:
+        return None
+    return Finding(
+        False,
+        "One picture, two labels",
+        f"{count:,} images have a copy with another label; one of the labels is wrong.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from mlpmixer.formatting import printable
 from mlpmixer.json_text import json_text
 from mlpmixer.run.progress import Progress
 
@@ -54,6 +56,7 @@ class Console:
 
     def message(self, text: str) -> None:
         """Tell what is going on."""
+        text = _shown(text)
         if self.mode == "live":
             self._live().message(text)
         else:
@@ -61,6 +64,7 @@ class Console:
 
     def warning(self, text: str) -> None:
         """Tell what the user should know or put right though the work goes on."""
+        text = _shown(text)
         if self.mode == "live":
             self._live().warning(text)
         else:
@@ -72,6 +76,7 @@ class Console:
 
         When the block ends, also by Ctrl-C, the terminal is as it was before.
         """
+        title = printable(title)
         if self.mode == "live":
             progress = Progress(title, self._clock, lambda _: None)  # it redraws by itself
             with self._live().showing(progress):
@@ -91,7 +96,7 @@ class Console:
     def result(self, record: Mapping[str, object], text: str) -> None:
         """Give the outcome: `record` as JSON in json mode, `text` otherwise."""
         if self.mode == "json":
-            self._write(self._out, json_text(record, indent=2))
+            self._write(self._out, json_text(record, indent=2, encoding=self._out.encoding))
         else:
             self.message(text)
 
@@ -113,5 +118,18 @@ class Console:
 
     @staticmethod
     def _write(stream: TextIO, text: str) -> None:
-        stream.write(text + "\n")
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         stream.flush()
+
+
+def let_all_characters_pass() -> None:
+    """Let standard output spell out what its encoding lacks, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _shown(text: str) -> str:
+    """Return lines without control characters, which a file's name may hold."""
+    return "\n".join(map(printable, text.split("\n")))

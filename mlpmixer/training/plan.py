@@ -53,7 +53,8 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     dataset = open_source(recipe.data.data)
     if "train" not in dataset.splits:
         raise UsageError(f"{recipe.data.data} has no training images, only {list(dataset.splits)}.")
-    options = recipe.data
+    options = replace(recipe.data, data=dataset.spec)
+    recipe = replace(recipe, data=options)
     dataset, note = arrange_splits(
         dataset, options.splits, options.validation_fraction, recipe.compute.seed
     )
@@ -77,7 +78,8 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     if recipe.compute.compile:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(dataset.splits["train"]))
-    return Plan(recipe, dataset, (note,) if note else (), runtime, model, schedule)
+    notes = (*((note,) if note else ()), *dataset.remarks)
+    return Plan(recipe, dataset, notes, runtime, model, schedule)
 
 
 def build(options: ModelOptions, num_classes: int) -> ImageModel:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.duplicates import Duplicates
 from mlpmixer.data.picture import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.models.interface import ImageModel
@@ -27,6 +28,7 @@ def report_contents(
     run: Path,
     dataset: Dataset,
     notes: tuple[str, ...],
+    duplicates: Duplicates,
     images: Mapping[str, Images],
     split: str,
     model: ImageModel,
@@ -56,7 +58,9 @@ def report_contents(
         dataset=DatasetFacts(
             name=dataset.spec,
             images={name: len(part) for name, part in images.items()},
-            notes=notes,
+            notes=(*notes, *duplicates.sentences()),
+            shared=duplicates.across,
+            conflicting_labels=duplicates.conflicting,
             unreadable=tuple(UnreadableImage(*item) for item in unreadable.items()),
         ),
         records=tuple(records),

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
+from mlpmixer.data.duplicates import Duplicates, find_duplicates
 from mlpmixer.data.loader import UNCHANGED, open_images
 from mlpmixer.data.placement import place_images
 from mlpmixer.evaluation.classify import accuracy, classify
@@ -53,6 +54,10 @@ def train(
         for note in planned.notes:
             console.message(note)
         images = _read(planned, console)
+        with console.progress("looking for duplicates") as progress:
+            duplicates = find_duplicates(planned.dataset.splits, progress=progress.update)
+        for sentence in duplicates.sentences():
+            console.warning(sentence)
         loop = _loop(planned, images, run)
         if resume:
             loop.resume()
@@ -61,7 +66,7 @@ def train(
             finished = loop.fit(progress)
         if not finished:
             return {"finished": False, "run": str(out), "step": loop.position.step}
-        return _report(planned, images, run, loop.position, console)
+        return _report(planned, images, duplicates, run, loop.position, console)
 
 
 def _read(planned: Plan, console: Console) -> dict[str, Images]:
@@ -123,6 +128,7 @@ def _introduction(planned: Plan, images: Mapping[str, Images]) -> str:
 def _report(
     planned: Plan,
     images: Mapping[str, Images],
+    duplicates: Duplicates,
     run: RunDirectory,
     position: Position,
     console: Console,
@@ -144,6 +150,7 @@ def _report(
         run=run.path,
         dataset=planned.dataset,
         notes=planned.notes,
+        duplicates=duplicates,
         images=images,
         split=split,
         model=model,

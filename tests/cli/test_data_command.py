@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,34 @@ def test_importing_the_verb_is_light() -> None:
     code = f"import sys, mlpmixer.cli.data; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_was_passed_over_and_copies_are_remarked(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "bee" / "notes.txt").touch()
+    (photos / "bee" / "copy.png").write_bytes((photos / "ant" / "1.png").read_bytes())
+    assert run([str(photos)]) == 0
+    out = capsys.readouterr().out
+    assert "note: passed over: .txt files (1)" in out
+    assert "note: train images that are copies of other train images: 1 of 4, such as" in out
+    assert "note: images of which a copy has another label: 2" in out
+    assert run([str(photos), "--json", "--duplicates"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["passed_over"] == {".txt files": 1}
+    assert record["duplicates"]["within"] == {"train": 1}
+    assert record["near_duplicates"]["within"] == {}  # pictures of one colour
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_of_any_form_are_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    for name in (b"caf\xe9", "日本".encode(), "e\u0301".encode(), b"a\nb"):
+        folder = os.path.join(os.fsencode(tmp_path), b"t\xe9", name)
+        os.makedirs(folder)
+        Image.new("RGB", (9, 9)).save(os.path.join(folder, b"\xff.png"))
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for arguments in (["data"], ["data", "--json"], ["data", "--out", "sheet.png"]):
+        command = [sys.executable, "-m", "mlpmixer.cli.main", *arguments, b"t\xe9"]
+        done = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.decode(encoding)

@@ -75,8 +75,8 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
 def test_other_column_names_and_unnamed_integers(tmp_path: Path) -> None:
     file = write(tmp_path / "x.parquet", [b"a", b"b"], [2, 0], image="img", names=None)
     dataset = open_parquet([file], "p")
-    assert dataset.class_names == ("0", "1", "2")
-    assert dataset.splits["train"].labels.tolist() == [2, 0]
+    assert dataset.class_names == ("0", "2")
+    assert dataset.splits["train"].labels.tolist() == [1, 0]
 
 
 def test_labels_may_be_names(tmp_path: Path) -> None:
@@ -104,10 +104,15 @@ def test_split_whose_labels_are_withheld_is_left_out(tmp_path: Path) -> None:
     write(tmp_path / "test.parquet", [b"a", b"b"], [-1, -1])
     assert list(open_parquet(parquet_files(tmp_path), "p").splits) == ["train"]
 
+    dataset = open_parquet(parquet_files(tmp_path), "p")
+    assert dataset.notes == ("the 2 test images have no labels and are left out",)
+
 
 def test_an_image_may_be_null(tmp_path: Path) -> None:
     file = write(tmp_path / "x.parquet", [b"a", None], [0, 1])
-    assert open_parquet([file], "p").splits["train"].encoded(1) == b""
+    train = open_parquet([file], "p").splits["train"]
+    assert train.encoded(1) == b""
+    assert train.sizes().tolist() == [1, 0]
 
 
 def test_files_are_found_as_the_hub_lays_them_out(tmp_path: Path) -> None:

@@ -102,9 +102,10 @@ def test_long_member_names_do_not_shift_the_offsets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([("1.jpg", b"1")], r"no label for 1\.jpg: add 1\.cls"),
-        ([("1.jpg", b"1"), ("1.json", b'{"width": 3}')], r"no label for 1\.jpg"),
-        ([("1.txt", b"1"), ("1.cls", b"0")], "no labelled images"),
+        ([("1.jpg", b"1")], r"images without label \(1\)"),
+        ([("1.jpg", b"1"), ("1.json", b'{"width": 3}')], r"images without label \(1\)"),
+        ([("1.jpg", b"1"), ("1.cls", b" \n")], r"images without label \(1\)"),
+        ([("1.cr2", b"1"), ("1.cls", b"0")], r"no labelled images.* \.cr2 files \(1\)"),
     ],
 )
 def test_shards_without_images_or_labels_are_explained(
@@ -117,14 +118,14 @@ def test_shards_without_images_or_labels_are_explained(
 def test_label_outside_the_named_classes_is_explained(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("fig\npear\n")
     shard = write(tmp_path / "0.tar", ("1.jpg", b"1"), ("1.cls", b"2"))
-    with pytest.raises(UsageError, match=r"label '2' .* none of its 2 classes"):
+    with pytest.raises(UsageError, match=r"label '2' .* none of the 2 classes"):
         open_shards([shard], "s")
 
 
 def test_validation_class_must_be_known_from_training(tmp_path: Path) -> None:
     train = write(tmp_path / "train.tar", ("1.jpg", b"1"), ("1.cls", b"fig"))
     val = write(tmp_path / "val.tar", ("1.jpg", b"1"), ("1.cls", b"kiwi"))
-    with pytest.raises(UsageError, match="'kiwi' in its validation images"):
+    with pytest.raises(UsageError, match="validation images of s have the class 'kiwi'"):
         open_shards([train, val], "s")
 
 
@@ -135,3 +136,62 @@ def test_compressed_and_damaged_shards_are_named(tmp_path: Path) -> None:
     broken = write(tmp_path / "1.tar", ("1.jpg", b"1"), ("1.json", b"{"))
     with pytest.raises(MixerError, match=r"1\.tar:1\.json is not JSON"):
         open_shards([broken], "s")
+
+
+def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    shard = write(
+        tmp_path / "0.tar",
+        *[("1.jpg", b"1"), ("1.cls", b"0"), ("2.jpg", b"2"), ("2.cls", b"1")],
+        *[("3.jpg", b"3"), ("4.jpg", b"4"), ("5.cls", b"0"), ("6.cls", b"0"), ("6.dng", b"6")],
+        *[("2.jpg", b"second"), ("2.cls", b"2"), ("README", b"x"), ("._1.jpg", b"x")],
+    )
+    with tarfile.open(shard, "a") as tar:
+        link = tarfile.TarInfo("7.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "1.jpg"
+        tar.addfile(link)
+    for _ in range(2):  # read, and taken from the index
+        dataset = open_shards([shard], "s")
+        assert dataset.passed_over == {
+            "images without label": 2,
+            "labels without image": 1,
+            ".dng files": 1,
+            "members before another of the same name": 2,
+            "files without suffix": 1,
+            "links and devices": 1,
+        }
+        train = dataset.splits["train"]
+        assert dataset.class_names == ("0", "2")
+        assert [train.encoded(index) for index in range(2)] == [b"1", b"second"]
+        assert train.sizes().tolist() == [1, 6]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "indices"),
+    [
+        (["0", "1", "2", "1"], ("0", "1", "2"), [0, 1, 2, 1]),
+        ([0, 1.0, "1", "2.0"], ("0", "1", "2"), [0, 1, 1, 2]),
+        ([1.0, 2, "3", "003"], ("1", "2", "3"), [0, 1, 2, 2]),
+        ([5, 70001, 2000003, 5], ("5", "70001", "2000003"), [0, 1, 2, 0]),
+        ([True, False, True, True], ("false", "true"), [1, 0, 1, 1]),
+        (["1", "b", "1", "10"], ("1", "10", "b"), [0, 2, 0, 1]),
+        (["9" * 30, "8", "8", "8"], ("8", "9" * 30), [1, 0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["json", "cls"])
+def test_numbers_are_indices_or_names(
+    tmp_path: Path, labels: list[object], names: tuple[str, ...], indices: list[int], kind: str
+) -> None:
+    members = []
+    for number, label in enumerate(labels):
+        content = json.dumps({"label": label}) if kind == "json" else str(label).lower()
+        members += [(f"{number}.jpg", b"x"), (f"{number}.{kind}", content.encode())]
+    dataset = open_shards([write(tmp_path / "0.tar", *members)], "s")
+    assert dataset.class_names == names
+    assert dataset.splits["train"].labels.tolist() == indices
+
+
+@pytest.mark.parametrize("label", [1.5, [1], {"id": 1}, float("nan")])
+def test_a_label_that_is_no_class_is_named(tmp_path: Path, label: object) -> None:
+    members = ("1.jpg", b"x"), ("1.json", json.dumps({"label": label}).encode())
+    with pytest.raises(UsageError, match=r"0\.tar:1\.json has the label .* which is no class"):
+        open_shards([write(tmp_path / "0.tar", *members)], "s")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlpmixer.data.class_labels import told_apart
 from mlpmixer.data.sources import open_source
-from mlpmixer.data.sources.torchvision_sets import told_apart
 from mlpmixer.errors import UsageError
 
 Encode = Callable[..., bytes]
@@ -68,7 +68,7 @@ def test_imagenet_tells_where_its_archives_must_lie(data_home: Path) -> None:
     assert "img_val" in str(caught.value)
 
 
-def test_imagenets_classes_of_one_name_aretold_apart() -> None:
+def test_imagenets_classes_of_one_name_are_told_apart() -> None:
     names = ["crane", "tench", "crane"]
     told = told_apart(names, ["n02012849", "n01440764", "n03126707"])
     assert told == ("crane (n02012849)", "tench", "crane (n03126707)")

@@ -297,6 +297,8 @@ def test_a_sound_evaluation_has_no_caution():
         ({"records": ({"train_accuracy": 0.99}, {"validation_accuracy": 0.80})}, "Over-fitted"),
         ({"dataset": DatasetFacts(name="x", images={}, shared={("train", "test"): 3})},
          "Train and test share pictures"),
+        ({"dataset": DatasetFacts(name="x", images={}, conflicting_labels=3)},
+         "One picture, two labels"),
         ({"dataset": DatasetFacts(name="x", images={}, unreadable=(UnreadableImage("a", "b"),))},
          "1 unreadable image"),
     ],

@@ -179,3 +179,34 @@ def test_the_console_is_quick_to_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_no_character_is_too_much_for_an_encoding(encoding):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+    err = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+    console = Console("plain", out=out, err=err)
+    names = "caf\u00e9 \u65e5\u672c \udce9 \U0001f600"
+    console.message(names)
+    console.warning(names)
+    console.result({}, names)
+    with console.progress(names) as progress:
+        progress.update(1.0)
+    for stream in (out, err):
+        for line in stream.buffer.getvalue().decode(encoding).splitlines():
+            assert r"\xe9" in line
+            assert "caf\u00e9" in line or encoding == "ascii"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("name", ["caf\u00e9", "\u65e5\u672c \U0001f600", "caf\udce9"])
+def test_json_stays_json_in_every_encoding(encoding, name):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    Console("json", out=out, err=out).result({"names": [name]}, "")
+    assert json.loads(out.buffer.getvalue().decode(encoding)) == {"names": [name]}
+
+
+def test_control_characters_of_a_message_are_spelt_out():
+    out = io.StringIO()
+    Console("plain", out=out).message("a\x1b[31m red\u202e\nsecond line")
+    assert out.getvalue() == "a\\x1b[31m red\\u202e\nsecond line\n"

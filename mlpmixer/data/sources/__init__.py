@@ -9,18 +9,24 @@ from __future__ import annotations
 import glob
 import importlib
 import logging
+import os
 import pkgutil
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlpmixer.data.sources.declaration import Source
-from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.errors import MixerError, UsageError, unknown_name
+from mlpmixer.files import located
+from mlpmixer.formatting import printable
 
 if TYPE_CHECKING:
     from mlpmixer.data.dataset import Dataset
 
 logger = logging.getLogger(__name__)
+
+_EMPTY_CLASSES = 5  # that a note names
 
 
 def sources() -> list[Source]:
@@ -41,6 +47,9 @@ def forms() -> str:
 def open_source(spec: str) -> Dataset:
     """Return the data set that `spec` names.
 
+    The data set calls itself `spec` in the form of `mlpmixer.formatting.printable`, which opens it
+    too: a path is also found by the printable form of its parts.
+
     Args:
         spec: one of the names that the sources declare (`digits`, `cifar10`), what begins with
             one of their prefixes (`hf:user/name`), a folder, a file, or a pattern of files
@@ -53,12 +62,21 @@ def open_source(spec: str) -> Dataset:
     """
     import numpy as np
 
-    dataset = _open(spec)
+    shown = printable(spec)
+    dataset = replace(_open(spec), spec=shown)
     for split, images in dataset.splits.items():
         if not len(images):
-            raise UsageError(f"{spec} has no {split} images.")
-    if len(np.unique(np.concatenate([s.labels for s in dataset.splits.values()]))) < 2:
-        raise UsageError(f"{spec} has images of one class only: a classifier needs at least two.")
+            raise UsageError(f"{shown} has no {split} images.")
+    labels = {split: images.labels for split, images in dataset.splits.items()}
+    if len(np.unique(np.concatenate(list(labels.values())))) < 2:
+        raise UsageError(f"{shown} has images of one class only: a classifier needs at least two.")
+    name = "train" if "train" in labels else next(iter(labels))
+    counts = np.bincount(labels[name], minlength=len(dataset.class_names))
+    empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
+    if empty:
+        listed = ", ".join(empty[:_EMPTY_CLASSES]) + (", …" if len(empty) > _EMPTY_CLASSES else "")
+        note = f"{len(empty):,} of {len(counts):,} classes have no {name} images: {listed}"
+        dataset = replace(dataset, notes=(*dataset.notes, note))
     return dataset
 
 
@@ -68,7 +86,7 @@ def check_name(spec: str) -> None:
     Nothing is opened or downloaded: other sources may still turn out to be missing.
     """
     named = spec in _by_name() or any(character in spec for character in "/\\.:{*?~")
-    if not named and not Path(spec).exists():
+    if not named and not os.path.exists(spec):
         raise _no_such_source(spec, Path(spec))
 
 
@@ -81,7 +99,7 @@ def _open(spec: str) -> Dataset:
         raise UsageError("the data source is empty: give a name, a folder or files.")
     known = _by_name().get(spec)
     if known is not None:
-        if Path(spec).exists():
+        if os.path.exists(spec):
             logger.warning(
                 "%s means the known data set; write ./%s for what lies here.", spec, spec
             )
@@ -89,10 +107,14 @@ def _open(spec: str) -> Dataset:
     for source in sources():
         if source.prefix and spec.startswith(source.prefix):
             return source.open(spec, [])
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return _open_folder(path, spec)
-    if path.is_file():
+    path = located(Path(spec).expanduser())
+    if os.path.isdir(path):
+        try:
+            return _open_folder(path, spec)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise MixerError(f"cannot read {printable(spec)}: {reason}.") from error
+    if os.path.isfile(path):
         return _open_files([path], spec)
     if any(character in spec for character in "{*?"):
         return _open_files(_expand(path, spec), spec)
@@ -126,14 +148,14 @@ def _expand(pattern: Path, spec: str) -> list[Path]:
     from braceexpand import braceexpand
 
     try:
-        names = list(braceexpand(str(pattern)))
+        names = [str(located(Path(name))) for name in braceexpand(str(pattern))]
     except ValueError as error:
         raise UsageError(f"{spec} has a brace without its partner: {error}.") from error
     files: list[Path] = []
     for name in names:
         matches = sorted(glob.glob(name)) if any(c in name for c in "*?") else [name]
         files += (Path(match) for match in matches)
-    missing = [path for path in files if not path.is_file()]
+    missing = [path for path in files if not os.path.isfile(path)]
     if missing:
         raise UsageError(
             f"{len(missing)} of the {len(files)} files of {spec} are missing, first {missing[0]}. "
@@ -146,7 +168,7 @@ def _expand(pattern: Path, spec: str) -> list[Path]:
 
 def _no_such_source(spec: str, path: Path) -> UsageError:
     folder = path.parent
-    beside = [p.name for p in folder.iterdir() if p.name[0] != "."] if folder.is_dir() else []
+    beside = [p.name for p in folder.iterdir() if p.name[0] != "."] if os.path.isdir(folder) else []
     near = get_close_matches(path.name, beside, n=2)
     if "/" not in spec and not path.suffix:
         others = ", ".join(source.example for source in sources() if not source.names)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import split_of_name
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.formatting import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,23 +54,35 @@ def open_hub(spec: str) -> Dataset:
         reason = " ".join(str(error).split())
         raise MixerError(f"cannot download {spec}: {reason}. Check the network.") from error
     tables: dict[str, Any] = {}
+    passed_over = {}
     for name, table in loaded.items():
         split = split_of_name(str(name))
         if split is not None and split not in tables:
             tables[split] = table
+        else:
+            passed_over[f"images in the split {printable(str(name))}"] = len(table)
     if not tables:
         raise UsageError(
             f"{spec} has no split named train, validation or test, but {', '.join(loaded)}."
         )
     first = next(iter(tables.values()))
     columns = find_columns(first.features.arrow_schema, spec)
+    if first.features[columns.image] == datasets.Value("string"):
+        raise UsageError(
+            f"the column {columns.image} of {spec} holds paths, and no images are in the table."
+        )
     label_columns = {split: table.data.column(columns.label) for split, table in tables.items()}
     class_names, labels = class_labels(label_columns, columns.class_names, spec)
     splits: dict[str, Split] = {
         split: HubSplit(tables[split], columns.image, values, f"{spec} {split}")
         for split, values in labels.items()
     }
-    return Dataset(spec, class_names, splits)
+    notes = tuple(
+        f"the {len(table):,} {split} images have no labels and are left out"
+        for split, table in tables.items()
+        if split not in labels
+    )
+    return Dataset(spec, class_names, splits, notes, passed_over)
 
 
 class HubSplit:
@@ -99,14 +113,30 @@ class HubSplit:
         value = self._table[index][self._image]
         if isinstance(value, bytes):
             return value
-        if value is not None and value["bytes"] is not None:
-            content: bytes = value["bytes"]
-            return content
-        if value is not None and value["path"] is not None:
-            with open(value["path"], "rb") as file:
+        content: bytes | None = None if value is None else value.get("bytes")
+        if content is None and (path := (value or {}).get("path")) is not None:
+            with open(path, "rb") as file:
                 return file.read()
-        return b""
+        return content or b""
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the bytes of each image, (N,), 0 where there are none."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from mlpmixer.data.columns import image_bytes
+        from mlpmixer.data.splits import file_size
+
+        chunks = self._table.data.column(self._image).chunks
+        images = pa.chunked_array([image_bytes(chunk) for chunk in chunks], pa.binary())
+        sizes = pc.binary_length(images).fill_null(0).to_numpy().astype(np.int64)
+        for index in np.flatnonzero(images.is_null().to_numpy()):
+            value = self._table[int(index)][self._image]
+            if value is not None and value.get("path") is not None:
+                sizes[index] = file_size(Path(value["path"]))
+        return sizes
 
     def name(self, index: int) -> str:
         """Return the data set, the split and the row."""
-        return f"{self._title} row {index}"
+        return printable(f"{self._title} row {index}")

@@ -55,8 +55,14 @@ def open_parquet(files: Sequence[Path], spec: str) -> Dataset:
                 )
         labels[split] = read_labels(paths, columns.label)
     class_names, indices = class_labels(labels, columns.class_names, spec)
-    splits: dict[str, Split] = {
-        split: ParquetSplit(groups[split], columns.image, values)
-        for split, values in indices.items()
-    }
-    return Dataset(spec, class_names, splits)
+    splits: dict[str, Split] = {}
+    notes = []
+    for split, paths in groups.items():
+        if split in indices:
+            images = ParquetSplit(paths, columns.image, indices[split])
+            images.check_files()
+            splits[split] = images
+        else:
+            count = len(labels[split])
+            notes.append(f"the {count:,} {split} images have no labels and are left out")
+    return Dataset(spec, class_names, splits, tuple(notes))

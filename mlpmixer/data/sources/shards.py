@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import group_by_split
 from mlpmixer.errors import UsageError
+from mlpmixer.formatting import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +31,15 @@ def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
 
     Members with one key (the path up to the first dot of the file name) make a sample: an image
     such as ``0001.jpg`` and its label, as number or name, in ``0001.cls`` or under "label" in
-    ``0001.json``. A file ``classes.txt`` beside the shards names the classes, one a line.
-    Without it, numbers are class indices, named "0" to the largest, and names are sorted.
+    ``0001.json``. A file ``classes.txt`` beside the shards names the classes, one a line. Without
+    it, numbers from 0 to K-1 are class indices, and other numbers and names are names. Of members
+    with the same name the last one counts, as for tar. Images without label and labels without
+    image are counted and passed over.
 
     The shards are read once from end to end for their index, which is kept below
     `mlpmixer.data.cache.data_home` until a shard changes.
 
-    Raises UsageError where samples have no label or one that does not fit, MixerError where a
+    Raises UsageError where no image has a label or one does not fit, MixerError where a
     shard is damaged or compressed.
     """
     import numpy as np
@@ -45,42 +48,66 @@ def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
 
     groups = group_by_split(shards)
     indexes = {split: index_shards(paths) for split, paths in groups.items()}
-    texts = {split: index.labels for split, index in indexes.items()}
-    names = _listed_classes(shards[0].parent) or _found_classes(texts)
-    label_of = {name: label for label, name in enumerate(names)}
-    splits: dict[str, Split] = {}
-    for split, index in indexes.items():
-        values, inverse = np.unique(index.labels, return_inverse=True)
-        labels = [_label(str(value), label_of, spec, split) for value in values]
-        splits[split] = ShardSplit(groups[split], index, np.array(labels, dtype=np.int64)[inverse])
-    return Dataset(spec, names, splits)
+    texts = {
+        split: np.unique(index.labels, return_inverse=True) for split, index in indexes.items()
+    }
+    names, labels = _classes(
+        {split: (found.tolist(), codes) for split, (found, codes) in texts.items()},
+        _listed_classes(shards[0].parent),
+        spec,
+    )
+    splits: dict[str, Split] = {
+        split: ShardSplit(groups[split], index, labels[split]) for split, index in indexes.items()
+    }
+    passed_over: Counter[str] = Counter()
+    for index in indexes.values():
+        passed_over.update(index.passed_over)
+    return Dataset(spec, names, splits, passed_over=dict(passed_over))
 
 
 def _listed_classes(folder: Path) -> tuple[str, ...] | None:
+    """Return the names in classes.txt, None where there is no such file."""
     listing = folder / "classes.txt"
     if not listing.exists():
         return None
-    return tuple(line.strip() for line in listing.read_text("utf-8").splitlines() if line.strip())
+    text = listing.read_bytes().decode("utf-8-sig", "surrogateescape")
+    names = [printable(line.strip()) for line in text.split("\n") if line.strip()]
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise UsageError(f"{listing} names the class {twice!r} twice: names must differ.")
+    return tuple(names)
 
 
-def _found_classes(labels: dict[str, npt.NDArray[np.str_]]) -> tuple[str, ...]:
+def _classes(
+    texts: dict[str, tuple[list[str], npt.NDArray[np.int64]]],
+    listed: tuple[str, ...] | None,
+    spec: str,
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int64]]]:
+    """Return the class names and the class indices of each split.
+
+    `texts` holds the different labels of each split, and for each image which of them it has, (N,).
+    """
     import numpy as np
 
-    everywhere = np.unique(np.concatenate(list(labels.values())))
-    if all(re.fullmatch(r"\d+", str(label)) for label in everywhere):
-        return tuple(str(number) for number in range(max(int(label) for label in everywhere) + 1))
-    reference = labels.get("train", everywhere)
-    return tuple(str(name) for name in np.unique(reference))
+    from mlpmixer.data.class_labels import named_classes, numbered_classes, whole_number
 
-
-def _label(text: str, label_of: dict[str, int], spec: str, split: str) -> int:
-    """Return the index of a class given by name or number."""
-    if text in label_of:
-        return label_of[text]
-    if text.isdecimal() and int(text) < len(label_of):
-        return int(text)
-    raise UsageError(
-        f"{spec} has the label {text!r} in its {split} images, which is none of its "
-        f"{len(label_of)} classes. They are named by classes.txt beside the shards, or else by "
-        "the training images."
-    )
+    numbers = {split: [whole_number(text) for text in found] for split, (found, _) in texts.items()}
+    if listed is None:
+        if any(None in found for found in numbers.values()):
+            return named_classes(texts, None, spec)
+        values = {split: np.array(found, dtype=np.int64) for split, found in numbers.items()}
+        names, indices = numbered_classes(values, None, spec)
+        return names, {split: indices[split][codes] for split, (_, codes) in texts.items()}
+    label_of = {name: label for label, name in enumerate(listed)}
+    labels = {}
+    for split, (found, codes) in texts.items():
+        table = []
+        for text, number in zip(found, numbers[split], strict=True):
+            label = label_of.get(text, number)
+            if label is None or not 0 <= label < len(listed):
+                raise UsageError(
+                    f"{spec} has the label {text!r} in its {split} images, which is none of the "
+                    f"{len(listed)} classes that classes.txt beside the shards names."
+                )
+            table.append(label)
+        labels[split] = np.array(table, dtype=np.int64)[codes]
+    return listed, labels

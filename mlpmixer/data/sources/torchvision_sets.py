@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -109,6 +108,8 @@ def _open_flowers(root: Path) -> Dataset:
 def _open_imagenet(root: Path) -> Dataset:
     from torchvision.datasets import ImageNet
 
+    from mlpmixer.data.class_labels import told_apart
+
     needed = {
         "meta.bin": "ILSVRC2012_devkit_t12.tar.gz",
         "train": "ILSVRC2012_img_train.tar",
@@ -132,13 +133,6 @@ def _open_imagenet(root: Path) -> Dataset:
         splits[split] = _files([Path(path) for path in paths], list(labels), root)
     class_names = told_apart([names[0] for names in source.classes], source.wnids)
     return Dataset(root.name, class_names, splits)
-
-
-def told_apart(names: list[str], ids: list[str]) -> tuple[str, ...]:
-    """Return the names; those of several classes ("crane", "maillot") with the class's id."""
-    counts = Counter(names)
-    pairs = zip(names, ids, strict=True)
-    return tuple(name if counts[name] == 1 else f"{name} ({id})" for name, id in pairs)
 
 
 def _open_caltech(root: Path) -> Dataset:
