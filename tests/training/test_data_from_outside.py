@@ -13,7 +13,7 @@ import mlpmixer
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.recipes import RECIPES
+from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.train import train
 
 CPU = Runtime(torch.device("cpu"))
@@ -43,7 +43,7 @@ def test_names_that_are_no_text_reach_the_report_also_after_resuming(tmp_path: P
     data = os.path.join(os.fsencode(tmp_path), b"pict\xe9res")
     fill(data, b"caf\xe9", "the\u0301".encode(), b"a\tb\x1b")
     out = tmp_path / "run"
-    recipe = RECIPES["quick"].override({**QUICK, "data": os.fsdecode(data)})
+    recipe = find_recipe("quick").override({**QUICK, "data": os.fsdecode(data)})
     _, report = run(recipe, out)
     names = (r"a\tb\x1b", r"caf\xe9", "th\u00e9")
     assert mlpmixer.load(out).class_names == names
@@ -68,7 +68,7 @@ def leaking(tmp_path: Path) -> Path:
 
 
 def test_copies_of_training_images_are_on_the_trust_card(leaking: Path, tmp_path: Path) -> None:
-    recipe = RECIPES["quick"].override({**QUICK, "data": str(leaking)})
+    recipe = find_recipe("quick").override({**QUICK, "data": str(leaking)})
     messages, report = run(recipe, tmp_path / "run")
     sentence = "test images that are copies of train images: 2 of 18"
     assert f"warning: {sentence}" in messages
@@ -81,7 +81,7 @@ def test_copies_of_training_images_are_on_the_trust_card(leaking: Path, tmp_path
 
 def test_without_copies_the_trust_card_says_nothing_of_them(tmp_path: Path) -> None:
     fill(os.fsencode(tmp_path / "data"), b"red", b"blue")
-    recipe = RECIPES["quick"].override({**QUICK, "data": str(tmp_path / "data")})
+    recipe = find_recipe("quick").override({**QUICK, "data": str(tmp_path / "data")})
     _, report = run(recipe, tmp_path / "run")
     assert "share pictures" not in report
     assert "copies of" not in report
