@@ -49,3 +49,17 @@ class CoreWatch:
         mine = os.times()
         ticks = os.sysconf("SC_CLK_TCK")
         return busy / ticks - (mine.user + mine.system + mine.children_user + mine.children_system)
+
+
+_watch: CoreWatch | None = None
+
+
+def start_watching() -> None:
+    """Begin to watch the machine for `idle_cores`; a command does so first of all."""
+    global _watch
+    _watch = CoreWatch()
+
+
+def idle_cores() -> int | None:
+    """Return how many cores others left idle since `start_watching`; None if that is unknown."""
+    return None if _watch is None else _watch.idle_cores()

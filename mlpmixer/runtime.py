@@ -1,6 +1,7 @@
 """Where a model runs and in which precision, checked against what the machine has."""
 
 import ctypes
+import os
 import platform
 import re
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from mlpmixer.cores import idle_cores
 from mlpmixer.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
@@ -36,10 +38,14 @@ class Runtime:
     def choose(cls, device: str = "auto", precision: str = "auto") -> Self:
         """Return the runtime for `--device` and `--precision`.
 
+        In a command, PyTorch's threads are limited to the cores that other programs left idle
+        while it started, unless OMP_NUM_THREADS says how many there are.
+
         Raises:
             UsageError: no such device, or it lacks the precision.
         """
         place = choose_device(device)
+        leave_busy_cores()
         return cls(place, choose_precision(precision, place))
 
     @property
@@ -61,6 +67,16 @@ class Runtime:
         """Wait until the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def leave_busy_cores() -> None:
+    """Let PyTorch use the cores that other programs left idle since the command began.
+
+    OMP_NUM_THREADS, where it is set, decides alone; outside a command nothing changes.
+    """
+    idle = None if os.environ.get("OMP_NUM_THREADS") else idle_cores()
+    if idle is not None and idle < torch.get_num_threads():
+        torch.set_num_threads(idle)
 
 
 def keep_freed_memory() -> None:

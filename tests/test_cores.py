@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,9 +25,7 @@ def looked(watch: CoreWatch) -> None:
     time.sleep(SHORTEST_LOOK + 0.05)
 
 
-@pytest.mark.parametrize(
-    ("busy_cores", "idle"), [(0.0, 2), (0.3, 2), (1.0, 1), (2.0, 1), (7.0, 1)]
-)
+@pytest.mark.parametrize(("busy_cores", "idle"), [(0.0, 2), (0.3, 2), (1.0, 1), (2.0, 1), (7.0, 1)])
 def test_what_others_keep_busy_is_left_to_them(
     busy_cores: float, idle: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,27 +54,55 @@ def test_too_short_a_look_and_an_unknown_system_say_nothing(tmp_path: Path) -> N
         assert watch.idle_cores() is None
 
 
-def _work(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
+COMMAND = """
+import os, sys, time, torch
+from mlpmixer.cores import start_watching
+from mlpmixer.runtime import Runtime
+
+os.cpu_count = lambda: 2
+torch.set_num_threads(2)
+start_watching()
+time.sleep(0.5)
+Runtime.choose("cpu", "float32")
+print(torch.get_num_threads())
+"""
 
 
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the counters are Linux's")
-def test_busy_processes_are_seen_on_the_real_machine() -> None:
-    cores = os.cpu_count() or 1
+def threads_of_a_command(busy: int, **environment: str) -> int:
+    """Return the threads that a command takes while as many processes are busy."""
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_work, args=(30.0,)) for _ in range(cores)]
+    workers = [context.Process(target=keep_busy, args=(60.0,)) for _ in range(busy)]
     for worker in workers:
         worker.start()
     try:
-        time.sleep(1)  # until they are at work
-        watch = CoreWatch()
-        time.sleep(1)
-        idle = watch.idle_cores()
-        assert idle is not None
-        assert idle < max(2, cores)
+        time.sleep(0.5 if busy else 0)
+        output = subprocess.run(
+            [sys.executable, "-c", COMMAND],
+            env={
+                **{name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"},
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(output.stdout)
     finally:
         for worker in workers:
             worker.kill()
             worker.join()
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the counters are Linux's")
+def test_a_command_on_a_busy_machine_takes_one_thread() -> None:
+    assert threads_of_a_command(busy=(os.cpu_count() or 1) + 1) == 1
+
+
+def test_omp_num_threads_decides_alone() -> None:
+    assert threads_of_a_command(busy=0, OMP_NUM_THREADS="2") == 2
+
+
+def keep_busy(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from mlpmixer.cli.verbs import run_verb, verb_lines
+from mlpmixer.cores import start_watching
 from mlpmixer.errors import MixerError
 from mlpmixer.formatting import printable
 from mlpmixer.run.console import let_all_characters_pass
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mixer {version('mlpmixer')}")
         return 0
     debug = "--debug" in arguments
+    start_watching()
     try:
         return run_verb(arguments[0], [one for one in arguments[1:] if one != "--debug"])
     except MixerError as error:
