@@ -26,18 +26,24 @@ class ConvertCommand:
 
     Examples:
       mixer convert Mixer-B_16.npz mixer_b16.safetensors
+      mixer convert Mixer-B_16.npz mixer_b16.safetensors --class-names imagenet.txt
+      mixer convert last.pth.tar#plain plain.safetensors
       mixer convert runs/photos photos.npz
       mixer convert runs/photos photos.safetensors --layout timm
       mixer convert runs/digits digits-model/
       mixer convert runs/digits hf-hub:user/digits --private
     """
 
-    source: Positional[str]
-    """The checkpoint to read."""
-    out: Positional[str]
+    source: Annotated[Positional[str], arg(metavar="SOURCE")]
+    """The checkpoint to read. Where one holds averaged and plain weights, FILE#averaged (the
+    default) or FILE#plain says which."""
+    out: Annotated[Positional[str], arg(metavar="OUT")]
     """The file to write: .npz, .safetensors or .pth; a new folder; or hf-hub:user/name."""
     layout: Annotated[str | None, arg(metavar="|".join([OURS, *layout_names()]))] = None
     """By default google for .npz, timm for .pth, and our own for .safetensors."""
+    class_names: Path | None = None
+    """A file with the names of the classes, in the order of the logits, to be stored with the
+    weights: a name a line, or a JSON list."""
     private: bool = False
     """Make a new repository of the hub private."""
     json: bool = False
@@ -70,10 +76,11 @@ def _to_folder(command: ConvertCommand, out: Path, to_hub: bool) -> int:
     record = {"source": command.source, "out": command.out}
     if to_hub:
         name = command.out.removeprefix("hf-hub:")
-        url = push_to_hub(command.source, name, private=command.private or None)
+        names, private = command.class_names, command.private or None
+        url = push_to_hub(command.source, name, class_names=names, private=private)
         console.result({**record, "commit": url}, f"pushed: {url}")
     else:
-        save_pretrained(command.source, out)
+        save_pretrained(command.source, out, class_names=command.class_names)
         console.result(record, f"{out}: weights, configuration and README.md")
     return 0
 
@@ -85,13 +92,15 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         raise UsageError(f"{out} is of an unknown kind: write .npz, .safetensors or .pth.")
     if layout == OURS and out.suffix != ".safetensors":
         raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
+    if layout != OURS and command.class_names is not None:
+        raise UsageError(f"the layout {layout} has no place for class names: leave them out.")
     from mlpmixer.models.presets import config_of
     from mlpmixer.run.console import Console
     from mlpmixer.weights.checkpoint import export, load, save
     from mlpmixer.weights.layouts import find_layout
 
     console = Console.choose(command.json)
-    model = load(command.source)
+    model = load(command.source, class_names=command.class_names)
     if layout == OURS:
         save(model, out)
     else:

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
+from mlpmixer.models.costs import listed_costs
 
 if TYPE_CHECKING:
     from mlpmixer.models.interface import ImageModel
@@ -31,7 +32,7 @@ class InfoCommand:
     """
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
-    """A name from the list, timm:NAME, a checkpoint or a run directory."""
+    """A name from the list, timm:NAME, a checkpoint, a run directory, or hf-hub:user/name."""
     image_size: tuple[int, ...] | None = None
     """Input in pixels, one side or height and width; by default the model's own."""
     num_classes: int | None = None
@@ -58,13 +59,14 @@ def run(arguments: Sequence[str]) -> int:
     if command.name is None:
         _list(console)
         return 0
-    if Path(command.name).exists() and (size, command.num_classes) != (None, None):
+    stored = _is_stored(command.name)
+    if stored and (size, command.num_classes) != (None, None):
         raise UsageError(
             f"{command.name} has a size and classes of its own: leave the options out."
         )
     from mlpmixer.models.model_summary import summarize_model
 
-    if Path(command.name).exists():
+    if stored:
         from mlpmixer.weights.checkpoint import load
 
         model = load(command.name)
@@ -76,27 +78,27 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _list(console: "Console") -> None:
-    from mlpmixer.models.model_summary import count_macs, count_parameters
-    from mlpmixer.models.registry import list_models
-
-    records: list[dict[str, object]] = []
-    rows = []
-    for name in list_models():
-        model = _hollow_model(name)
-        parameters, macs = count_parameters(model), count_macs(model)
-        records.append(
-            {
-                "name": name,
-                "parameters": parameters,
-                "macs": macs,
-                "image_size": model.image_size,
-                "num_classes": model.num_classes,
-            }
+    costs = listed_costs()
+    rows = [
+        (
+            one.name,
+            f"{one.parameters / 1e6:,.2f} M",
+            f"{one.macs / 1e9:,.3f}",
+            _size(one.image_size),
         )
-        rows.append((name, _millions(parameters), f"{macs / 1e9:,.3f}", _size(model.image_size)))
+        for one in costs
+    ]
     footer = "Any other model of timm: timm:NAME. One model: `mixer info NAME`."
     header = ("model", "parameters", "GMACs", "image")
-    print_table(console, {"models": records}, header, rows, [footer], left=1)
+    record = {"models": [asdict(one) for one in costs]}
+    print_table(console, record, header, rows, [footer], left=1)
+
+
+def _is_stored(name: str) -> bool:
+    """Tell whether `mixer info` is asked for weights, not for a model's name."""
+    return name.startswith("hf-hub:") or any(
+        Path(one).exists() for one in (name, name.rpartition("#")[0]) if one
+    )
 
 
 def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
@@ -136,10 +138,6 @@ def _hollow_model(
     side = None if size is None else (size[0], size[-1])
     with torch.device("meta"):
         return create_model(name, image_size=side, num_classes=num_classes)
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.2f} M"
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -1,5 +1,6 @@
 """The command `mixer`: finds the verb, runs it, and words errors. Light to import."""
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for a failure, 2 for wrong use."""
     let_all_characters_pass()
+    logging.getLogger("mlpmixer").handlers = [_Remarks(logging.WARNING)]
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -49,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `| head` does
         sys.stderr.close()
         return 1
+
+
+class _Remarks(logging.Handler):
+    """Shows what the package logs, as when it reads weights, like the command's own warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"warning: {printable(record.getMessage())}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.mixer import Mixer, MixerConfig
 from mlpmixer.models.presets import preset_of
-from mlpmixer.weights.tensor_files import check_finite
+from mlpmixer.weights.tensor_table import TensorTable, check_finite
 
 Shapes = Mapping[str, tuple[int, ...]]
 Change = Callable[[Tensor], Tensor]
@@ -71,14 +71,15 @@ class Layout:
             if getattr(config, name) != getattr(usual, name)
         )
 
-    def read(self, shapes: Shapes, read: Callable[[str], Tensor], source: str) -> Mixer:
-        """Build the Mixer that a file of this layout holds.
+    def read(self, table: TensorTable) -> Mixer:
+        """Build the Mixer that a file of this layout holds, in evaluation mode.
 
         All names and shapes are checked before the first number is read.
 
         Raises:
             MixerError: a tensor is missing, too many, of the wrong shape, or not finite.
         """
+        shapes, source = table.shapes, str(table.path)
         try:
             config = self.infer(shapes)
         except KeyError as error:
@@ -98,15 +99,23 @@ class Layout:
             raise MixerError(
                 f"{source} has a tensor {min(foreign)!r} that is not part of {self.name}."
             )
-        state = {entry.ours: entry.read(read(entry.theirs)).float() for entry in entries}
+        state = {entry.ours: entry.read(_numbers(table, entry.theirs)) for entry in entries}
         check_finite({entry.theirs: state[entry.ours] for entry in entries}, source)
         model.load_state_dict(state, assign=True)
-        return model
+        return model.eval()
 
     def write(self, state: Mapping[str, Tensor], config: MixerConfig) -> dict[str, Tensor]:
         """Return a Mixer's tensors, ours by name, as this layout has them."""
         entries = self.entries(config)
         return {entry.theirs: entry.write(state[entry.ours]).contiguous() for entry in entries}
+
+
+def _numbers(table: TensorTable, name: str) -> Tensor:
+    tensor = table.read(name)
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise MixerError(f"{table.path}: the tensor {name!r} is of {kind}, not of real numbers.")
+    return tensor.float()
 
 
 def square_grid(tokens: int) -> int:

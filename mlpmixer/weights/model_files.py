@@ -1,15 +1,19 @@
 """Reading a model from a file or a folder; what it is, is read off its content."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.weights.layouts import find_layout, layout_names
 from mlpmixer.weights.own_format import FORMAT, MODEL_FILE, read_model
 from mlpmixer.weights.tensor_files import open_tensors
+from mlpmixer.weights.tensor_table import TensorTable
+from mlpmixer.weights.wrapped import choose, find_networks
 
 HUB_PREFIX = "hf-hub:"
 """What the name of a repository of the Hugging Face hub begins with."""
@@ -18,44 +22,83 @@ HUB_CONFIG = "config.json"
 IMAGENET_21K_CLASSES = 21_843
 """Logits of the authors' ImageNet-21k weights, which were trained with a sigmoid loss."""
 
+_log = logging.getLogger(__name__)
 
-def load_file(path: Path, hub_config: Path | None = None) -> ImageModel:
+
+def load_path(path: Path, weights: str | None = None) -> ImageModel:
+    """Read a model from a file or a folder; see `mlpmixer.load`."""
+    return load_folder(path, weights) if path.is_dir() else load_file(path, weights)
+
+
+def load_file(path: Path, weights: str | None = None, hub_config: Path | None = None) -> ImageModel:
     """Read a file of ours or of a foreign layout; see `mlpmixer.load`.
 
     `hub_config`, if there is such a file, says more about the weights of a foreign layout.
     """
-    file = open_tensors(path)
-    if FORMAT in file.metadata:
-        return read_model(file)
-    for name in layout_names():
-        layout = find_layout(name)
-        if layout.matches(file.shapes):
-            model = layout.read(file.shapes, file.read, str(path)).eval()
-            _assume(model)
-            if hub_config is not None and hub_config.exists():
-                _apply_hub_config(model, hub_config)
-            return model
-    some = ", ".join(sorted(file.shapes)[:3])
-    raise UsageError(
+    tables = open_tensors(path)
+    if not any(table.shapes for table in tables):
+        raise UsageError(f"{path} holds no tensors.")
+    if FORMAT in tables[0].metadata:
+        if weights not in (None, "plain"):
+            raise UsageError(f"{path} is a file of ours: there are no weights {weights!r} in it.")
+        return read_model(tables[0])
+    found = find_networks(tables, {name: find_layout(name) for name in layout_names()})
+    if not found:
+        raise _unknown(path, tables)
+    chosen, remark = choose(found, path, weights)
+    model = chosen.layout.read(chosen.table)
+    if remark:
+        _log.warning(remark)
+    _assume(model, path)
+    if hub_config is not None and hub_config.exists():
+        _apply_hub_config(model, hub_config)
+    return model
+
+
+def load_folder(folder: Path, weights: str | None = None) -> ImageModel:
+    """Read a run directory, or a folder as on the hub: weights beside a config.json.
+
+    Raises:
+        UsageError: it holds no model; the message names what could be meant.
+        MixerError: a file in it is damaged.
+    """
+    file = folder / MODEL_FILE
+    if not file.exists():
+        raise _no_model(folder)
+    return load_file(file, weights, folder / HUB_CONFIG)
+
+
+def _no_model(folder: Path) -> UsageError:
+    """Return the error for a folder without a model, with the files in it that may hold one."""
+    text = f"no model in the folder {str(folder)!r}: it has no {MODEL_FILE}."
+    kinds = ("*.safetensors", "*.npz", "*.pth", "*.pt", "*.bin", "*.ckpt", "*.pth.tar")
+    files = sorted(file for kind in kinds for file in folder.glob(kind))
+    if (folder.parent / MODEL_FILE).exists():
+        return UsageError(f"{text} Give the run's folder, {str(folder.parent)!r}.")
+    if files:
+        return UsageError(f"{text} Give one of its files, as in {str(files[0])!r}.")
+    if (folder / "saved_model.pb").exists():
+        return UsageError(f"{text} It is a SavedModel of TensorFlow, which is not read.")
+    runs = sorted(file.parent for file in folder.glob(f"*/{MODEL_FILE}"))
+    return UsageError(f"{text} Did you mean {str(runs[0])!r}?" if runs else text)
+
+
+def _unknown(path: Path, tables: list[TensorTable]) -> UsageError:
+    names = [name for table in tables for name in table.shapes]
+    some = ", ".join(sorted(names)[:3])
+    return UsageError(
         f"{path} holds no Mixer of a known layout (ours, {', '.join(layout_names())}); "
         f"its tensors are called {some}, …"
     )
 
 
-def load_folder(folder: Path) -> ImageModel:
-    """Read a run directory, or a folder as on the hub: weights beside a config.json."""
-    file = folder / MODEL_FILE
-    if not file.exists():
-        raise UsageError(f"no model in the folder {str(folder)!r}: it has no {MODEL_FILE}.")
-    return load_file(file, folder / HUB_CONFIG)
-
-
-def _assume(model: Mixer) -> None:
+def _assume(model: Mixer, path: Path) -> None:
     """Set what foreign files do not say, and note it among the facts."""
     if model.num_classes == IMAGENET_21K_CLASSES:
         model.loss = "sigmoid"
         reason = f"its {IMAGENET_21K_CLASSES:,} logits are those of the authors' ImageNet-21k"
         model.facts = {**model.facts, "assumed": {"loss": f"sigmoid: {reason}"}}
+        _log.warning(f"{path}: taken as trained with a sigmoid loss: {reason}.")
 
 
 def _apply_hub_config(model: Mixer, path: Path) -> None:
@@ -74,4 +117,4 @@ def _apply_hub_config(model: Mixer, path: Path) -> None:
     if not usual:
         model.config = replace(model.config, input_mean=mean, input_std=std)
     if names is not None and len(names) == model.num_classes:
-        model.class_names = tuple(names)
+        model.class_names = tuple(map(printable, names))

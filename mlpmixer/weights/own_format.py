@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mlpmixer.errors import MixerError
 from mlpmixer.files import replacing
+from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
-from mlpmixer.weights.tensor_files import TensorFile, check_finite
+from mlpmixer.weights.tensor_table import TensorTable, check_finite, plain_names
 
 FORMAT = "mlpmixer"
 """The metadata's key under which a safetensors file of ours describes its model."""
@@ -38,7 +39,13 @@ def write_model(
         "loss": model.loss,
         "facts": dict(facts),
     }
-    write_tensors(model.state_dict(), path, {FORMAT: json.dumps(description)})
+    write_tensors(plain_state(model), path, {FORMAT: json.dumps(description)})
+
+
+def plain_state(model: ImageModel) -> dict[str, Tensor]:
+    """Return a model's tensors on the CPU, by the names that they have where nothing is wrapped."""
+    state = model.state_dict()
+    return {name: state[own].cpu() for name, own in plain_names(state).items()}
 
 
 def write_tensors(
@@ -52,7 +59,7 @@ def write_tensors(
         save_file(whole, temporary, metadata=metadata)
 
 
-def read_model(file: TensorFile) -> ImageModel:
+def read_model(file: TensorTable) -> ImageModel:
     """Build the model that a file of ours describes, in evaluation mode.
 
     Raises:
@@ -77,12 +84,12 @@ def read_model(file: TensorFile) -> ImageModel:
         parameter.requires_grad_(True)
     if any(buffer.is_meta for buffer in model.buffers()):
         _fill_buffers(model, create_model(description["name"], **description["options"]))
-    model.class_names = None if class_names is None else tuple(class_names)
+    model.class_names = None if class_names is None else tuple(map(printable, class_names))
     model.facts = facts
     return model.eval()
 
 
-def _check(file: TensorFile, model: ImageModel) -> None:
+def _check(file: TensorTable, model: ImageModel) -> None:
     """Raise MixerError where the file's tensors are not those of the model."""
     expected = model.state_dict()
     for name in [*expected, *file.shapes]:

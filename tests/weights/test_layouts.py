@@ -222,28 +222,29 @@ def test_the_21843_logits_of_imagenet_21k_are_taken_as_sigmoids(
 def test_a_layout_is_added_by_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """timm's layout with another prefix, in a folder that counts as part of the layouts'."""
-    (tmp_path / "prefixed.py").write_text(PREFIXED)
+    """timm's layout with another name for the stem, in a folder that counts as theirs."""
+    (tmp_path / "renamed.py").write_text(RENAMED)
     monkeypatch.setattr(layouts, "__path__", [*layouts.__path__, str(tmp_path)])
-    assert layout_names() == ["google", "google_older", "lucidrains", "prefixed", "timm"]
+    assert layout_names() == ["google", "google_older", "lucidrains", "renamed", "timm"]
     model = mlpmixer.create_model("mixer_nano", image_size=16, num_classes=5, depth=2)
-    export(model, tmp_path / "mixer.npz", "prefixed")
-    assert "their.norm.bias" in np.load(tmp_path / "mixer.npz")
+    export(model, tmp_path / "mixer.npz", "renamed")
+    assert "cut.bias" in np.load(tmp_path / "mixer.npz")
     again = mlpmixer.load(tmp_path / "mixer.npz")
     assert torch.equal(again.state_dict()["norm.weight"], model.state_dict()["norm.weight"])
 
 
-PREFIXED = """
+RENAMED = """
 from dataclasses import replace
 from mlpmixer.weights.layouts.timm import LAYOUT as timm
 
 def entries(config):
-    return (replace(one, theirs=f"their.{one.theirs}") for one in timm.entries(config))
+    for one in timm.entries(config):
+        yield replace(one, theirs=one.theirs.replace("stem.proj", "cut"))
 
 LAYOUT = replace(
     timm,
-    matches=lambda names: "their.norm.bias" in names,
-    infer=lambda shapes: timm.infer({n.removeprefix("their."): s for n, s in shapes.items()}),
+    matches=lambda names: "cut.weight" in names,
+    infer=lambda shapes: timm.infer({n.replace("cut", "stem.proj"): s for n, s in shapes.items()}),
     entries=entries,
 )
 """

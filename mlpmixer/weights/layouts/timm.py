@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
+from mlpmixer.errors import UsageError
 from mlpmixer.models.mixer import MixerConfig
 from mlpmixer.weights.layout import Entry, Layout, Shapes, square_grid
 
@@ -36,6 +37,11 @@ def _entries(config: MixerConfig) -> Iterator[Entry]:
 
 
 def _infer(shapes: Shapes) -> MixerConfig:
+    if len(shapes["stem.proj.weight"]) == 2:
+        raise UsageError(
+            "it is the bare state dict of a model of this package, which does not say all about "
+            "the model. Load it into that model, and write it with mlpmixer.save."
+        )
     width, in_channels, patch_size, _ = shapes["stem.proj.weight"]
     tokens_mlp_dim, tokens = shapes["blocks.0.mlp_tokens.fc1.weight"]
     side = square_grid(tokens) * patch_size
