@@ -24,6 +24,8 @@ QUICK = {
     "channels_mlp_dim": 32,
     "patch_size": 4,
     "evaluations": 2,
+    "ema": 0.0,
+    "mixup_alpha": 0.0,
     "flip": 0.5,
     "max_unreadable": 0.2,
 }

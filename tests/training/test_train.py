@@ -28,6 +28,7 @@ QUICK = {
     "channels_mlp_dim": 32,
     "patch_size": 2,
     "evaluations": 3,
+    "ema": 0.0,
     "dropout": 0.1,
     "mixup_alpha": 0.2,
     "mixup_probability": 0.5,
