@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mlpmixer.data.batches import Batch, Unreadable, candidates, training_order
@@ -14,11 +13,9 @@ from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.picture import (
     UnreadableImage,
     as_picture,
-    as_tensor,
     evaluation_crop,
     least_side,
-    naming,
-    picture_for,
+    pixels_for,
 )
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.models.preprocessing import Preprocessing
@@ -65,8 +62,8 @@ class InMemoryImages:
 
         def read(index: int) -> UnreadableImage | None:
             try:
-                with naming(split.name(index)):
-                    self._keep(index, picture_for(split, index, preprocessing))
+                whole = crop.of_whole_pictures
+                self._keep(index, pixels_for(split, index, preprocessing, whole=whole))
             except UnreadableImage as error:
                 self.readable[index] = False
                 return error
@@ -84,11 +81,7 @@ class InMemoryImages:
             rows = {index: self.pixels[index] for index in range(len(split))}
             self.pictures, self.pixels = {**rows, **self.pictures}, None
 
-    def _keep(self, index: int, picture: Image.Image) -> None:
-        if not self.crop.of_whole_pictures:
-            pixels = evaluation_crop(picture, self.preprocessing)
-        else:
-            pixels = as_tensor(picture)
+    def _keep(self, index: int, pixels: Tensor) -> None:
         if self.pixels is not None and pixels.shape == self.pixels.shape[1:]:
             self.pixels[index] = pixels
         else:

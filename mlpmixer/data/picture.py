@@ -98,6 +98,21 @@ def least_side(preprocessing: Preprocessing) -> int:
     return DETAIL * max(preprocessing.image_size)
 
 
+def pixels_for(split: Split, index: int, preprocessing: Preprocessing, *, whole: bool) -> Tensor:
+    """Return an image's evaluation crop or, if `whole`, what `picture_for` returns, as a tensor.
+
+    Raises UnreadableImage. An unexpected error carries a note that names the image.
+    """
+    try:
+        picture = picture_for(split, index, preprocessing)
+        return as_tensor(picture) if whole else evaluation_crop(picture, preprocessing)
+    except MixerError:
+        raise
+    except Exception as error:
+        error.add_note(f"This happened with the image {split.name(index)}.")
+        raise
+
+
 def evaluation_crop(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """Return what a model sees of a picture outside training, uint8 (3, H, W).
 
@@ -164,18 +179,6 @@ def read_size(split: Split, index: int, *, at_least: int | None = None) -> tuple
             with _explained(name):
                 size = _header_size(io.BytesIO(encoded), at_least)
     return _reduced_size(size, at_least)
-
-
-@contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Add to an unexpected error which image it was about."""
-    try:
-        yield
-    except MixerError:
-        raise
-    except Exception as error:
-        error.add_note(f"This happened with the image {name}.")
-        raise
 
 
 def _fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mlpmixer.data.crops import rectangle_mask
 
@@ -48,7 +47,7 @@ def _apply_one(images: Tensor, strength: float, generator: torch.Generator) -> N
     """Change each image in place by one drawn operation; `strength` 1 is the full range."""
     count, _, height, width = images.shape
     chosen = torch.randint(len(OPERATIONS), (count,), generator=generator)
-    # Drawn for every image, needed or not: the number of draws hangs on the batch size alone.
+    # Drawn for every image, needed or not: the number of draws depends on the batch size alone.
     signs = torch.randint(2, (count,), generator=generator) * 2.0 - 1
     centres = torch.rand(count, 2, generator=generator)
 
@@ -89,18 +88,10 @@ def auto_contrast(images: Tensor) -> Tensor:
 
 def equalize(images: Tensor) -> Tensor:
     """Spread the grey levels of each channel so that they become about equally frequent."""
-    count, channels = images.shape[:2]
-    first_bin = torch.arange(count * channels, device=images.device) * 256
-    bins = images.view(count * channels, -1).long() + first_bin[:, None]
-    histogram = bins.flatten().bincount(minlength=count * channels * 256)
-    histogram = histogram.view(count, channels, 256)
-    brightest = images.flatten(2).amax(2, keepdim=True).long()  # (B, C, 1)
-    total = histogram.sum(2, keepdim=True)
-    step = (total - histogram.gather(2, brightest)) // 255
-    darker = histogram.cumsum(2) - histogram  # (B, C, 256) pixels below each level
-    tables = ((darker + step // 2) // step.clamp(min=1)).clamp_(max=255)
-    levels = torch.arange(256, device=images.device).expand_as(tables)
-    return _look_up(images, torch.where(step > 0, tables, levels).to(torch.uint8))
+    from torchvision.transforms.v2 import functional as vision  # slow to load
+
+    equal: Tensor = vision.equalize(images)
+    return equal
 
 
 def _look_up(images: Tensor, tables: Tensor) -> Tensor:
@@ -149,13 +140,10 @@ def brightness(images: Tensor, factor: float) -> Tensor:
 
 def sharpness(images: Tensor, factor: float) -> Tensor:
     """Change the sharpness: 0 is smoothed, 1 the image, more sharpens; the border stays."""
-    values = images.float()
-    # Smoothing weighs a pixel 5 and its eight neighbours 1: their sum and 4 more of the pixel.
-    total = functional.avg_pool2d(values, 3, stride=1, divisor_override=1)
-    total += 4 * values[..., 1:-1, 1:-1]
-    smooth = images.clone()
-    smooth[..., 1:-1, 1:-1] = (total / 13 + 0.5).to(torch.uint8)
-    return _blend(smooth, images, factor)
+    from torchvision.transforms.v2 import functional as vision  # slow to load
+
+    sharp: Tensor = vision.adjust_sharpness(images, factor)
+    return sharp
 
 
 def _grey(images: Tensor) -> Tensor:

@@ -15,13 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mlpmixer.data.batches import Batch, Unreadable, candidates, training_order
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.picture import (
-    UnreadableImage,
-    as_tensor,
-    evaluation_crop,
-    naming,
-    picture_for,
-)
+from mlpmixer.data.picture import UnreadableImage, pixels_for
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.errors import MixerError
 from mlpmixer.models.preprocessing import Preprocessing
@@ -98,15 +92,11 @@ class _Worker(Dataset[_Part]):
         return candidates(index, len(self.split), self.seed, step, position)
 
     def _read(self, index: int, step: int | None) -> Tensor:
-        name = self.split.name(index)
         worker = torch.utils.data.get_worker_info()
         if worker is not None:
             self.at_work[worker.id, 0], self.at_work[worker.id, 1] = os.getpid(), index
-        with naming(name):
-            picture = picture_for(self.split, index, self.preprocessing)
-            if step is not None and self.crop.of_whole_pictures:
-                return as_tensor(picture)
-            return evaluation_crop(picture, self.preprocessing)
+        whole = step is not None and self.crop.of_whole_pictures
+        return pixels_for(self.split, index, self.preprocessing, whole=whole)
 
     def _crop(self, images: list[Tensor], wanted: _Wanted, step: int) -> Tensor:
         draws = self.crop.draw(wanted.batch_size, self.seed, step)
