@@ -29,6 +29,16 @@ class TokenMlp(NamedTuple):
     """(S,)."""
 
 
+class Intermediates(NamedTuple):
+    """What `ImageModel.forward_intermediates` asks a family for."""
+
+    indices: int | list[int] | None
+    norm: bool
+    stop_early: bool
+    final: bool
+    """Whether the final features are wanted too."""
+
+
 class ImageModel(nn.Module):
     """An image classifier under timm's conventions. Images are (B, 3, H, W) in [-1, 1].
 
@@ -184,22 +194,15 @@ class ImageModel(nn.Module):
             output_fmt: maps (B, C, h, w) or tokens (B, S, C).
             intermediates_only: return the list alone, not (final features, list).
         """
-        final, picked = self._intermediates(
-            images, indices, norm=norm, stop_early=stop_early, final=not intermediates_only
-        )
+        wanted = Intermediates(indices, norm, stop_early, final=not intermediates_only)
+        final, picked = self._intermediates(images, wanted)
         if output_fmt == "NLC":
             picked = [one.flatten(2).mT for one in picked]  # (B, S, C)
         return picked if intermediates_only else (final, picked)
 
     @abstractmethod
     def _intermediates(
-        self,
-        images: Tensor,
-        indices: int | list[int] | None,
-        *,
-        norm: bool,
-        stop_early: bool,
-        final: bool,
+        self, images: Tensor, wanted: Intermediates
     ) -> tuple[Tensor | None, list[Tensor]]:
         """Return the final features, if they are wanted, and the chosen outputs (B, C, h, w)."""
 

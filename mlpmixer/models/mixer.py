@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpmixer.models import checks
-from mlpmixer.models.interface import ImageModel, TokenMlp
+from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
 from mlpmixer.models.layers import (
     StochasticDepth,
     check_images,
@@ -187,22 +187,16 @@ class Mixer(ImageModel):
         return self.stem(images)  # (B, S, C)
 
     def _intermediates(
-        self,
-        images: Tensor,
-        indices: int | list[int] | None,
-        *,
-        norm: bool,
-        stop_early: bool,
-        final: bool,
+        self, images: Tensor, wanted: Intermediates
     ) -> tuple[Tensor | None, list[Tensor]]:
-        chosen = chosen_blocks(indices, len(self.blocks))
-        blocks = list(self.blocks)[: max(chosen) + 1 if stop_early else None]
+        chosen = chosen_blocks(wanted.indices, len(self.blocks))
+        blocks = list(self.blocks)[: max(chosen) + 1 if wanted.stop_early else None]
         tokens, kept = run_blocks(
             blocks, self._embed(images), keep=chosen, recompute=self.grad_checkpointing
         )
-        picked = [self.norm(kept[i]) if norm else kept[i] for i in chosen]  # (B, S, C) each
+        picked = [self.norm(kept[i]) if wanted.norm else kept[i] for i in chosen]  # (B, S, C) each
         maps = [one.mT.unflatten(2, self.config.grid) for one in picked]
-        return self.norm(tokens) if final else None, maps
+        return self.norm(tokens) if wanted.final else None, maps
 
     def logits_after(self, values: Tensor) -> Tensor | None:
         """Return the logits (B, K) that a block's tokens (B, S, C) lead to; None without a head."""

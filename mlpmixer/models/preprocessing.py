@@ -5,7 +5,7 @@ Foreign weights may expect other numbers. A Mixer keeps those in `MixerConfig.in
 `input_std`, and converts inside the network, so that no caller has to know of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal, get_args
 
 from mlpmixer.errors import UsageError
@@ -33,6 +33,10 @@ class Preprocessing:
     """Subtracted from pixels in [0, 1]."""
     std: ClassVar[tuple[float, ...]] = (0.5,)
     """What the difference is divided by: pixels become numbers in [-1, 1]."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return everything as plain values, for whoever prepares pictures by other means."""
+        return {**asdict(self), "mean": self.mean, "std": self.std}
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_share <= 1:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.models.checks import check_minimum, check_patches
-from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.interface import ImageModel, Intermediates
 from mlpmixer.models.layers import check_images
 from mlpmixer.randomness import generator
 
@@ -155,9 +155,9 @@ class ShuffledInput(ImageModel):
         return self.model.forward_features(self.seen(images))
 
     def _intermediates(
-        self, images: Tensor, indices: int | list[int] | None, **how: bool
+        self, images: Tensor, wanted: Intermediates
     ) -> tuple[Tensor | None, list[Tensor]]:
-        return self.model._intermediates(self.seen(images), indices, **how)
+        return self.model._intermediates(self.seen(images), wanted)
 
     def as_tokens(self, values: Tensor) -> Tensor:
         """Return what a block put out as tokens (B, S, C)."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlpmixer.errors import UsageError
 from mlpmixer.models.checks import height_and_width
-from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.interface import ImageModel, Intermediates
 from mlpmixer.models.layers import check_images, chosen_blocks
 
 _CONTAINERS = ("blocks", "stages", "layers")
@@ -123,23 +123,17 @@ class Comparator(ImageModel):
         return super().as_tokens(values)
 
     def _intermediates(
-        self,
-        images: Tensor,
-        indices: int | list[int] | None,
-        *,
-        norm: bool,
-        stop_early: bool,
-        final: bool,
+        self, images: Tensor, wanted: Intermediates
     ) -> tuple[Tensor | None, list[Tensor]]:
         check_images(images, self.in_channels, self.image_size)
         found = self.net.forward_intermediates(
             images,
-            indices=chosen_blocks(indices, len(self.net.feature_info)),
-            norm=norm,
-            stop_early=stop_early,
-            intermediates_only=not final,
+            indices=chosen_blocks(wanted.indices, len(self.net.feature_info)),
+            norm=wanted.norm,
+            stop_early=wanted.stop_early,
+            intermediates_only=not wanted.final,
         )
-        return found if final else (None, found)
+        return found if wanted.final else (None, found)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""

@@ -47,9 +47,9 @@ def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
         name: value for name in _REGULARISATION if (value := getattr(options, name)) is not None
     }
     if chosen:
-        weights = model.state_dict()
-        model = create_model(model.name, **{**model.options, **chosen})
-        model.load_state_dict(weights)
+        regularised = create_model(model.name, **{**model.options, **chosen})
+        regularised.load_state_dict(model.state_dict())
+        model = regularised.taking_over(model)
     if options.grad_checkpointing:
         model.set_grad_checkpointing(True)
     model.class_names = tuple(class_names)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def write_model(
         "options": model.options,
         "class_names": None if class_names is None else list(class_names),
         "loss": model.loss,
+        "preprocessing": model.preprocessing.to_json(),
         "facts": dict(facts),
     }
     write_tensors(plain_state(model), path, {FORMAT: json.dumps(description)})
@@ -72,6 +74,9 @@ def read_model(file: TensorTable) -> ImageModel:
             model = create_model(description["name"], **description["options"])
         class_names, facts = description["class_names"], description["facts"]
         model.loss = description.get("loss", "softmax")  # older files do not say it
+        said = description.get("preprocessing", {})  # nor this
+        chosen = {name: said[name] for name in ("crop_share", "resampling") if name in said}
+        model.preprocessing = replace(model.preprocessing, **chosen)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise MixerError(f"{file.path} is damaged: its description lacks {error}.") from error
     if model.loss not in ("softmax", "sigmoid"):

@@ -9,6 +9,7 @@ import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.errors import UsageError
 from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.training.optim import Optimizers
 from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
 from mlpmixer.training.transfer import blocks_behind, freeze, start_from
@@ -56,6 +57,12 @@ def test_regularisation_is_free_and_the_shape_is_not(checkpoint: str) -> None:
     torch.testing.assert_close(
         model.state_dict()["head.weight"], mlpmixer.load(checkpoint).state_dict()["head.weight"]
     )
+    saved = mlpmixer.load(checkpoint)
+    saved.loss = "sigmoid"
+    saved.preprocessing = Preprocessing(image_size=(8, 8), crop_share=1.0)
+    saved.save(checkpoint)
+    again = start_from(options, NAMES)
+    assert (again.loss, again.preprocessing) == ("sigmoid", saved.preprocessing)
     with pytest.raises(UsageError, match="--width"):
         start_from(ModelOptions(start_from=checkpoint, width=8), NAMES)
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import mlpmixer
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.models.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "vit_nano", "bit_nano", "nfnet_nano"])
@@ -29,6 +31,17 @@ def test_a_saved_model_comes_back_to_the_same_bits(name: str, tmp_path: Path) ->
     assert torch.equal(model.eval()(images), again(images))
 
 
+def test_the_preprocessing_belongs_to_the_weights(tmp_path: Path) -> None:
+    model = mlpmixer.create_model("vit_nano", image_size=(16, 24))
+    model.preprocessing = Preprocessing(image_size=(16, 24), crop_share=1.0)
+    model.save(tmp_path / "model.safetensors")
+    assert mlpmixer.load(tmp_path / "model.safetensors").preprocessing == model.preprocessing
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as stored:
+        said = json.loads(stored.metadata()["mlpmixer"])["preprocessing"]
+    assert said["image_size"] == [16, 24]
+    assert (said["mean"], said["std"], said["resampling"]) == ([0.5], [0.5], "bilinear")
+
+
 def test_names_are_kept_when_a_loaded_model_is_saved(tmp_path: Path) -> None:
     model = mlpmixer.create_model("mixer_nano", image_size=8, num_classes=2, depth=1)
     mlpmixer.save(model, tmp_path / "one.safetensors", ["a", "b"])
@@ -45,8 +58,6 @@ def saved(tmp_path: Path) -> Path:
 
 def rewrite(file: Path, changes: dict[str, torch.Tensor | None]) -> None:
     """Write the file again with some tensors changed or, where None, left out."""
-    from safetensors import safe_open
-
     with safe_open(file, framework="pt") as stored:
         metadata = stored.metadata()
     tensors = {**load_file(file), **changes}
@@ -124,8 +135,6 @@ def test_the_loss_of_the_training_comes_back_with_the_weights(tmp_path: Path) ->
 
 def describe(file: Path, **changes: object) -> None:
     """Write a file of ours again with its description changed; "left out" leaves one out."""
-    from safetensors import safe_open
-
     with safe_open(file, framework="pt") as stored:
         description = {**json.loads(stored.metadata()["mlpmixer"]), **changes}
     kept = {name: value for name, value in description.items() if value != "left out"}
