@@ -20,7 +20,7 @@ import torch
 
 import mlpmixer
 
-MODELS = ("mixer_s16", "mixer_b16", "mixer_l16", "vit_b16", "bit_r50x1", "nfnet_f0", "halonet")
+MODELS = ("mixer_s16", "mixer_b16", "mixer_l16", "vit_b16", "bit_r50x1")
 
 
 def memory(field: str) -> int:

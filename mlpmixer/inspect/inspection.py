@@ -16,8 +16,7 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.formatting import magnitude
 from mlpmixer.inspect.attribution import attribute
-from mlpmixer.inspect.learned_weights import token_mixing
-from mlpmixer.inspect.pictures import (
+from mlpmixer.inspect.examples import (
     Pictures,
     choose_examples,
     picture_files,
@@ -25,6 +24,7 @@ from mlpmixer.inspect.pictures import (
     read_files,
 )
 from mlpmixer.inspect.representations import representations
+from mlpmixer.inspect.token_mixing import token_mixing
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.weight_images import stem_filters
 from mlpmixer.report.inspection_contents import (

@@ -86,7 +86,7 @@ def test_data_that_moved_away_is_named(
 def test_other_families_get_what_makes_sense_for_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlpmixer.inspect.pictures.EXAMPLES", 1)
+    monkeypatch.setattr("mlpmixer.inspect.examples.EXAMPLES", 1)
     file = tmp_path / "bit.safetensors"
     mlpmixer.create_model("bit_nano", image_size=16).save(file)
     options = ["--data", "digits", "--images", "16", "--out", str(tmp_path / "out"), "--json"]

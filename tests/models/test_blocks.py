@@ -12,8 +12,8 @@ from torch.nn import functional as F
 import mlpmixer
 from mlpmixer.errors import UsageError
 from mlpmixer.inspect.attribution import attribute
-from mlpmixer.inspect.learned_weights import token_mixing
 from mlpmixer.inspect.representations import representations
+from mlpmixer.inspect.token_mixing import token_mixing
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer, MixerBlock
 from mlpmixer.models.shuffle import permute_weights

@@ -8,7 +8,7 @@ import torch
 
 import mlpmixer
 from mlpmixer.data.options import DataOptions
-from mlpmixer.inspect.pictures import Pictures, choose_examples, read_data
+from mlpmixer.inspect.examples import Pictures, choose_examples, read_data
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime

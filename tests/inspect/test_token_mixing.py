@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mlpmixer
-from mlpmixer.inspect.learned_weights import (
+from mlpmixer.inspect.token_mixing import (
     measure,
     reach,
     relative_power,
