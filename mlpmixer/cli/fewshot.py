@@ -31,7 +31,7 @@ class FewShotCommand:
     layer: str | None = None
     """Another layer than the pooled representation, such as blocks.3; averaged over tokens."""
     image_size: tuple[int, ...] | None = None
-    """Input in pixels, one side or height and width; a Mixer is moved to it."""
+    """Input in pixels, one side or height and width; the model is moved to it."""
     out: Path | None = None
     """Write the figure, accuracy against shots, as PNG."""
     keep: bool = True

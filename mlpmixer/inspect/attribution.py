@@ -1,10 +1,10 @@
 """Which patches of a picture a prediction rests on, asked in two ways.
 
-Occlusion (https://arxiv.org/abs/1311.2901, section 4.2) paints one patch after the other over and
-sees what is lost. The gradient tells in one step what an infinitesimal change would do; multiplied
-by the difference between the patch and the paint it estimates the same loss
-(https://arxiv.org/abs/1605.01713). Losses are in log-odds of the predicted class, which still move
-where the probability is all but 1.
+Occlusion (https://arxiv.org/abs/1311.2901, section 4.2) paints over one patch after the other and
+measures what is lost. The gradient shows in one step what an infinitesimal change would do;
+multiplied by the difference between the patch and the paint it estimates the same loss
+(https://arxiv.org/abs/1605.01713). Losses are in log-odds of the predicted class: they still change
+where the probability is close to 1.
 """
 
 from collections.abc import Callable

@@ -163,7 +163,8 @@ class _Inspection:
         if shuffled is not None:
             self.notes["stem"] = (
                 f"This model shuffles the {shuffled} of its input by a fixed permutation. "
-                "Weights are drawn for the shuffled picture: neighbours here are none in the image."
+                "Weights are drawn for the shuffled picture: neighbours here are not neighbours in "
+                "the image."
             )
         return filters.numpy()
 

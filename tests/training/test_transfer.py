@@ -106,6 +106,42 @@ def test_the_learning_rate_decays_towards_the_stem(checkpoint: str, optimizer: s
 
 
 @pytest.mark.parametrize(
+    ("name", "last", "moving"),
+    [
+        ("vit_nano", 0, ("net.head.",)),
+        ("vit_nano", 1, ("net.blocks.5.", "net.norm.", "net.head.")),
+        (
+            "bit_nano",
+            2,
+            ("net.stages.2.blocks.1.", "net.stages.2.blocks.2.", "net.norm.", "net.head."),
+        ),
+        ("timm:test_vit", 6, ("net.blocks.", "net.norm.", "net.fc_norm.", "net.head.")),
+    ],
+)
+def test_last_blocks_and_rates_by_depth_are_there_for_every_family(
+    name: str, last: int, moving: tuple[str, ...]
+) -> None:
+    model = mlpmixer.create_model(name)
+    options = OptimizerOptions(optimizer="adamw", learning_rate=1.0, layer_decay=0.5)
+    for group in Optimizers(model, options).all[0].param_groups:
+        for parameter in group["params"]:
+            found = next(n for n, one in model.named_parameters() if one is parameter)
+            assert group["lr"] == 0.5 ** blocks_behind(model)[found]
+    freeze(model, OptimizerOptions(train_last=last))
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.requires_grad == parameter_name.startswith(moving)
+
+
+@pytest.mark.parametrize("name", ["vit_nano", "bit_nano"])
+def test_a_rival_is_fine_tuned_at_another_image_size(name: str, tmp_path: Path) -> None:
+    mlpmixer.create_model(name, image_size=16).save(tmp_path / "rival.safetensors", NAMES)
+    out = tmp_path / "run"
+    command = [*FINETUNE, "--from", str(tmp_path / "rival.safetensors"), "--image-size", "32"]
+    assert main([*command, "--train-last", "1", "--layer-decay", "0.5", "--out", str(out)]) == 0
+    assert mlpmixer.load(out).image_size == (32, 32)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (OptimizerOptions(train_last=9), "0 to 3"),
