@@ -18,6 +18,7 @@ from mlpmixer.data.sources import open_source
 from mlpmixer.data.splits import FileSplit, Subset
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.evaluate import images_for
+from mlpmixer.evaluation.forward import probabilities, respond
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import generator
 from mlpmixer.run.console import Console
@@ -109,13 +110,12 @@ def choose_examples(model: ImageModel, found: Pictures, runtime: Runtime) -> Pic
     return found.some([*answers[: EXAMPLES - len(mistakes)].tolist(), *mistakes.tolist()])
 
 
-@torch.inference_mode()
 def _answers(
     model: ImageModel, inputs: Tensor, runtime: Runtime
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the probability and the index of the predicted class of each picture, (N,)."""
     parts = inputs.split(_BATCH)
-    answers = [model.probabilities(model(runtime.place(part))).max(dim=1) for part in parts]
+    answers = [respond(model, part, runtime, probabilities).max(dim=1) for part in parts]
     sure = torch.cat([answer.values for answer in answers])
     predicted = torch.cat([answer.indices for answer in answers])
     return sure.cpu().numpy(), predicted.cpu().numpy()

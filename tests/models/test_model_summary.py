@@ -122,3 +122,8 @@ def test_a_deep_network_is_shown_by_its_blocks() -> None:
     repeated = next(row for row in rows if row.name == "net.stages.2.blocks.1-35")
     assert (repeated.kind, repeated.count) == ("PreActBottleneck", 35)
     assert sum(row.parameters * row.count for row in rows) == summary.parameters
+
+
+def test_a_model_of_other_colours_is_measured() -> None:
+    grey = hollow("mixer_nano", in_channels=1)
+    assert count_macs(grey) == summarize_model(grey).macs < count_macs(hollow("mixer_nano"))
