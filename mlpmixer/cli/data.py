@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import Doc
 from tyro.conf import Positional, arg
@@ -48,6 +48,9 @@ class DataCommand:
     duplicates: bool = False
     """Look for images that are almost the same too, such as resized ones: decodes every image.
     Images that are the same to the last byte are always looked for."""
+    sixteen_bit: Literal["full", "range"] = "full"
+    """How the contact sheet shows 16 bits a value: evenly, or from each picture's smallest value to
+    its largest. A training takes the same option."""
     json: bool = False
     """Print the outcome as JSON; messages go to standard error."""
 
@@ -63,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     from mlpmixer.data.contact_sheet import contact_sheet
     from mlpmixer.data.dataset_summary import summarize
     from mlpmixer.data.duplicates import find_duplicates
+    from mlpmixer.data.value_range import darkness
     from mlpmixer.files import replacing
     from mlpmixer.run.console import Console
 
@@ -89,7 +93,9 @@ def run(arguments: Sequence[str]) -> int:
         with console.progress("looking for near duplicates") as progress:
             near = find_near_duplicates(dataset.splits, progress=progress.update)
     if command.out is not None:
-        sheet = contact_sheet(dataset, split=command.split, seed=command.seed)
+        sheet = contact_sheet(
+            dataset, split=command.split, seed=command.seed, sixteen_bit=command.sixteen_bit
+        )
         with replacing(command.out) as part:
             sheet.save(part)
     if console.mode == "live":
@@ -100,7 +106,8 @@ def run(arguments: Sequence[str]) -> int:
         "near_duplicates": None if near is None else near.as_json(),
         "contact_sheet": command.out,
     }
-    notes = [*dataset.remarks, *duplicates.sentences()]
+    dark = darkness(dataset.splits) if command.sixteen_bit == "full" else ""
+    notes = [*dataset.remarks, *filter(None, [dark]), *duplicates.sentences()]
     if near is not None:
         notes += near.sentences("near copy", "near copies") or ["no images are almost the same"]
     lines = _class_lines(summary) if console.mode == "plain" else []

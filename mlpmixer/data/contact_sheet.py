@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.picture import UnreadableImage, decode
+from mlpmixer.models.preprocessing import SixteenBit
 
 _PAPER, _INK, _GREY, _RULE = "#ffffff", "#1d2129", "#6b7280", "#e3e6ea"
 _MARGIN, _GAP = 32, 6  # pixels
@@ -30,13 +31,15 @@ def contact_sheet(
     images: int = 10,
     tile: int = 96,
     seed: int = 0,
+    sixteen_bit: SixteenBit = "full",
 ) -> Image.Image:
     """Return a sheet with a row of up to `images` pictures, `tile` pixels wide, for each class.
 
     Where there are more than `classes` classes, that many are shown, drawn at random by `seed`
     like the images, and kept in their order. Images that cannot be read are passed over.
     `split` is the training split unless named. Pictures are cut to their central square; tiny
-    ones are enlarged without smoothing, so that one sees the pixels that a model sees.
+    ones are enlarged without smoothing, so that one sees the pixels that a model sees. 16 bits a
+    value become 8 as `Preprocessing.sixteen_bit` says.
     """
     name = split or next(iter(dataset.splits))
     source = dataset.splits[name]
@@ -45,7 +48,7 @@ def contact_sheet(
     shown = present
     if len(present) > classes:
         shown = np.sort(generator.choice(present, classes, replace=False))
-    rows = [_tiles(source, int(label), images, tile, generator) for label in shown]
+    rows = [_tiles(source, int(label), images, tile, generator, sixteen_bit) for label in shown]
     counts = np.bincount(source.labels, minlength=len(dataset.class_names))
     labels = [(dataset.class_names[label], f"{counts[label]:,} images") for label in shown]
     note = f"{name}: {len(source):,} images, {len(present):,} classes"
@@ -55,7 +58,12 @@ def contact_sheet(
 
 
 def _tiles(
-    split: Split, label: int, wanted: int, tile: int, generator: np.random.Generator
+    split: Split,
+    label: int,
+    wanted: int,
+    tile: int,
+    generator: np.random.Generator,
+    sixteen_bit: SixteenBit,
 ) -> list[Image.Image]:
     """Return up to `wanted` square pictures of a class."""
     tiles: list[Image.Image] = []
@@ -63,7 +71,7 @@ def _tiles(
         if len(tiles) == wanted:
             break
         try:
-            image = decode(split, int(index), at_least=tile)
+            image = decode(split, int(index), at_least=tile, sixteen_bit=sixteen_bit)
         except UnreadableImage:
             continue
         tiny = min(image.size) * 2 <= tile

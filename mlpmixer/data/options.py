@@ -27,6 +27,9 @@ class DataOptions:
     """Processes that decode images."""
     max_unreadable: float = 0.01
     """Share of unreadable images above which to stop."""
+    sixteen_bit: Literal["auto", "full", "range"] = "auto"
+    """How 16 bits a value become 8: full: evenly; range: from each picture's smallest value to its
+    largest; auto: as the checkpoint that is started from, else full."""
 
 
 @dataclass(frozen=True, kw_only=True)

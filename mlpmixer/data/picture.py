@@ -5,8 +5,12 @@ decoded on the fly: what a model sees depends on the picture and the model alone
 """
 
 import io
+import logging
+import math
+import multiprocessing
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +24,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.formats import register_readers
+from mlpmixer.data.sixteen_bit import is_deep, to_eight_bits
 from mlpmixer.data.splits import FileSplit
 from mlpmixer.errors import MixerError
-from mlpmixer.models.preprocessing import Preprocessing
+from mlpmixer.models.preprocessing import Preprocessing, SixteenBit
+
+logger = logging.getLogger(__name__)
+# Pillow warns of a picture's size without its name; `_remark_size` says both.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+_remarked: set[str] = set()
 
 DETAIL = 2
 """A large picture is reduced while its shorter side stays this many times the model's input."""
@@ -32,6 +43,8 @@ _DAMAGE = (
     *(SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError),
     *(OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error),
 )
+
+register_readers()
 
 _SIDEWAYS = (5, 6, 7, 8)
 _EMPTY = "it is empty"
@@ -53,32 +66,41 @@ class UnreadableImage(MixerError):
         return type(self), (self.name, self.reason)
 
 
-def decode(split: Split, index: int, *, at_least: int | None = None) -> Image.Image:
+def decode(
+    split: Split, index: int, *, at_least: int | None = None, sixteen_bit: SixteenBit = "full"
+) -> Image.Image:
     """Return an image as RGB, upright by its EXIF orientation, fully loaded.
 
-    Transparent parts become white; 16-bit grey is scaled to 8 bits. With `at_least`, a larger
-    picture comes smaller by a whole factor, its shorter side still at least that many pixels: a
-    JPEG by 2, 4 or 8 in its decoder, which is almost free, others by averaging blocks of pixels.
-    Of an animation, the first frame.
+    Transparent parts become white; 16 bits a value become 8 as `Preprocessing.sixteen_bit` says.
+    With `at_least`, a larger picture comes smaller by a whole factor, its shorter side still at
+    least that many pixels: a JPEG by 2, 4 or 8 in its decoder, which is almost free, others by
+    averaging blocks of pixels. Of an animation, the first frame.
 
     Raises UnreadableImage.
     """
     encoded = _fetch(split, index)
     if isinstance(encoded, np.ndarray):
         return _reduced(Image.fromarray(encoded), at_least)
-    return from_bytes(encoded, split.name(index), at_least=at_least)
+    name = split.name(index)
+    return from_bytes(encoded, name, at_least=at_least, sixteen_bit=sixteen_bit)
 
 
-def from_bytes(content: bytes, name: str, *, at_least: int | None = None) -> Image.Image:
+def from_bytes(
+    content: bytes, name: str, *, at_least: int | None = None, sixteen_bit: SixteenBit = "full"
+) -> Image.Image:
     """Return the image in `content` as `decode` does; `name` is for messages.
 
     Raises UnreadableImage.
     """
     image: Image.Image
-    with _explained(name), Image.open(io.BytesIO(content)) as image:
+    with explained(name), Image.open(io.BytesIO(content)) as image:
+        _remark_size(image, name)
         if at_least is not None:
             image.draft(None, (at_least, at_least))
+        deep = is_deep(image)
         image.load()
+        if deep:
+            image = to_eight_bits(image, content, sixteen_bit)
         _turn_upright(image)
         return _reduced(_to_rgb(image), at_least)
 
@@ -90,7 +112,8 @@ def picture_for(split: Split, index: int, preprocessing: Preprocessing) -> Image
 
     Raises UnreadableImage.
     """
-    return decode(split, index, at_least=least_side(preprocessing))
+    side, sixteen_bit = least_side(preprocessing), preprocessing.sixteen_bit
+    return decode(split, index, at_least=side, sixteen_bit=sixteen_bit)
 
 
 def least_side(preprocessing: Preprocessing) -> int:
@@ -167,17 +190,17 @@ def read_size(split: Split, index: int, *, at_least: int | None = None) -> tuple
     """
     name = split.name(index)
     if isinstance(split, FileSplit):  # no need to read the whole of a large file
-        with _explained(name), split.path(index).open("rb") as file:
+        with explained(name), split.path(index).open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise UnreadableImage(name, _EMPTY)
-            size = _header_size(file, at_least)
+            size = _header_size(file, name, at_least)
     else:
         encoded = _fetch(split, index)
         if isinstance(encoded, np.ndarray):
             size = (encoded.shape[1], encoded.shape[0])
         else:
-            with _explained(name):
-                size = _header_size(io.BytesIO(encoded), at_least)
+            with explained(name):
+                size = _header_size(io.BytesIO(encoded), name, at_least)
     return _reduced_size(size, at_least)
 
 
@@ -191,17 +214,28 @@ def _fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:
     return encoded
 
 
-def _header_size(stream: BinaryIO, at_least: int | None) -> tuple[int, int]:
+def _header_size(stream: BinaryIO, name: str, at_least: int | None) -> tuple[int, int]:
     """Return the upright width and height in which a decoder would deliver the image."""
     with Image.open(stream) as image:
+        _remark_size(image, name)
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         width, height = image.size
         return (height, width) if _lies_on_its_side(image) else (width, height)
 
 
+def _remark_size(image: Image.Image, name: str) -> None:
+    """Say once that a picture is so large that reading it takes long."""
+    width, height = image.size
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf) and name not in _remarked:
+        _remarked.add(name)
+        if multiprocessing.parent_process() is None:  # workers would say it once each
+            pixels = f"{width * height / 1e6:,.0f} megapixels ({width}x{height})"
+            logger.warning("%s has %s and takes long to read: shrink it.", name, pixels)
+
+
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Turn what Pillow and the file system raise into an UnreadableImage."""
     try:
         yield
@@ -257,9 +291,6 @@ def _reduced_size(size: tuple[int, int], at_least: int | None) -> tuple[int, int
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range: save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image).clip(0, 65535)  # (H, W), 16 bits
-        return Image.fromarray((grey / 257).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         pixels = image.convert("RGBA")
         paper = Image.new("RGBA", pixels.size, "white")

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, get_args
 from mlpmixer.errors import UsageError
 
 Resampling = Literal["bilinear"]
+SixteenBit = Literal["full", "range"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,9 @@ class Preprocessing:
     """Share of the largest central box's sides that is kept, in (0, 1]: 224 cut from 256."""
     resampling: Resampling = "bilinear"
     """Interpolation, with the filter widened where the picture shrinks."""
+    sixteen_bit: SixteenBit = "full"
+    """How values of 16 bits become 8: full: all 65,536 of them evenly; range: those between a
+    picture's smallest and largest, for sensors of 10, 12 or 14 bits."""
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     """Subtracted from pixels in [0, 1]."""
     std: ClassVar[tuple[float, ...]] = (0.5,)
@@ -44,3 +48,6 @@ class Preprocessing:
         if self.resampling not in get_args(Resampling):
             known = ", ".join(get_args(Resampling))
             raise UsageError(f"resampling {self.resampling!r} is unknown: use {known}.")
+        if self.sixteen_bit not in get_args(SixteenBit):
+            known = ", ".join(get_args(SixteenBit))
+            raise UsageError(f"sixteen-bit {self.sixteen_bit!r} is unknown: use {known}.")

@@ -190,7 +190,8 @@ def _examples(grid: Grid, planned: Mapping[str, Plan]) -> FigureView:
 def _first(split: Split, model: ImageModel) -> NDArray[np.uint8]:
     """Return the first images (N, H, W, 3) in the model's size."""
     height, width = model.image_size
-    images = [decode(split, index) for index in range(min(EXAMPLES, len(split)))]
+    how = model.preprocessing.sixteen_bit
+    images = [decode(split, i, sixteen_bit=how) for i in range(min(EXAMPLES, len(split)))]
     resized = [image.resize((width, height), Image.Resampling.BILINEAR) for image in images]
     return np.stack([np.array(image) for image in resized])
 

@@ -14,6 +14,7 @@ from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.data.share import keep_share
 from mlpmixer.data.sources import open_source
+from mlpmixer.data.value_range import darkness
 from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
@@ -67,6 +68,8 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         model = start_from(recipe.model, dataset.class_names)
         recipe = replace(recipe, model=replace(recipe.model, model=model.name))
     model.loss = recipe.loss.loss
+    if options.sixteen_bit != "auto":
+        model.preprocessing = replace(model.preprocessing, sixteen_bit=options.sixteen_bit)
     freeze(model, recipe.optimizer)
     model = model.to(runtime.device)
     augment = settle_crop(recipe.augment, dataset.splits["train"], model.image_size)
@@ -78,8 +81,9 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     if recipe.compute.compile:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(dataset.splits["train"]))
-    notes = (*((note,) if note else ()), *dataset.remarks)
-    return Plan(recipe, dataset, notes, runtime, model, schedule)
+    dark = darkness(dataset.splits) if model.preprocessing.sixteen_bit == "full" else ""
+    notes = (note, *dataset.remarks, dark)
+    return Plan(recipe, dataset, tuple(filter(None, notes)), runtime, model, schedule)
 
 
 def build(options: ModelOptions, num_classes: int) -> ImageModel:

@@ -13,6 +13,7 @@ from mlpmixer.data.duplicates import Duplicates
 from mlpmixer.data.picture import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
 from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
 from mlpmixer.runtime import machine
@@ -54,7 +55,12 @@ def report_contents(
         metrics=evaluation.metrics,
         calibration=evaluation.calibration,
         exclusive=model.loss == "softmax",
-        mistakes=worst_mistakes(evaluation.predictions, dataset.splits[split], dataset.class_names),
+        mistakes=worst_mistakes(
+            evaluation.predictions,
+            dataset.splits[split],
+            dataset.class_names,
+            model.preprocessing.sixteen_bit,
+        ),
         dataset=DatasetFacts(
             name=dataset.spec,
             images={name: len(part) for name, part in images.items()},
@@ -82,12 +88,12 @@ def report_contents(
 
 
 def worst_mistakes(
-    predictions: Predictions, split: Split, class_names: Sequence[str]
+    predictions: Predictions, split: Split, class_names: Sequence[str], sixteen_bit: SixteenBit
 ) -> tuple[Mistake, ...]:
     """Return the wrong predictions that the model was surest of, the surest first."""
     return tuple(
         Mistake(
-            picture=decode(split, int(predictions.indices[row])),
+            picture=decode(split, int(predictions.indices[row]), sixteen_bit=sixteen_bit),
             true=class_names[predictions.labels[row]],
             predicted=class_names[predictions.predicted[row]],
             probability=float(predictions.confidence[row]),

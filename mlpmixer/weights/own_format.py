@@ -20,6 +20,8 @@ FORMAT = "mlpmixer"
 """The metadata's key under which a safetensors file of ours describes its model."""
 MODEL_FILE = "model.safetensors"
 """What a model's file is called in a folder."""
+_CHOSEN = ("crop_share", "resampling", "sixteen_bit")
+"""What of the preprocessing does not follow from the model."""
 
 
 def write_model(
@@ -75,7 +77,7 @@ def read_model(file: TensorTable) -> ImageModel:
         class_names, facts = description["class_names"], description["facts"]
         model.loss = description.get("loss", "softmax")  # older files do not say it
         said = description.get("preprocessing", {})  # nor this
-        chosen = {name: said[name] for name in ("crop_share", "resampling") if name in said}
+        chosen = {name: said[name] for name in _CHOSEN if name in said}
         model.preprocessing = replace(model.preprocessing, **chosen)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise MixerError(f"{file.path} is damaged: its description lacks {error}.") from error

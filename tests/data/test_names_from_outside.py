@@ -13,7 +13,10 @@ import pytest
 
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.evaluate import images_for
 from mlpmixer.formatting import printable
+from mlpmixer.models.registry import create_model
+from mlpmixer.weights.checkpoint import load
 
 Encode = Callable[..., bytes]
 
@@ -135,3 +138,13 @@ def test_two_classes_of_one_name_are_told_apart(tmp_path: Path, encode: Encode) 
     pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "x.parquet")
     dataset = open_source(str(tmp_path / "x.parquet"))
     assert dataset.class_names == ("crane (0)", COMPOSED, "crane (2)")
+
+
+def test_classes_of_a_model_and_of_data_are_compared_in_one_form(
+    tmp_path: Path, encode: Encode
+) -> None:
+    model = create_model("mixer_nano", image_size=8, num_classes=2, patch_size=4, depth=1)
+    model.save(tmp_path / "model.safetensors", class_names=["tea", DECOMPOSED])
+    dataset = open_source(fill(tmp_path / "data", encode(), DECOMPOSED.encode(), b"tea"))
+    _, split = images_for(load(tmp_path / "model.safetensors"), dataset, None)
+    assert split.labels.tolist() == [1, 0]
