@@ -89,7 +89,7 @@ def _evaluate(command: EvalCommand) -> int:
     lines = [f"{measured.split} images of {measured.data}: {number(result.images)}"]
     lines += [
         f"{metric.title}: {in_words(metric, value, result.images)}"
-        for metric, value in shown(result.metrics, len(names))
+        for _, metric, value in shown(result.metrics, len(names))
     ]
     lines.append(f"speed: {number(result.images_per_second)} images/s")
     lines += [

@@ -142,18 +142,23 @@ METRICS: dict[str, Metric] = {
 """By the name that JSON files use, in the order in which they are shown."""
 
 
-def shown(values: Mapping[str, float], classes: int) -> list[tuple[Metric, float]]:
+def shown(values: Mapping[str, float], classes: int) -> list[tuple[str, Metric, float]]:
     """Return the metrics that have a value and say something with so many classes, in order."""
     return [
-        (metric, float(values[name]))
+        (name, metric, float(values[name]))
         for name, metric in METRICS.items()
         if values.get(name) is not None and classes > metric.above_classes
     ]
 
 
+def interval(metric: Metric, value: float, images: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of a share of `images`, in [0, 1]; None for other metrics."""
+    return wilson_interval(round(value * images), images) if metric.is_share else None
+
+
 def in_words(metric: Metric, value: float, images: int) -> str:
     """Return a value as text, that of a share of `images` with its 95 % interval."""
-    if not metric.is_share:
+    ends = interval(metric, value, images)
+    if ends is None:
         return metric.show(value)
-    low, high = wilson_interval(round(value * images), images)
-    return f"{metric.show(value)} (95 % interval {percent(low)} to {percent(high)})"
+    return f"{metric.show(value)} (95 % interval {percent(ends[0])} to {percent(ends[1])})"

@@ -12,8 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from mlpmixer.formatting import duration, magnitude, percent, shortened
 from mlpmixer.json_text import json_text
 from mlpmixer.measures.confusion import Confusion
-from mlpmixer.measures.intervals import wilson_interval
-from mlpmixer.measures.metrics import shown
+from mlpmixer.measures.metrics import interval, shown
 from mlpmixer.report.run_contents import OF_EACH_CLASS
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
@@ -117,11 +116,10 @@ def _header(facts: CardFacts) -> ModelCardData:
 
 def _measures(measured: Mapping[str, Any], classes: int) -> list[tuple[str, str]]:
     images, rows = int(measured["images"]), []
-    for metric, value in shown(measured, classes):
+    for _, metric, value in shown(measured, classes):
         rows.append((metric.title, metric.show(value)))
-        if metric.is_share:
-            low, high = wilson_interval(round(value * images), images)
-            rows.append(("its 95 % interval", f"{percent(low)} to {percent(high)}"))
+        if ends := interval(metric, value, images):
+            rows.append(("its 95 % interval", f"{percent(ends[0])} to {percent(ends[1])}"))
     return rows
 
 

@@ -13,7 +13,7 @@ from mlpmixer import formatting
 from mlpmixer.files import write_text
 from mlpmixer.formatting import capitalized
 from mlpmixer.measures.intervals import wilson_interval, wilson_intervals
-from mlpmixer.measures.metrics import in_words, shown
+from mlpmixer.measures.metrics import interval, shown
 from mlpmixer.report import answer_plots, weight_plots
 from mlpmixer.report.curves import training_curves
 from mlpmixer.report.figure_page import FigureView, data_uri, environment
@@ -56,11 +56,17 @@ class ClassView:
 class MeasureView:
     """A metric as the page shows it."""
 
+    name: str
     title: str
     value: str
-    in_words: str
+    interval: tuple[float, float] | None
     sentence: str
     higher_is_better: bool
+
+    @property
+    def is_headline(self) -> bool:
+        """Whether the page shows it large already."""
+        return self.name == _HEADLINE
 
 
 def write_report(path: str | os.PathLike[str], contents: ReportContents) -> None:
@@ -103,17 +109,16 @@ def _page(contents: ReportContents, figures: dict[str, FigureView]) -> str:
 
 
 def _measures(contents: ReportContents) -> list[MeasureView]:
-    """Return the metrics beside the accuracy, which is the headline."""
-    others = {name: value for name, value in contents.metrics.items() if name != _HEADLINE}
     return [
         MeasureView(
+            name,
             capitalized(metric.title),
             metric.show(value),
-            in_words(metric, value, contents.total),
+            interval(metric, value, contents.total),
             metric.sentence,
             metric.higher_is_better,
         )
-        for metric, value in shown(others, len(contents.class_names))
+        for name, metric, value in shown(contents.metrics, len(contents.class_names))
     ]
 
 

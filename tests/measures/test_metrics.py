@@ -75,6 +75,6 @@ def test_of_equal_logits_the_first_class_is_preferred() -> None:
 
 def test_what_says_nothing_of_few_classes_is_not_shown() -> None:
     values = {"top1": 0.5, "top5": 1.0}
-    assert [metric.title for metric, _ in shown(values, 5)] == ["accuracy"]
-    assert [metric.title for metric, _ in shown(values, 6)] == ["accuracy", "top-5 accuracy"]
+    assert [name for name, _, _ in shown(values, 5)] == ["top1"]
+    assert [name for name, _, _ in shown(values, 6)] == ["top1", "top5"]
     assert in_words(METRICS["top1"], 0.5, 4) == "50.00 % (95 % interval 15.0 % to 85.0 %)"
