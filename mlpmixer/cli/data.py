@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from mlpmixer.cli.options import parse
 from mlpmixer.data.sources import forms, open_source, sources
 from mlpmixer.errors import UsageError
+from mlpmixer.values import Seed
 
 if TYPE_CHECKING:
     from mlpmixer.data.dataset_summary import DatasetSummary, SplitSummary
@@ -41,7 +42,7 @@ class DataCommand:
     """Draw a contact sheet, some images of each class, into this .png, .jpg or .webp file."""
     split: str | None = None
     """The split on the contact sheet; train if the source has it."""
-    seed: int = 0
+    seed: Seed = 0
     """Which images come onto the contact sheet."""
     verify: bool = False
     """Decode every image, not only its header: slower, and finds all damage."""

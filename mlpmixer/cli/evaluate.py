@@ -11,6 +11,7 @@ from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import given, parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
+from mlpmixer.values import Count
 
 if TYPE_CHECKING:
     from mlpmixer.run.console import Console
@@ -38,7 +39,7 @@ class EvalCommand:
     """Which images; by default test, else validation, else all there are."""
     multi_labels: Path | None = None
     """A JSON file with a list of right classes for each image, such as ImageNet's ReaL labels."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Images a step."""
     suite: str | None = None
     """avg5 or vtab1k, the paper's; or a TOML file of tasks."""

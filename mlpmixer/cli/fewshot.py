@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import parse
+from mlpmixer.values import Count, Pixels, Repetitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +25,13 @@ class FewShotCommand:
     """A run directory, a checkpoint, or hf-hub:user/name."""
     data: str
     """Where the images come from, as for training."""
-    shots: tuple[int, ...] = (1, 5, 10, 25)
+    shots: tuple[Count, ...] = (1, 5, 10, 25)
     """Images a class; each number is a probe of its own."""
-    seeds: int = 3
+    seeds: Repetitions = 3
     """Support sets drawn for each number of shots."""
     layer: str | None = None
     """Another layer than the pooled representation, such as blocks.3; averaged over tokens."""
-    image_size: tuple[int, ...] | None = None
+    image_size: tuple[Pixels, ...] | None = None
     """Input in pixels, one side or height and width; the model is moved to it."""
     out: Path | None = None
     """Write the figure, accuracy against shots, as PNG."""

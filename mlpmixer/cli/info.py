@@ -11,6 +11,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
 from mlpmixer.models.costs import listed_costs
+from mlpmixer.values import CountOrZero, Pixels
 
 if TYPE_CHECKING:
     from mlpmixer.models.interface import ImageModel
@@ -33,9 +34,9 @@ class InfoCommand:
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
     """A name from the list, timm:NAME, a checkpoint, a run directory, or hf-hub:user/name."""
-    image_size: tuple[int, ...] | None = None
+    image_size: tuple[Pixels, ...] | None = None
     """Input in pixels, one side or height and width; by default the model's own."""
-    num_classes: int | None = None
+    num_classes: CountOrZero | None = None
     """Number of logits; by default the model's own."""
     all: bool = False
     """Show every layer by itself, also where many are alike."""

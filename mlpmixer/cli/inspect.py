@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import parse
+from mlpmixer.values import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class InspectCommand:
     """Image files to explain the predictions for; by default some unseen images of the data."""
     data: str | None = None
     """Images to follow through the layers, as for training; by default what it was trained on."""
-    images: int = 256
+    images: Count = 256
     """How many images to follow."""
     out: Path | None = None
     """Folder of the page; by default RUN/inspect for a run directory, else inspect-NAME."""

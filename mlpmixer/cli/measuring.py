@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mlpmixer.values import Share, Workers
+
 if TYPE_CHECKING:
     from mlpmixer.data.options import DataOptions
     from mlpmixer.runtime import Runtime
@@ -12,9 +14,9 @@ if TYPE_CHECKING:
 class MeasuringOptions:
     """What to measure with."""
 
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode images."""
-    max_unreadable: float = 0.01
+    max_unreadable: Share = 0.01
     """Share of unreadable images above which to stop."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

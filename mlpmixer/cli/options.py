@@ -6,11 +6,13 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.values import Range, check_ranges, range_of, type_hints
 
 T = TypeVar("T")
 
@@ -21,7 +23,8 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None 
     """Return the options of `kind` that the arguments of `mixer VERB` give.
 
     Raises:
-        UsageError: a flag is unknown, with the nearest ones, or a value is of the wrong form.
+        UsageError: a flag is unknown, with the nearest ones, or a value is of the wrong form or out
+            of its range.
     """
     known = flags(kind)
     for argument in arguments:
@@ -29,10 +32,11 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None 
         if match and match.group().replace("_", "-") not in known:
             remedy = f"`mixer {verb} --help` lists all."
             raise unknown_name("option", match.group(), sorted(known - {"--help"}), remedy)
+    _show_ranges(kind)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
+            options = tyro.cli(
                 kind,
                 prog=f"mixer {verb}",
                 description=inspect.getdoc(kind),
@@ -44,6 +48,23 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None 
         if not stop.code:
             raise  # --help
         raise UsageError(f"{_plain(complaint.getvalue())} See `mixer {verb} --help`.") from None
+    check_ranges(options)
+    return options
+
+
+def _show_ranges(kind: type[Any]) -> None:
+    """Let the help of a dataclass of options say which values its numbers may take."""
+    for name, annotation in type_hints(kind).items():
+        if isinstance(annotation, type) and is_dataclass(annotation):
+            _show_ranges(annotation)
+        limits = range_of(annotation)
+        if limits is not None:
+            hint = tyro.conf.arg(help_behavior_hint=partial(_range_and_default, limits))
+            kind.__annotations__[name] = Annotated[annotation, hint]
+
+
+def _range_and_default(limits: Range, default: str) -> str:
+    return f"({limits})" if default == "None" else f"({limits}; default: {default})"
 
 
 def flags(kind: type[Any]) -> set[str]:

@@ -7,6 +7,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
 from mlpmixer.training.recipe import BUDGETS
+from mlpmixer.values import Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +24,13 @@ class CompareCommand(StudyOptions):
     """What to train on."""
     models: tuple[str, ...] = ("mixer_nano", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
     """Names from `mixer info`."""
-    steps: int | None = None
+    steps: Count | None = None
     """Budget of each training in steps."""
-    epochs: float | None = None
+    epochs: Positive | None = None
     """Budget in passes over the images."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Budget in minutes."""
-    flops: float | None = None
+    flops: Positive | None = None
     """Budget in floating-point operations, such as 1e15; becomes steps by each model's GMACs."""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlpmixer.errors import UsageError
+from mlpmixer.values import Count, CountOrZero, Jobs, Pixels, Repetitions, Workers
 
 if TYPE_CHECKING:
     from mlpmixer.runtime import Runtime
@@ -16,21 +17,21 @@ class StudyOptions:
 
     out: Path
     """The study's folder. Started again with the same folder, only what is missing is computed."""
-    seeds: int = 1
+    seeds: Repetitions = 1
     """Repetitions with other random choices."""
-    jobs: int | None = None
+    jobs: Jobs | None = None
     """Cells at a time; by default one a GPU where there are several, else one."""
     dry_run: bool = False
     """Show the plan with an estimate of the time, and compute nothing."""
     recipe: str = "small"
     """The trainings' recipe: a name as for `mixer train`, or a TOML file for every detail."""
-    image_size: tuple[int, ...] | None = None
+    image_size: tuple[Pixels, ...] | None = None
     """Input in pixels; by default the images' own size where they are small and all alike."""
-    batch_size: int | None = None
+    batch_size: Count | None = None
     """Images a step; by default the recipe's."""
-    evaluations: int | None = None
+    evaluations: CountOrZero | None = None
     """Validations of each training; by default the recipe's."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode images."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

@@ -7,6 +7,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
 from mlpmixer.training.recipe import BUDGETS
+from mlpmixer.values import Count, Pixels, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,13 @@ class PermutationCommand(StudyOptions):
     """What to train on."""
     models: tuple[str, ...] = ("mixer_nano", "bit_nano")
     """Names from `mixer info`: a Mixer, and a residual network to hold against it."""
-    steps: int | None = None
+    steps: Count | None = None
     """Budget of each training in steps."""
-    epochs: float | None = None
+    epochs: Positive | None = None
     """Budget in passes over the images."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Budget in minutes."""
-    shuffle_patch_size: int | None = None
+    shuffle_patch_size: Pixels | None = None
     """Side in pixels of the patches that are shuffled; by default a Mixer's own."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
+from mlpmixer.values import Count, Positive, ShareNotZero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +28,17 @@ class ScaleCommand(StudyOptions):
     """What to judge the pre-trained models by."""
     models: tuple[str, ...] = ("mixer_nano", "vit_nano", "bit_nano")
     """Names from `mixer info`."""
-    fractions: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    fractions: tuple[ShareNotZero, ...] = (0.03, 0.1, 0.3, 1.0)
     """Shares of the pre-training images, in (0, 1]; nested, balanced over the classes."""
-    steps: int | None = None
+    steps: Count | None = None
     """Pre-train for this many steps, on all subsets alike."""
-    epochs: float | None = None
+    epochs: Positive | None = None
     """Pre-train for this many passes over each subset."""
-    finetune_steps: int = 500
+    finetune_steps: Count = 500
     """Steps of fine-tuning."""
     finetune_recipe: str = "small"
     """The fine-tuning's recipe: a name, or a TOML file; the paper's is called finetune."""
-    shots: int = 5
+    shots: Count = 5
     """Images a class of the few-shot probe."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from mlpmixer.data.sources import forms
+from mlpmixer.values import CountOrZero, NotNegative, Share, ShareNotOne, ShareNotZero, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +18,15 @@ class DataOptions:
     splits: Literal["own", "joined", "vtab800", "vtab1000"] = "own"
     """own: the source's; joined: learn from its validation images too; vtab800 and vtab1000:
     VTAB-1k's, with 200 images to choose hyperparameters by, and with all 1000 to learn from."""
-    validation_fraction: float = 0.1
+    validation_fraction: ShareNotOne = 0.1
     """Share of the training images held out, stratified, where the source has no validation."""
-    train_fraction: float = 1.0
+    train_fraction: ShareNotZero = 1.0
     """Share of the training images to use, in (0, 1]; nested and balanced over the classes."""
     cache: Literal["auto", "memory", "none"] = "auto"
     """Decode once into memory as uint8, or decode on the fly; auto: memory if it fits."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode images."""
-    max_unreadable: float = 0.01
+    max_unreadable: Share = 0.01
     """Share of unreadable images above which to stop."""
     sixteen_bit: Literal["auto", "full", "range"] = "auto"
     """How 16 bits a value become 8: full: evenly; range: from each picture's smallest value to its
@@ -39,23 +40,23 @@ class AugmentOptions:
     crop: Literal["auto", "pad", "inception", "none"] = "auto"
     """pad: shift by up to --pad pixels; inception: random area and aspect ratio;
     auto: pad where the images already have the model's size, else inception."""
-    pad: int = 4
+    pad: CountOrZero = 4
     """Largest shift of crop=pad, in pixels; borders are mirrored."""
-    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_scale: tuple[ShareNotZero, ShareNotZero] = (0.08, 1.0)
     """Smallest and largest share of the image's area that crop=inception keeps."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip. 0 for digits, text and signs."""
-    randaugment_operations: int = 0
+    randaugment_operations: CountOrZero = 0
     """RandAugment operations applied to each image; 0 turns it off."""
-    randaugment_magnitude: float = 15.0
+    randaugment_magnitude: NotNegative = 15.0
     """Strength of RandAugment, on the scale where 10 is each operation's usual range."""
-    mixup_alpha: float = 0.0
+    mixup_alpha: NotNegative = 0.0
     """Beta distribution parameter of mixup; 0 turns it off."""
-    mixup_probability: float = 1.0
+    mixup_probability: Share = 1.0
     """Share of batches that mixup is applied to."""
-    cutmix_alpha: float = 0.0
+    cutmix_alpha: NotNegative = 0.0
     """Beta distribution parameter of CutMix; 0 turns it off."""
-    cutmix_probability: float = 1.0
+    cutmix_probability: Share = 1.0
     """Share of the batches left by mixup that CutMix is applied to."""
-    erase: float = 0.0
+    erase: Share = 0.0
     """Probability that a random rectangle of an image is replaced by noise."""

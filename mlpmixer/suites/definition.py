@@ -6,15 +6,16 @@ each. The two suites of the paper lie in the folder `included` and are known by 
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from mlpmixer.data.sources import check_name
 from mlpmixer.errors import UsageError, unknown_name
-from mlpmixer.training.recipe import Recipe, checked_value
+from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
+from mlpmixer.values import Count, Pixels, Repetitions, checked_value, type_hints
 
 INCLUDED = {path.stem: path for path in sorted(Path(__file__).parent.glob("included/*.toml"))}
 """The suites that come with the package, by name."""
@@ -34,11 +35,11 @@ class Evaluate:
 class FewShot:
     """Probe the frozen representation with a few images a class."""
 
-    shots: int = 5
+    shots: Count = 5
     """Images a class."""
-    seeds: int = 3
+    seeds: Repetitions = 3
     """Support sets drawn; the accuracy is their mean."""
-    image_size: tuple[int, ...] | None = None
+    image_size: tuple[Pixels, ...] | None = None
     """Input in pixels, one side or height and width; by default the model's own."""
 
 
@@ -157,10 +158,7 @@ def _evaluate(values: dict[str, Any]) -> Evaluate:
 
 
 def _few_shot(values: dict[str, Any]) -> FewShot:
-    options = FewShot(**_options(FewShot, values))
-    if options.shots < 1 or options.seeds < 1:
-        raise UsageError("shots and seeds must be positive.")
-    return options
+    return FewShot(**_options(FewShot, values))
 
 
 def _finetune(values: dict[str, Any]) -> Finetune:
@@ -203,8 +201,8 @@ def _recipe(values: dict[str, Any], base: Recipe | None = None) -> Recipe:
 
 
 def _options(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    _check_keys(values, [one.name for one in fields(kind)])
+    hints = type_hints(kind)
+    _check_keys(values, list(hints))
     return {name: checked_value(name, value, hints[name]) for name, value in values.items()}
 
 

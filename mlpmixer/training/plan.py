@@ -24,6 +24,7 @@ from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import check_compiler
 from mlpmixer.training.transfer import freeze, start_from
+from mlpmixer.values import check_ranges
 
 LARGEST_OWN_SIZE = 64
 """Images that are all alike and up to this many pixels a side are taken at their own size."""
@@ -50,6 +51,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     Raises:
         UsageError: something that was asked for cannot be done.
     """
+    check_ranges(recipe)
     check_budget(recipe.schedule)
     dataset = open_source(recipe.data.data)
     if "train" not in dataset.splits:
@@ -76,7 +78,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     recipe = replace(recipe, augment=augment)
     Augmenter(augment, model.num_classes)  # checks its options
     batch_size, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
-    if parts < 1 or batch_size % parts:
+    if batch_size % parts:
         raise UsageError(f"--accumulate {parts} does not divide the batch size {batch_size}.")
     if recipe.compute.compile:
         check_compiler(runtime.device)

@@ -5,17 +5,31 @@ The named recipes lie in the folder `recipes`. Light to import: the command line
 """
 
 import tomllib
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal, Self
 
 import tomli_w
 
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.values import (
+    Count,
+    CountOrZero,
+    Layers,
+    NotNegative,
+    Number,
+    Pixels,
+    Positive,
+    Seed,
+    Share,
+    ShareNotOne,
+    ShareNotZero,
+    Units,
+    checked_value,
+    type_hints,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,31 +41,31 @@ class ModelOptions:
     start_from: str | None = None
     """Start from the weights of this checkpoint, run directory or hf-hub:user/name; the model is
     then the checkpoint's."""
-    image_size: tuple[int, ...] | None = None
+    image_size: tuple[Pixels, ...] | None = None
     """Input in pixels, one side or height and width; by default the images' own size where they
     are all alike and small, else the model's."""
-    patch_size: int | None = None
+    patch_size: Pixels | None = None
     """Side of a Mixer's patches in pixels."""
-    width: int | None = None
+    width: Units | None = None
     """Channels C of a Mixer's tokens."""
-    depth: int | None = None
+    depth: Layers | None = None
     """Number of a Mixer's blocks."""
-    tokens_mlp_dim: int | None = None
+    tokens_mlp_dim: Units | None = None
     """Hidden units D_S of a Mixer's token-mixing MLPs."""
-    channels_mlp_dim: int | None = None
+    channels_mlp_dim: Units | None = None
     """Hidden units D_C of a Mixer's channel-mixing MLPs."""
     gelu: Literal["tanh", "erf"] | None = None
     """A Mixer's GELU: the authors' tanh approximation or the exact form."""
-    head_bias: float | None = None
+    head_bias: Number | None = None
     """Initial bias of a Mixer's head; about -ln(classes) suits the sigmoid loss."""
-    dropout: float | None = None
+    dropout: ShareNotOne | None = None
     """Probability of dropping a hidden value."""
-    stochastic_depth: float | None = None
+    stochastic_depth: ShareNotOne | None = None
     """Probability of dropping the last block's branches; grows linearly from 0 with depth."""
     input_shuffle: Literal["patches", "pixels"] | None = None
     """Shuffle every image by a fixed permutation: of the patches and of the pixels in them, or of
     all pixels. Tells what a model has built in."""
-    shuffle_patch_size: int | None = None
+    shuffle_patch_size: Pixels | None = None
     """Side in pixels of the patches that are shuffled; by default a Mixer's own."""
     grad_checkpointing: bool = False
     """Keep less memory for the backward pass and compute a third more."""
@@ -63,27 +77,27 @@ class OptimizerOptions:
 
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     """muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Images a step."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Parts that a batch is cut into, to save memory; their gradients are summed up."""
-    learning_rate: float = 1e-3
+    learning_rate: NotNegative = 1e-3
     """Peak learning rate."""
-    matrix_learning_rate: float = 0.02
+    matrix_learning_rate: NotNegative = 0.02
     """Peak learning rate of the matrices under optimizer=muon."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """Decoupled decay a step, times the learning rate; matrices only."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[ShareNotOne, ShareNotOne] = (0.9, 0.999)
     """AdamW's averaging of the gradient and of its square."""
-    momentum: float = 0.9
+    momentum: ShareNotOne = 0.9
     """Momentum of optimizer=sgd."""
-    clip_norm: float = 1.0
+    clip_norm: NotNegative = 1.0
     """Largest global norm of the gradient; 0 turns clipping off."""
-    train_last: int | None = None
+    train_last: CountOrZero | None = None
     """Train the head and this many of the last blocks alone, 0 the head alone; by default all."""
-    layer_decay: float = 1.0
+    layer_decay: ShareNotZero = 1.0
     """Factor on the learning rate from each block to the one before it."""
-    ema: float = 0.0
+    ema: ShareNotOne = 0.0
     """Decay of the averaged weights that are evaluated and saved; 0 turns averaging off."""
 
 
@@ -91,21 +105,21 @@ class OptimizerOptions:
 class ScheduleOptions:
     """How long, and how the learning rate runs over that time. Give one budget."""
 
-    epochs: float | None = None
+    epochs: Positive | None = None
     """Budget in passes over the training images."""
-    steps: int | None = None
+    steps: Count | None = None
     """Budget in batches."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Budget in minutes; the schedule follows the clock."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    warmup: float = 0.05
+    warmup: Share = 0.05
     """Share of the budget in which the learning rate rises linearly."""
-    warmup_steps: int | None = None
+    warmup_steps: CountOrZero | None = None
     """Length of the warm-up in steps; takes the place of --warmup."""
-    final_learning_rate: float = 0.0
+    final_learning_rate: Share = 0.0
     """Share of the peak learning rate that is left at the end."""
-    evaluations: int = 12
+    evaluations: CountOrZero = 12
     """Evaluations on the validation images, spread evenly over the budget."""
 
 
@@ -115,7 +129,7 @@ class LossOptions:
 
     loss: Literal["softmax", "sigmoid"] = "softmax"
     """Cross-entropy over the classes, or one of each class for itself (multi-label)."""
-    label_smoothing: float = 0.0
+    label_smoothing: ShareNotOne = 0.0
     """Share of the label that is spread over all classes."""
 
 
@@ -123,7 +137,7 @@ class LossOptions:
 class ComputeOptions:
     """Where and how it is computed."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Every random choice follows from it."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -204,48 +218,18 @@ BUDGETS = ("epochs", "steps", "minutes")
 
 def flat_fields() -> dict[str, tuple[str, Any]]:
     """Return every field of a recipe by its flat name: its group and its type."""
-    found = {}
-    for group, options in typing.get_type_hints(Recipe).items():
-        for name, annotation in typing.get_type_hints(options).items():
-            found[name] = group, annotation
-    return found
+    return {
+        name: (group, annotation)
+        for group, options in type_hints(Recipe).items()
+        for name, annotation in type_hints(options).items()
+    }
 
 
 def check_budget(schedule: ScheduleOptions) -> None:
-    """Raise UsageError unless the schedule has exactly one budget, and a positive one."""
+    """Raise UsageError unless the schedule has exactly one budget."""
     given = [name for name in BUDGETS if getattr(schedule, name) is not None]
     if len(given) != 1:
         found = "none" if not given else " and ".join(f"--{name}" for name in given)
         raise UsageError(
             f"a training needs one budget, {found} given: use --epochs, --steps or --minutes."
         )
-    if not getattr(schedule, given[0]) > 0:
-        raise UsageError(f"--{given[0]} {getattr(schedule, given[0])} must be more than 0.")
-
-
-def checked_value(name: str, value: Any, annotation: Any) -> Any:
-    """Return a value from TOML or Python as the type that the field has.
-
-    Raises:
-        UsageError: it is of another type, or none of the choices.
-    """
-    union = typing.get_origin(annotation) in (UnionType, typing.Union)
-    choices = typing.get_args(annotation) if union else (annotation,)
-    for choice in choices:
-        origin = typing.get_origin(choice)
-        if origin is Literal and value in typing.get_args(choice):
-            return value
-        if origin is tuple and isinstance(value, list | tuple):
-            return tuple(value)
-        if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(choice, type) and origin is None and type(value) is choice:
-            return value
-    if any(typing.get_origin(choice) is tuple for choice in choices) and isinstance(value, int):
-        return (value,)
-    allowed = [str(one) for choice in choices for one in typing.get_args(choice)]
-    literal = any(typing.get_origin(choice) is Literal for choice in choices)
-    if literal and isinstance(value, str):
-        raise unknown_name(name, value, [one for one in allowed if one != "NoneType"])
-    wanted = " or ".join(getattr(one, "__name__", str(one)) for one in choices)
-    raise UsageError(f"{name} = {value!r} is of the wrong type; it takes {wanted}.")

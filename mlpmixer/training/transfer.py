@@ -69,17 +69,15 @@ def freeze(model: ImageModel, options: OptimizerOptions) -> None:
     """Let only the head and the last blocks move, where `train_last` asks for it.
 
     Raises:
-        UsageError: a number is out of range, or the model does not tell which blocks it has.
+        UsageError: the model has fewer blocks, or does not tell which blocks it has.
     """
     if options.train_last is None and options.layer_decay == 1:
         return
-    if not 0 < options.layer_decay <= 1:
-        raise UsageError(f"--layer-decay {options.layer_decay} is outside (0, 1].")
     behind = blocks_behind(model)
     last, depth = options.train_last, max(behind.values()) - 1
     if last is None:
         return
-    if not 0 <= last <= depth:
+    if last > depth:
         raise UsageError(f"--train-last {last} is outside 0 to {depth}, the model's blocks.")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(behind[name] <= last)
