@@ -10,7 +10,9 @@ import pytest
 from mlpmixer.cli.verbs import find_verbs
 
 PACKAGE = Path(__file__).parents[1] / "mlpmixer"
-LEAVES = {"cores", "errors", "files", "formatting", "json_text", "randomness", "runtime"}
+LEAVES = {
+    *("cores", "errors", "files", "formatting", "json_text", "randomness", "runtime", "values"),
+}
 """Single modules at the top of the package; everyone may import them."""
 APART = ("measures", "run", "report")
 """Rooms that are given plain values: they import none of the levels, and everyone may use them."""

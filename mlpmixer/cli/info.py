@@ -48,10 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(InfoCommand, "info", arguments)
     size = command.image_size
-    if size is not None and (len(size) not in (1, 2) or min(size) < 1):
+    if size is not None and len(size) not in (1, 2):
         raise UsageError(f"image size {size}: give one side, or height and width, in pixels.")
-    if command.num_classes is not None and command.num_classes < 0:
-        raise UsageError(f"--num-classes {command.num_classes} must not be negative.")
     if command.name is None and (size, command.num_classes, command.all) != (None, None, False):
         raise UsageError("name a model to see its layers, as in `mixer info mixer_b16`.")
     from mlpmixer.run.console import Console

@@ -6,7 +6,7 @@ from torch import Tensor
 from mlpmixer.data.mixing import cutmix, mixup, one_hot, random_erase
 from mlpmixer.data.options import AugmentOptions
 from mlpmixer.data.randaugment import rand_augment
-from mlpmixer.errors import UsageError
+from mlpmixer.values import check_ranges
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Augmenter:
 
     def __init__(self, options: AugmentOptions, num_classes: int) -> None:
         """Take the number of logits. Raises UsageError for options out of range."""
-        _check(options)
+        check_ranges(options)
         self.options = options
         self.num_classes = num_classes
 
@@ -57,14 +57,3 @@ class Augmenter:
 
 def _happens(probability: float, generator: torch.Generator) -> bool:
     return bool(torch.rand((), generator=generator) < probability)
-
-
-def _check(options: AugmentOptions) -> None:
-    for name in ("erase", "mixup_probability", "cutmix_probability"):
-        value = getattr(options, name)
-        if not 0 <= value <= 1:
-            raise UsageError(f"{name} {value} is no probability: give a value from 0 to 1.")
-    for name in ("randaugment_operations", "randaugment_magnitude", "mixup_alpha", "cutmix_alpha"):
-        value = getattr(options, name)
-        if value < 0:
-            raise UsageError(f"{name} {value} is negative: give 0 to turn it off, or more.")

@@ -17,6 +17,7 @@ from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.options import AugmentOptions
 from mlpmixer.errors import UsageError
 from mlpmixer.randomness import generator
+from mlpmixer.values import check_ranges
 
 
 class CropDraws(NamedTuple):
@@ -110,16 +111,15 @@ def settle_crop(
 
 
 def _check(options: AugmentOptions, image_size: tuple[int, int]) -> None:
-    if not 0 <= options.flip <= 1:
-        raise UsageError(f"flip {options.flip} is no probability: give a value from 0 to 1.")
+    check_ranges(options)
     smallest, largest = options.crop_scale
-    if not 0 < smallest <= largest <= 1:
+    if smallest > largest:
         raise UsageError(
-            f"crop_scale {smallest} {largest} is no range of area shares: "
-            "give two values above 0 and up to 1, the smaller first."
+            f"--crop-scale {smallest} {largest} begins with the larger share: give the smaller "
+            f"first, --crop-scale {largest} {smallest}."
         )
-    if options.crop == "pad" and not 0 <= options.pad < min(image_size):
+    if options.crop == "pad" and options.pad >= min(image_size):
         raise UsageError(
-            f"pad {options.pad} does not fit images of {image_size[0]} x {image_size[1]} pixels: "
-            f"give 0 to {min(image_size) - 1}."
+            f"--pad {options.pad} does not fit images of {image_size[0]} x {image_size[1]} pixels: "
+            f"use --pad {min(image_size) - 1} or less."
         )

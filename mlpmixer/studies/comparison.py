@@ -24,6 +24,7 @@ from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, 
 from mlpmixer.training.estimate import step_seconds, training_seconds
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.values import Repetitions, check_ranges
 
 FLOPS_OF_A_STEP = 6
 """Operations of a training step for each multiply-accumulate of a forward pass: two for forward,
@@ -35,17 +36,18 @@ class ComparisonStudy:
     """What to measure. `comparison_study` makes one.
 
     Raises:
-        UsageError: there is no model or no seed.
+        UsageError: there is no model, or a number is out of its range.
     """
 
     recipes: Mapping[str, Recipe]
     """By model, each with its budget."""
-    seeds: int
+    seeds: Repetitions
     runtime: Runtime
 
     def __post_init__(self) -> None:
-        if not self.recipes or self.seeds < 1:
-            raise UsageError("models and seeds must be at least one.")
+        check_ranges(self)
+        if not self.recipes:
+            raise UsageError("there is nothing to compare: name at least one model.")
 
     def grid(self, out: Path) -> Grid:
         """Return the trainings, seed by seed, and before them the one cell of all throughputs."""

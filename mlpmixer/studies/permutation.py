@@ -25,6 +25,7 @@ from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, 
 from mlpmixer.training.estimate import training_seconds
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.values import Repetitions, check_ranges
 
 INPUTS: dict[str, str | None] = {"untouched": None, "patches": "patches", "pixels": "pixels"}
 """The three inputs, and the `input_shuffle` of a recipe that makes each."""
@@ -35,18 +36,19 @@ class PermutationStudy:
     """What to measure.
 
     Raises:
-        UsageError: there is no model or no seed.
+        UsageError: there is no model, or a number is out of its range.
     """
 
     models: tuple[str, ...]
-    seeds: int
+    seeds: Repetitions
     training: Recipe
     """With its budget."""
     runtime: Runtime
 
     def __post_init__(self) -> None:
-        if not self.models or self.seeds < 1:
-            raise UsageError("models and seeds must be at least one.")
+        check_ranges(self)
+        if not self.models:
+            raise UsageError("there is nothing to compare: name at least one model.")
 
     def recipe(self, model: str, kind: str, seed: int) -> Recipe:
         """Return the recipe of one training."""

@@ -26,6 +26,7 @@ from mlpmixer.training.estimate import step_seconds, training_seconds
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.schedule import Schedule
+from mlpmixer.values import Count, Repetitions, ShareNotZero, check_ranges
 
 SUPPORT_SETS = 3
 """Support sets of each few-shot probe."""
@@ -37,26 +38,24 @@ class ScaleStudy:
     """What to measure.
 
     Raises:
-        UsageError: a list is empty or has a value that is out of range.
+        UsageError: a list is empty, or a number is out of its range.
     """
 
     models: tuple[str, ...]
-    fractions: tuple[float, ...]
+    fractions: tuple[ShareNotZero, ...]
     """Shares of the pre-training images, in (0, 1]."""
-    seeds: int
+    seeds: Repetitions
     pretraining: Recipe
     """With its budget, in steps (the same for all subsets) or epochs (of each subset)."""
     finetuning: Recipe
     """With its budget; its data is the downstream set."""
     runtime: Runtime
-    shots: int = 5
+    shots: Count = 5
 
     def __post_init__(self) -> None:
-        for fraction in self.fractions:
-            if not 0 < fraction <= 1:
-                raise UsageError(f"--fractions {fraction:g} is outside (0, 1].")
-        if not self.fractions or not self.models or self.seeds < 1 or self.shots < 1:
-            raise UsageError("models, fractions, seeds and shots must be at least one.")
+        check_ranges(self)
+        if not self.models or not self.fractions:
+            raise UsageError("there is nothing to compare: name at least one model and fraction.")
 
     def pretraining_recipe(self, model: str, fraction: float, seed: int) -> Recipe:
         """Return the recipe of one pre-training."""

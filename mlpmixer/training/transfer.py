@@ -78,7 +78,9 @@ def freeze(model: ImageModel, options: OptimizerOptions) -> None:
     if last is None:
         return
     if last > depth:
-        raise UsageError(f"--train-last {last} is outside 0 to {depth}, the model's blocks.")
+        raise UsageError(
+            f"--train-last {last} is more than the model's {depth} blocks: give 0 to {depth}."
+        )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(behind[name] <= last)
 

@@ -52,7 +52,7 @@ def refused(
         (["--warmup-steps", "10"], ["warm-up of 10 steps", "2 steps"]),
         (["--device", "tpu"], ["'tpu'", "cpu"]),
         (["--device", "cuda:99"], ["'cuda:99'", "--device cpu"]),
-        (["--mixup-alpha", "-1"], ["mixup_alpha"]),
+        (["--mixup-alpha", "-1"], ["--mixup-alpha -1.0", "0 or more"]),
         (["--model", "bit_nano", "--tokens-mlp-dim", "3"], ["tokens_mlp_dim"]),
     ],
 )

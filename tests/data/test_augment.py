@@ -119,9 +119,9 @@ def test_mixup_in_every_batch_leaves_none_to_cutmix():
     ("wrong", "named"),
     [
         ({"erase": -0.1}, "erase -0.1"),
-        ({"mixup_probability": 2.0}, "mixup_probability 2.0"),
-        ({"cutmix_alpha": -1.0}, "cutmix_alpha -1.0"),
-        ({"randaugment_operations": -1}, "randaugment_operations -1"),
+        ({"mixup_probability": 2.0}, "mixup-probability 2.0"),
+        ({"cutmix_alpha": -1.0}, "cutmix-alpha -1.0"),
+        ({"randaugment_operations": -1}, "randaugment-operations -1"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(wrong, named):

@@ -59,9 +59,9 @@ def test_the_common_size_passes_over_unreadable_images(tmp_path):
     ("wrong", "named"),
     [
         ({"flip": 1.5}, "flip 1.5"),
-        ({"crop_scale": (0.0, 1.0)}, "crop_scale 0.0 1.0"),
-        ({"crop_scale": (0.9, 0.5)}, "crop_scale 0.9 0.5"),
-        ({"pad": 8}, "pad 8"),
+        ({"crop_scale": (0.0, 1.0)}, "crop-scale 0.0 is out of range"),
+        ({"crop_scale": (0.9, 0.5)}, "smaller first, --crop-scale 0.5 0.9"),
+        ({"pad": 8, "crop": "pad"}, "--pad 7 or less"),
         ({"pad": -1}, "pad -1"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_damaged_throughput_is_named_before_the_trainings(
         (["--flops", "1e9"], "one budget"),
         (["--models", "mixer_nano", "bit_nona"], "bit_nano"),
         (["--image-size", "9"], "mixer_nano: image size 9x9"),
-        (["--seeds", "0"], "at least one"),
+        (["--models"], "at least one model"),
     ],
 )
 def test_wrong_use_is_named_before_the_work(

@@ -52,7 +52,7 @@ def test_each_input_is_trained_on_and_its_course_kept(
         (["--shuffle-patch-size", "3"], "--shuffle-patch-size that divides"),
         (["--image-size", "9"], "mixer_nano, untouched: image size 9x9"),
         (["--models", "bit_nona"], "bit_nano"),
-        (["--seeds", "0"], "at least one"),
+        (["--models"], "at least one model"),
     ],
 )
 def test_wrong_use_is_named_before_the_work(

@@ -92,9 +92,9 @@ def test_a_new_budget_takes_the_place_of_the_old_one() -> None:
 
 @pytest.mark.parametrize(
     "schedule",
-    [ScheduleOptions(), ScheduleOptions(epochs=1, steps=2), ScheduleOptions(minutes=0)],
+    [ScheduleOptions(), ScheduleOptions(epochs=1, steps=2)],
 )
-def test_a_budget_must_be_one_and_positive(schedule: ScheduleOptions) -> None:
+def test_a_budget_must_be_one(schedule: ScheduleOptions) -> None:
     with pytest.raises(UsageError, match=r"epochs|minutes"):
         check_budget(schedule)
 
@@ -103,7 +103,7 @@ def test_a_budget_must_be_one_and_positive(schedule: ScheduleOptions) -> None:
     ("line", "message"),
     [
         ("learning_rat = 0.1", "learning_rate"),
-        ("learning_rate = 'high'", "'high'.*float"),
+        ("learning_rate = 'high'", "'high'.*a number"),
         ("optimizer = 'adam'", "adamw"),
         ("gelu = 'than'", "tanh"),
         ("batch_size = 2.5", "2.5"),

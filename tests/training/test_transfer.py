@@ -141,18 +141,9 @@ def test_a_rival_is_fine_tuned_at_another_image_size(name: str, tmp_path: Path) 
     assert mlpmixer.load(out).image_size == (32, 32)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (OptimizerOptions(train_last=9), "0 to 3"),
-        (OptimizerOptions(layer_decay=0.0), "outside"),
-    ],
-)
-def test_what_does_not_fit_is_named(
-    checkpoint: str, options: OptimizerOptions, message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        freeze(mlpmixer.load(checkpoint), options)
+def test_more_blocks_than_there_are_is_named(checkpoint: str) -> None:
+    with pytest.raises(UsageError, match=r"--train-last 9 .* give 0 to 3"):
+        freeze(mlpmixer.load(checkpoint), OptimizerOptions(train_last=9))
 
 
 FINETUNE = ["finetune", "--data", "digits", "--steps", "4", "--warmup", "0.1", "--batch-size", "16"]
