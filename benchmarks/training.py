@@ -86,11 +86,15 @@ def ours(name: str, steps: int, choice: str) -> float:
         RunDirectory.create(Path(folder) / "run", recipe.to_toml()) as run,
         Console("json").progress("training") as progress,
     ):
-        loop = TrainingLoop(step, schedule, images, augmenter, None, lambda *_: None, run)
+        loop = TrainingLoop(step, schedule, images, augmenter, None, ignore, ignore, run)
         with _muon_in_bfloat16() if choice == "muon_in_bfloat16" else nullcontext():
             loop.fit(progress)
         speeds = [one["images_per_second"] for one in run.records()][WARMUP:]
     return statistics.median(speeds)
+
+
+def ignore(*_: object) -> None:
+    """Save nothing."""
 
 
 def _muon_in_bfloat16() -> AbstractContextManager[object]:

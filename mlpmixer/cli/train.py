@@ -20,6 +20,12 @@ RECIPE_HELP = "\n".join(
     ]
 )
 
+WHILE_RESUMING = {
+    *("resume", "json", "no_json"),
+    *("allow_changed_data", "no_allow_changed_data"),
+}
+"""The options that go with --resume; all others are the run's own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommand:
@@ -36,6 +42,8 @@ class TrainCommand:
     """The run directory; by default a new one under runs/."""
     resume: Path | None = None
     """Continue the interrupted run in this directory, by its own recipe."""
+    allow_changed_data: bool = False
+    """Resume though images were added, removed or labelled anew since the run was stopped."""
     json: bool = False
     """Print the outcome as JSON; messages go to standard error."""
     fields: Recipe = field(default_factory=Recipe)
@@ -51,11 +59,12 @@ def run_command(command: TrainCommand, named: set[str]) -> int:
     """Train as the command says; `named` are the options that were given."""
     from mlpmixer.run.console import Console
     from mlpmixer.runtime import Runtime
+    from mlpmixer.training.inventory import ChangedData
     from mlpmixer.training.train import train
 
     console = Console.choose(command.json)
     if command.resume is not None:
-        foreign = sorted(named - {"resume", "json", "no_json"})
+        foreign = sorted(named - WHILE_RESUMING)
         if foreign:
             raise UsageError(
                 f"--{foreign[0].replace('_', '-')} cannot be changed while resuming: the run's "
@@ -64,10 +73,24 @@ def run_command(command: TrainCommand, named: set[str]) -> int:
         recipe = Recipe.from_toml(command.resume / "recipe.toml")
         out = command.resume
     else:
+        if command.allow_changed_data:
+            raise UsageError("--allow-changed-data belongs to --resume: leave it out.")
         recipe = command.fields
         out = command.out or _new_directory(recipe)
     runtime = Runtime.choose(recipe.compute.device, recipe.compute.precision)
-    outcome = train(recipe, out, console, runtime, resume=command.resume is not None)
+    try:
+        outcome = train(
+            recipe,
+            out,
+            console,
+            runtime,
+            resume=command.resume is not None,
+            allow_changed_data=command.allow_changed_data,
+        )
+    except ChangedData as error:
+        raise UsageError(
+            f"{error} Put it back, or go on with it as it is by --allow-changed-data."
+        ) from error
     if not outcome["finished"]:
         run = outcome["run"]
         console.message(f"stopped and saved; continue with: mixer train --resume {run}")

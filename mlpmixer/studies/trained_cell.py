@@ -9,10 +9,12 @@ from typing import Any
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
 from mlpmixer.run.console import Console
-from mlpmixer.run.directory import RunDirectory
+from mlpmixer.run.directory import LAST, RunDirectory
 from mlpmixer.runtime import Runtime
+from mlpmixer.training.inventory import ChangedData
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.state import STATE_FILE
 from mlpmixer.training.train import train
 
 OUTCOME = "outcome.json"
@@ -55,12 +57,15 @@ def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> di
         except ValueError as error:
             raise MixerError(f"{file} is damaged ({error}): remove the folder {run}.") from error
         return outcome
-    begun = (run / "last").is_dir() and any((run / "last").iterdir())
+    begun = (run / LAST / STATE_FILE).exists()
     if begun:
         recipe = Recipe.from_toml(run / "recipe.toml")
     elif run.exists():
         shutil.rmtree(run)  # stopped before there was anything to continue
-    outcome = dict(train(recipe, run, console, runtime, resume=begun))
+    try:
+        outcome = dict(train(recipe, run, console, runtime, resume=begun))
+    except ChangedData as error:
+        raise UsageError(f"{error} Put it back, or remove the folder {run}.") from error
     if not outcome["finished"]:
         raise KeyboardInterrupt
     write_json(file, outcome)

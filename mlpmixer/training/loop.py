@@ -16,7 +16,7 @@ from mlpmixer.run.progress import Progress
 from mlpmixer.training.interruption import Interruption
 from mlpmixer.training.metrics import Window
 from mlpmixer.training.schedule import Schedule
-from mlpmixer.training.state import Position, load_state, save_state
+from mlpmixer.training.state import Position
 from mlpmixer.training.step import TrainingStep
 
 RECORDS = 200
@@ -26,6 +26,7 @@ SAVE_EVERY = 300.0
 
 Validate = Callable[[ImageModel], float]
 SaveModel = Callable[[ImageModel, Position], None]
+SaveState = Callable[[Position], None]
 
 
 class TrainingLoop:
@@ -39,7 +40,8 @@ class TrainingLoop:
         validate: returns the accuracy of a model on the validation images, in [0, 1]; None where
             there are none, or no validation is wanted: then the last weights are kept.
         save_model: writes the model to where the best one belongs.
-        run: takes the metrics and the states.
+        save_state: writes what a resumed training needs.
+        run: takes the metrics.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TrainingLoop:
         augmenter: Augmenter,
         validate: Validate | None,
         save_model: SaveModel,
+        save_state: SaveState,
         run: RunDirectory,
     ) -> None:
         self.step = step
@@ -58,13 +61,14 @@ class TrainingLoop:
         self.augmenter = augmenter
         self.validate = validate
         self.save_model = save_model
+        self.save_state = save_state
         self.run = run
         self.position = Position()
 
-    def resume(self) -> None:
-        """Take up the state that an interrupted run left."""
-        self.position = load_state(self.run.last, self.step)
-        self.run.truncate_after(self.position.step)
+    def resume(self, position: Position) -> None:
+        """Go on from where an interrupted run was; the step holds its weights again."""
+        self.position = position
+        self.run.truncate_after(position.step)
 
     def fit(self, progress: Progress) -> bool:
         """Train until the budget is spent.
@@ -105,9 +109,9 @@ class TrainingLoop:
                     window.leave_out(time.monotonic() - paused)
                     here.seconds = seconds_before + time.monotonic() - begun
                 if time.monotonic() - last_saved > SAVE_EVERY:
-                    self._save()
+                    self.save_state(here)
                     last_saved = time.monotonic()
-        self._save()
+        self.save_state(here)
         finished = self._share_done() >= 1
         if finished and self.validate is None:
             self.save_model(self.step.evaluated, here)
@@ -156,6 +160,3 @@ class TrainingLoop:
         if accuracy >= here.best_accuracy:
             here.best_accuracy, here.best_step = accuracy, here.step
             self.save_model(model, here)
-
-    def _save(self) -> None:
-        save_state(self.run.last, self.position, self.step)

@@ -1,19 +1,27 @@
 """The full state of a training, saved so that it continues to the same bits."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
+from mlpmixer.run.directory import MODEL, RECIPE
+from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.step import TrainingStep
 
 STATE_FILE = "state.pt"
 
 _DAMAGE = (RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError)
+_FIXED = (
+    *("model", "image_size", "patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim"),
+    *("gelu", "input_shuffle", "shuffle_patch_size", "optimizer", "train_last", "layer_decay"),
+)
+"""Fields of a recipe that say which tensors a state has, and what they stand for."""
 
 
 @dataclass
@@ -32,9 +40,27 @@ class Position:
     """Step of the best validation."""
 
 
-def save_state(folder: Path, position: Position, step: TrainingStep) -> None:
-    """Write everything that `load_state` needs into `folder`, whole or not at all."""
+def flat_values(recipe: Recipe) -> dict[str, Any]:
+    """Return all fields of a recipe by their flat names, as plain values."""
+    return {name: value for group in asdict(recipe).values() for name, value in group.items()}
+
+
+def save_state(
+    folder: Path, position: Position, step: TrainingStep, class_names: Sequence[str], images: str
+) -> None:
+    """Write everything that a resumed training needs into `folder`, whole or not at all.
+
+    Args:
+        folder: the run's folder for it.
+        position: how far the training is.
+        step: holds weights, optimizers and averaged weights.
+        class_names: of the data.
+        images: the digest of the data.
+    """
     state: dict[str, Any] = {
+        "recipe": flat_values(step.recipe),
+        "class_names": tuple(class_names),
+        "images": images,
         "position": asdict(position),
         "model": step.model.state_dict(),
         "optimizers": step.optimizers.state_dict(),
@@ -44,23 +70,82 @@ def save_state(folder: Path, position: Position, step: TrainingStep) -> None:
         torch.save(state, path)
 
 
-def load_state(folder: Path, step: TrainingStep) -> Position:
-    """Take up the training that `save_state` wrote, and return how far it is.
+class SavedState:
+    """A state as it was read; `restore` puts it in place."""
 
-    Raises:
-        UsageError: there is nothing to resume from.
-        MixerError: the file is damaged, or belongs to another recipe.
-    """
-    path = folder / STATE_FILE
-    if not path.exists():
-        raise UsageError(f"{path} is not there: the run was stopped before its first saved state.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        step.model.load_state_dict(state["model"])
-        step.optimizers.load_state_dict(state["optimizers"])
-        if step.average is not None:
-            step.average.load_state_dict(state["average"])
-        return Position(**state["position"])
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0]
-        raise MixerError(f"{path} does not fit this run's recipe: {reason}") from error
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self._content = content
+        self.images: str = content["images"]
+        """The digest of the data that it was trained on."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read what `save_state` wrote.
+
+        Raises:
+            UsageError: there is nothing to resume from.
+            MixerError: the file is damaged.
+        """
+        path = folder / STATE_FILE
+        if not path.exists():
+            raise UsageError(
+                f"{path} is not there: the run was stopped before its first saved state. "
+                "Remove its folder, and start it anew."
+            )
+        try:
+            return cls(path, torch.load(path, map_location="cpu", weights_only=True))
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
+
+    def check(self, recipe: Recipe, class_names: Sequence[str]) -> list[str]:
+        """Find out whether it fits a recipe and the classes of the data.
+
+        Returns:
+            The fields that were changed and may be, as "learning_rate 0.1, was 0.2".
+
+        Raises:
+            UsageError: it does not fit; says which field or class differs.
+        """
+        before, now = self._content["recipe"], flat_values(recipe)
+        changed = [name for name in now if now[name] != before.get(name)]
+        for name in changed:
+            averages = name == "ema" and bool(now[name]) != bool(before.get(name))
+            if name in _FIXED or averages:
+                raise UsageError(
+                    f"{self.path} was saved with {name} = {before.get(name)!r}, and the recipe "
+                    f"says {now[name]!r}: put it back in {self.path.parent.parent / RECIPE}, "
+                    "or start a new run with it."
+                )
+        old, new = self._content["class_names"], tuple(class_names)
+        if old != new:
+            names = [f"{name!r} is new" for name in new if name not in old]
+            names += [f"{name!r} is gone" for name in old if name not in new]
+            run = self.path.parent.parent
+            best = (run / MODEL).exists()
+            raise UsageError(
+                f"{self.path} was saved for {len(old)} classes, the data has {len(new)}: "
+                f"{', '.join(names[:3]) or 'their order changed'}. Put them back, or start a new "
+                + (f"run by `mixer finetune --from {run}`." if best else "run for them.")
+            )
+        return [f"{name} {now[name]}, was {before.get(name)}" for name in changed]
+
+    def restore(self, step: TrainingStep) -> Position:
+        """Put weights, optimizers and averages in place, and return how far the training is.
+
+        Raises:
+            MixerError: the file is damaged.
+        """
+        try:
+            step.model.load_state_dict(self._content["model"])
+            step.optimizers.load_state_dict(self._content["optimizers"])
+            if step.average is not None:
+                step.average.load_state_dict(self._content["average"])
+            return Position(**self._content["position"])
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> MixerError:
+    reason = (str(error).splitlines() or [repr(error)])[0]
+    return MixerError(f"{path} is damaged: {reason}. Start the run anew in another folder.")

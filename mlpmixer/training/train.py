@@ -17,17 +17,24 @@ from mlpmixer.report.run_page import write_report
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
+from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
 from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
-from mlpmixer.training.state import Position
+from mlpmixer.training.state import Position, SavedState, save_state
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load, save
 
 
 def train(
-    recipe: Recipe, out: Path, console: Console, runtime: Runtime, *, resume: bool = False
+    recipe: Recipe,
+    out: Path,
+    console: Console,
+    runtime: Runtime,
+    *,
+    resume: bool = False,
+    allow_changed_data: bool = False,
 ) -> Mapping[str, Any]:
     """Run a recipe, or continue an interrupted run, and report on it.
 
@@ -37,6 +44,7 @@ def train(
         console: takes messages and progress.
         runtime: where to compute; the recipe's device and precision are what it was chosen by.
         resume: continue from the state saved in `out`.
+        allow_changed_data: when resuming, go on though the data is not what it was.
 
     Returns:
         The outcome as plain values: accuracy, paths, speed; "finished" is False if the training
@@ -44,12 +52,20 @@ def train(
 
     Raises:
         UsageError: something that was asked for cannot be done; found before long work begins.
+        ChangedData: the data is not what an interrupted run was trained on.
         MixerError: the data or the training failed.
     """
     keep_freed_memory()
+    saved = SavedState.read(RunDirectory.open(out).last) if resume else None
     planned = plan(recipe, runtime)
-    recipe = planned.recipe
-    run = RunDirectory.open(out) if resume else RunDirectory.create(out, recipe.to_toml())
+    images_digest = digest(planned.dataset)
+    if saved is not None:
+        _check_state(saved, planned, images_digest, allow_changed_data, console)
+        run = RunDirectory.open(out)
+    else:
+        run = RunDirectory.create(out, planned.recipe.to_toml())
+    if saved is None or saved.images != images_digest:
+        write_inventory(run.last, planned.dataset)
     with run:
         for note in planned.notes:
             console.message(note)
@@ -58,15 +74,29 @@ def train(
             duplicates = find_duplicates(planned.dataset.splits, progress=progress.update)
         for sentence in duplicates.sentences():
             console.warning(sentence)
-        loop = _loop(planned, images, run)
-        if resume:
-            loop.resume()
+        loop = _loop(planned, images, images_digest, run)
+        if saved is not None:
+            loop.resume(saved.restore(loop.step))
         console.message(_introduction(planned, images))
         with console.progress("training") as progress:
             finished = loop.fit(progress)
         if not finished:
             return {"finished": False, "run": str(out), "step": loop.position.step}
         return _report(planned, images, duplicates, run, loop.position, console)
+
+
+def _check_state(
+    saved: SavedState, planned: Plan, images: str, allow_changed_data: bool, console: Console
+) -> None:
+    """Raise UsageError where a saved state does not fit the recipe or the data."""
+    for change in saved.check(planned.recipe, planned.dataset.class_names):
+        console.message(f"the recipe has changed since the run was stopped: {change}")
+    if saved.images == images:
+        return
+    told = changes(saved.path.parent, planned.dataset)
+    if not allow_changed_data:
+        raise ChangedData(f"the data is not what the run was trained on: {told}.")
+    console.warning(f"going on with data that the run was not trained on: {told}")
 
 
 def _read(planned: Plan, console: Console) -> dict[str, Images]:
@@ -83,9 +113,12 @@ def _read(planned: Plan, console: Console) -> dict[str, Images]:
     return images
 
 
-def _loop(planned: Plan, images: Mapping[str, Images], run: RunDirectory) -> TrainingLoop:
+def _loop(
+    planned: Plan, images: Mapping[str, Images], images_digest: str, run: RunDirectory
+) -> TrainingLoop:
     recipe, model = planned.recipe, planned.model
     names = planned.dataset.class_names
+    step = TrainingStep(model, recipe, planned.runtime)
 
     def validate(candidate: ImageModel) -> float:
         return accuracy(candidate, images["validation"], planned.runtime)
@@ -103,12 +136,13 @@ def _loop(planned: Plan, images: Mapping[str, Images], run: RunDirectory) -> Tra
 
     wanted = "validation" in images and recipe.schedule.evaluations > 0
     return TrainingLoop(
-        TrainingStep(model, recipe, planned.runtime),
+        step,
         planned.schedule,
         images["train"],
         Augmenter(recipe.augment, model.num_classes),
         validate if wanted else None,
         save_model,
+        lambda position: save_state(run.last, position, step, names, images_digest),
         run,
     )
 

@@ -1,0 +1,118 @@
+"""Which images a training was begun on, so that a resumed one notices that they have changed."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+from mlpmixer.data.dataset import Dataset
+from mlpmixer.errors import UsageError
+from mlpmixer.files import replacing
+
+IMAGES_FILE = "images.jsonl.gz"
+"""In the folder of the saved state: a line an image, with its split, class and name."""
+
+
+class ChangedData(UsageError):
+    """The data is no longer what a run was trained on; the text says what changed, not what to do.
+
+    That depends on who asked for the training.
+    """
+
+
+def image_lines(dataset: Dataset) -> Iterator[bytes]:
+    """Yield a line for each image, in the order of training; of millions none is kept.
+
+    Names are told from the source on, so that moving its folder changes none.
+    """
+    root = str(Path(dataset.spec).expanduser())
+    for split_name, split in dataset.splits.items():
+        labels = split.labels
+        for index in range(len(split)):
+            entry = (
+                split_name,
+                dataset.class_names[labels[index]],
+                split.name(index).removeprefix(root),
+            )
+            yield json.dumps(entry).encode() + b"\n"
+
+
+def digest(dataset: Dataset) -> str:
+    """Return a key of the classes, and of the names and labels of each split's images."""
+    key = blake2b(json.dumps(dataset.class_names).encode(), digest_size=16)
+    for line in image_lines(dataset):
+        key.update(line)
+    return key.hexdigest()
+
+
+def write_inventory(folder: Path, dataset: Dataset) -> None:
+    """Write IMAGES_FILE, whole or not at all."""
+    with replacing(folder / IMAGES_FILE) as path, gzip.open(path, "wb", compresslevel=1) as file:
+        file.writelines(image_lines(dataset))
+
+
+def changes(folder: Path, dataset: Dataset) -> str:
+    """Say in a sentence how a data set differs from the one that IMAGES_FILE was written for."""
+    try:
+        with gzip.open(folder / IMAGES_FILE, "rb") as file:
+            before = _by_split(file)
+    except (OSError, EOFError, ValueError) as error:
+        return f"what changed cannot be told, for want of {folder / IMAGES_FILE} ({error})"
+    now = _by_split(image_lines(dataset))
+    told = [_classes(before, now)]
+    for split in dict.fromkeys((*now, *before)):
+        said = _split_changes(before.get(split, {}), now.get(split, {}))
+        if said:
+            told.append(f"{split}: {said}")
+    moved = sum(
+        name in before.get(other, {})
+        for split, images in now.items()
+        for name in images.keys() - before.get(split, {}).keys()
+        for other in before
+        if other != split
+    )
+    if moved:
+        told.append(f"{moved:,} of these moved from one split to another")
+    return "; ".join(filter(None, told)) or "the same images come in another order"
+
+
+Images = Mapping[str, str]
+"""The class of each image, by name."""
+
+
+def _by_split(lines: Iterator[bytes] | gzip.GzipFile) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for line in lines:
+        split, class_name, name = json.loads(line)
+        found.setdefault(split, {})[name] = class_name
+    return found
+
+
+def _classes(before: Mapping[str, Images], now: Mapping[str, Images]) -> str:
+    old, new = (
+        {name for images in splits.values() for name in images.values()} for splits in (before, now)
+    )
+    parts = []
+    if added := sorted(new - old):
+        parts.append(f"new classes: {', '.join(map(repr, added[:3]))}")
+    if gone := sorted(old - new):
+        parts.append(f"classes that are gone: {', '.join(map(repr, gone[:3]))}")
+    return "; ".join(parts)
+
+
+def _split_changes(before: Images, now: Images) -> str:
+    added = [name for name in now if name not in before]
+    removed = [name for name in before if name not in now]
+    relabelled = [name for name in now if name in before and now[name] != before[name]]
+    parts = []
+    if added:
+        parts.append(f"{len(added):,} added ({added[0]})")
+    if removed:
+        parts.append(f"{len(removed):,} removed ({removed[0]})")
+    if relabelled:
+        name = relabelled[0]
+        parts.append(
+            f"{len(relabelled):,} with another label ({name}: {before[name]}, now {now[name]})"
+        )
+    return ", ".join(parts)
