@@ -37,6 +37,9 @@ class EvalCommand:
     """Where the images come from, as for training; by default what it was trained on."""
     split: Literal["train", "validation", "test"] | None = None
     """Which images; by default test, else validation, else all there are."""
+    class_names: Path | None = None
+    """A file with the names of the model's classes, one a line or a JSON list; for weights that
+    came without, whose classes are otherwise taken to be those of the data, in the same order."""
     multi_labels: Path | None = None
     """A JSON file with a list of right classes for each image, such as ImageNet's ReaL labels."""
     batch_size: Count = 256
@@ -51,7 +54,7 @@ class EvalCommand:
 
 
 OF_A_SUITE = {"out", "strict"}
-OF_ONE_DATA_SET = {"data", "split", "multi_labels", "batch_size"}
+OF_ONE_DATA_SET = {"data", "split", "class_names", "multi_labels", "batch_size"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -80,6 +83,7 @@ def _evaluate(command: EvalCommand) -> int:
         data=command.data,
         split=command.split,
         options=command.measuring.data_options(),
+        class_names=command.class_names,
         multi_labels=command.multi_labels,
         batch_size=command.batch_size,
         runtime=command.measuring.runtime(),

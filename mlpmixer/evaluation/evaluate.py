@@ -43,24 +43,43 @@ def evaluate_model(
     data: str | None,
     split: str | None,
     options: DataOptions,
-    multi_labels: Path | None,
+    class_names: Path | None = None,
+    multi_labels: Path | None = None,
     batch_size: int,
     runtime: Runtime,
     console: Console,
 ) -> Measured:
     """Evaluate the model at `path` on a split of `data`, or of what it was trained on.
 
+    Args:
+        path: a run directory, a checkpoint, or hf-hub:user/name.
+        data: where the images come from; None takes what the model was trained on.
+        split: which images; None takes test, else validation, else all there are.
+        options: how images are read.
+        class_names: a file with the names of the model's classes, in place of its own.
+        multi_labels: a file with the classes that count as right for each image.
+        batch_size: images a step.
+        runtime: where to run, and in which precision.
+        console: takes messages and progress.
+
     Raises:
         UsageError: a name is unknown, or the classes of model and data do not match.
         MixerError: the model is damaged or too many images are unreadable.
     """
     label_sets = None if multi_labels is None else read_label_sets(multi_labels)
-    model = load(path).to(runtime.device)
+    model = load(path, class_names=class_names).to(runtime.device)
     source = data or model.facts.get("data")
     if source is None:
         raise UsageError(f"{path} does not say what it was trained on: give --data.")
     dataset = open_source(source)
     name, chosen = images_for(model, dataset, split)
+    if model.class_names is None:
+        first = ", ".join(map(repr, dataset.class_names[:3]))
+        console.warning(
+            f"{path} does not name its classes: they are taken to be those of {source} in their "
+            f"order, {first}{', …' if len(dataset.class_names) > 3 else ''}. "
+            "If that is not so, give --class-names FILE."
+        )
     if label_sets is not None:
         label_sets = chosen.renumbered(in_order_of(chosen, label_sets))
     with console.progress(f"reading {name} images") as progress:
@@ -89,8 +108,8 @@ def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[
     class_names = model.class_names or dataset.class_names
     if len(class_names) != model.num_classes:
         raise UsageError(
-            f"the model has {model.num_classes} logits, but {dataset.spec} has "
-            f"{len(class_names)} classes."
+            f"the model has {model.num_classes} logits without names, but {dataset.spec} has "
+            f"{len(class_names)} classes: name the model's by --class-names FILE."
         )
     return name, Relabelled(chosen, dataset.class_names, class_names, dataset.spec)
 
