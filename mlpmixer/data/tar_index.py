@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.dataset import counted
-from mlpmixer.data.formats import kind_of, readable_suffixes
+from mlpmixer.data.formats import is_image, kind_of, readable_suffixes
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
@@ -150,7 +150,7 @@ def _index_shard(shard: Path) -> tuple[list[_Sample], Counter[str]]:
             for members in _grouped(tar, passed_over):
                 image = next((kind for kind in members if f".{kind}" in readable_suffixes()), None)
                 if image is None:
-                    passed_over[_without_image(members)] += 1
+                    passed_over.update(_without_image(members))
                     continue
                 member = members[image]
                 label = _read_label(tar, members, shard)
@@ -188,12 +188,12 @@ def _grouped(tar: tarfile.TarFile, passed_over: Counter[str]) -> list[dict[str, 
     return list(samples.values())
 
 
-def _without_image(members: dict[str, tarfile.TarInfo]) -> str:
-    """Return what a sample is that has no image, in the plural."""
-    other = next((kind for kind in members if kind not in _LABELS), None)
-    if other is None:
-        return "labels without image"
-    return kind_of(f"x.{other}") if "." not in other else f".{printable(other)} files"
+def _without_image(members: dict[str, tarfile.TarInfo]) -> dict[str, int]:
+    """Return what a sample holds that has no image, in the plural, and how many of it."""
+    others = [kind for kind in members if kind not in _LABELS]
+    if dotted := [kind for kind in others if "." in kind and is_image(f"x.{kind}")]:
+        return {"images with a dot in their name, where a sample's name ends": len(dotted)}
+    return {kind_of(f"x.{others[0]}") if others else "labels without image": 1}
 
 
 def _read_label(

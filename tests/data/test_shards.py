@@ -105,6 +105,7 @@ def test_long_member_names_do_not_shift_the_offsets(tmp_path: Path) -> None:
         ([("1.jpg", b"1")], r"images without label \(1\)"),
         ([("1.jpg", b"1"), ("1.json", b'{"width": 3}')], r"images without label \(1\)"),
         ([("1.jpg", b"1"), ("1.cls", b" \n")], r"images without label \(1\)"),
+        ([("1.x.jpg", b"1"), ("1.y.jpg", b"1"), ("1.x.cls", b"0")], r"dot in their name.* \(2\)"),
         ([("1.cr2", b"1"), ("1.cls", b"0")], r"no labelled images.* \.cr2 files \(1\)"),
     ],
 )

@@ -63,7 +63,7 @@ def leaking(tmp_path: Path) -> Path:
     for name in ("red", "blue"):
         source, *_ = sorted((root / "train" / name).iterdir())
         (root / "test" / name / "copy.png").write_bytes(source.read_bytes())
-    (root / "train" / "red" / "1.heif").touch()
+    (root / "train" / "red" / "1.dng").touch()
     return root
 
 
@@ -75,8 +75,8 @@ def test_copies_of_training_images_are_on_the_trust_card(leaking: Path, tmp_path
     assert sentence in report
     assert "Train and test share pictures" in report
     assert "One picture, two labels" not in report
-    assert "passed over: .heif files" in messages
-    assert "passed over: .heif files" in report
+    assert "passed over: .dng files" in messages
+    assert "passed over: .dng files" in report
 
 
 def test_without_copies_the_trust_card_says_nothing_of_them(tmp_path: Path) -> None:
