@@ -129,4 +129,4 @@ def test_a_huge_picture_is_named_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlpmixer.cli.main", "data", str(tmp_path), "--verify"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"{tmp_path}/a/huge.png has 92 megapixels (9600x9600)")
+    assert f"{tmp_path}/a/huge.png has 92 megapixels (9600x9600)" in line

@@ -191,9 +191,9 @@ def test_of_the_training_images_only_the_support_sets_are_read(
     mlpmixer.save(model(), tmp_path / "model.safetensors")
     decoded: list[str] = []
 
-    def watched(split: Split, index: int, *, at_least: int | None = None) -> Image.Image:
+    def watched(split: Split, index: int, **options: Any) -> Image.Image:
         decoded.append(split.name(index))
-        return decode(split, index, at_least=at_least)
+        return decode(split, index, **options)
 
     monkeypatch.setattr("mlpmixer.data.picture.decode", watched)
     found = probed(tmp_path)

@@ -64,8 +64,8 @@ def test_images_added_and_removed_are_told_and_can_be_put_back_or_accepted(
     gone = photos / "test" / "zero" / "17.png"
     gone.rename(tmp_path / "17.png")
     line = refused(run, capsys)
-    counts = re.findall(r"(\w+): (\d+) added \(/train/one/new-\d\.png\)", line)
-    assert sum(int(count) for _, count in counts) >= 8
+    counts = re.findall(r"(\d+) added \(/train/one/[\w-]+\.png\)", line)
+    assert sum(map(int, counts)) >= 8
     assert "test: 1 removed (/test/zero/17.png)" in line
     assert "--allow-changed-data" in line
 
@@ -136,12 +136,12 @@ def test_what_may_change_in_a_recipe_is_said(run: Path, capsys: pytest.CaptureFi
     assert main(["train", "--resume", str(run), "--json"]) == 0
     said = capsys.readouterr()
     assert "the recipe has changed since the run was stopped: epochs 4.0, was 3.0" in said.err
-    assert json.loads(said.out)["steps"] == 4 * 5
+    assert json.loads(said.out)["steps"] == 4 * (39 // 8)  # 39 of the 45 images are trained on
 
 
 def dataset(labels: list[int], names: tuple[str, ...] = ("a", "b")) -> Dataset:
     pixels = np.zeros((len(labels), 2, 2, 3), dtype=np.uint8)
-    return Dataset("made up", names, {"train": ArraySplit(pixels, labels, "made up")})
+    return Dataset("elsewhere", names, {"train": ArraySplit(pixels, labels, "made up")})
 
 
 def test_a_change_of_labels_or_order_alone_is_noticed(tmp_path: Path) -> None:
