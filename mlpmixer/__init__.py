@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlpmixer.deploy.publish import push_to_hub as push_to_hub
     from mlpmixer.deploy.publish import save_pretrained as save_pretrained
+    from mlpmixer.engines.optimize import optimize as optimize
     from mlpmixer.models.capture import capture as capture
     from mlpmixer.models.capture import intermediate_names as intermediate_names
     from mlpmixer.models.registry import create_model as create_model
@@ -27,6 +28,7 @@ _PUBLIC = {
     "intermediate_names": "mlpmixer.models.capture",
     "list_models": "mlpmixer.models.registry",
     "load": "mlpmixer.weights.checkpoint",
+    "optimize": "mlpmixer.engines.optimize",
     "push_to_hub": "mlpmixer.deploy.publish",
     "resize": "mlpmixer.models.resize",
     "save": "mlpmixer.weights.checkpoint",

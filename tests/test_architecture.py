@@ -21,6 +21,7 @@ LEVELS = {
     "models": 1,
     "data": 2,
     "weights": 2,
+    "engines": 3,
     "evaluation": 3,
     "training": 4,
     "deploy": 5,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import mlpmixer  # what `save` and the like need lies above the models: they go through the front
 from mlpmixer.errors import UsageError
+from mlpmixer.kernels.native import MixerShape
 from mlpmixer.models.preprocessing import Preprocessing
 
 Loss = Literal["softmax", "sigmoid"]
@@ -128,6 +129,10 @@ class ImageModel(nn.Module):
     def token_mlps(self) -> list[TokenMlp]:
         """Return the parameters of each block's MLP across tokens; empty where there are none."""
         return []
+
+    def for_kernels(self) -> tuple[MixerShape, list[Tensor]] | None:
+        """Return shape and weights for the native kernels; None where they cannot compute it."""
+        return None
 
     @property
     def network(self) -> "ImageModel":

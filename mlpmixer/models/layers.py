@@ -55,6 +55,17 @@ def renormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     return (pixels - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
 
+def renormalized_stem(
+    weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Return a stem (C, 3·P·P) and its bias (C,) that do `renormalize` themselves."""
+    colours = max(len(mean), len(std))
+    filters = weight.unflatten(1, (colours, -1))  # (C, 3, P·P), or (C, 1, ·) for one mean
+    filters = filters / weight.new_tensor(std)[:, None]
+    middle = 0.5 - weight.new_tensor(mean)[:, None]
+    return (filters / 2).flatten(1), bias + (filters * middle).sum((1, 2))
+
+
 def chosen_blocks(indices: int | Sequence[int] | None, count: int) -> list[int]:
     """Return which of `count` blocks are meant: None for all, n for the last n, or a list.
 

@@ -10,12 +10,13 @@ through identical blocks
 and is normalised, averaged over tokens and classified by a linear layer.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from mlpmixer.kernels.native import MixerShape
 from mlpmixer.models import checks
 from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
 from mlpmixer.models.layers import (
@@ -24,6 +25,7 @@ from mlpmixer.models.layers import (
     chosen_blocks,
     lecun_normal,
     renormalize,
+    renormalized_stem,
     run_blocks,
 )
 from mlpmixer.models.resize import resize_weights
@@ -244,6 +246,16 @@ class Mixer(ImageModel):
             TokenMlp(*(self.get_parameter(f"{block}.mlp_tokens.{part}") for part in parts))
             for block in self.block_names
         ]
+
+    def for_kernels(self) -> tuple[MixerShape, list[Tensor]]:
+        """Return shape and weights for the native kernels."""
+        config = self.config
+        shape = MixerShape(
+            **{field.name: getattr(config, field.name) for field in fields(MixerShape)}
+        )
+        weight, bias, *rest = (parameter.detach() for parameter in self.parameters())
+        stem = renormalized_stem(weight, bias, config.input_mean, config.input_std)
+        return shape, [*stem, *rest]
 
     @property
     def options(self) -> dict[str, Any]:

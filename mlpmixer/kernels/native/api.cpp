@@ -13,9 +13,20 @@
 
 namespace {
 
+// Begins when all threads are here, so that they compete for what they share.
+struct Start {
+    std::atomic<int> here{0};
+    void wait(const Team &team) {
+        ++here;
+        while (here.load() < team.size) {
+        }
+    }
+};
+
 struct Ceiling {
     const Kernels *kernels;
     double seconds;
+    Start start = {};
     std::atomic<double> rate{0};
 };
 
@@ -27,6 +38,7 @@ double now() {
 // Bytes that one thread reads and writes a second, in memory larger than the caches.
 struct Traffic {
     int64_t bytes;
+    Start start = {};
     std::atomic<double> rate{0};
 };
 
@@ -112,7 +124,7 @@ API double mlpmixer_ceiling(const char *level, int precision, int threads, doubl
         threads,
         [](void *context, Team &team, int) {
             Ceiling &ceiling = *static_cast<Ceiling *>(context);
-            team.meet();
+            ceiling.start.wait(team);
             const double begun = now();
             double done = 0;
             while (now() - begun < ceiling.seconds) done += ceiling.kernels->ceiling(100000);
@@ -133,7 +145,7 @@ API double mlpmixer_bandwidth(int64_t bytes, int threads) {
                 const Memory memory(size_t(traffic.bytes));
                 const int64_t *words = reinterpret_cast<const int64_t *>(memory.bytes());
                 const int64_t count = traffic.bytes / 64 * 8;
-                team.meet();
+                traffic.start.wait(team);
                 const double begun = now();
                 int64_t sums[8] = {};
                 for (int round = 0; round < 4; ++round)

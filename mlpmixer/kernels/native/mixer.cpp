@@ -1,7 +1,6 @@
 #include "mixer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "product.h"
@@ -84,7 +83,7 @@ struct Mixer::Call {
     const Outputs &outputs;
     int64_t batch, group, alone;  // images before `alone` are done in groups, by one thread each
     Activations *shared;          // of the other images
-    std::atomic<int64_t> *next;   // piece of work, for each stage
+    Stage *stages;                // of groups; of embedding, blocks and pooling; of the head
     std::unique_ptr<Scratch> *scratches;  // of each thread
 };
 
@@ -295,39 +294,46 @@ void Mixer::alone(Call &call, int64_t first, int64_t count, Activations &x,
 void Mixer::together(Call &call, Team &team, Scratch &scratch) const {
     const int64_t count = call.batch - call.alone, rows = count * shape.tokens();
     const int64_t panels = (shape.channels + kernels.tile_cols - 1) / kernels.tile_cols;
-    const int64_t parts =
-        round_up((rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, team.size);
+    const int64_t parts = round_up((rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, team.size);
     const int64_t part = round_up((rows + parts - 1) / parts, kernels.tile_rows);
+    const int64_t row_parts = (rows + part - 1) / part;
     Activations &x = *call.shared;
-    std::atomic<int64_t> *next = call.next + 1;
-    for (int64_t i; (i = next->fetch_add(1)) * part < rows;)
+    Stage *stage = call.stages + 1;
+    const auto each = [&](int64_t pieces, const auto &work) {
+        team.help(*stage, pieces, work);
+        team.wait(*stage, pieces);
+        ++stage;
+    };
+    each(row_parts, [&](int64_t i) {
         embed(call.images, call.alone, x, i * part, std::min(rows, (i + 1) * part), scratch);
+    });
     for (const Block &block : blocks) {
-        team.meet();
-        ++next;
-        for (int64_t i; (i = next->fetch_add(1)) < count * panels;)
-            mix_tokens(block, x, i / panels, i % panels, scratch);
-        team.meet();
-        ++next;
-        for (int64_t i; (i = next->fetch_add(1)) * part < rows;)
+        each(count * panels,
+             [&](int64_t i) { mix_tokens(block, x, i / panels, i % panels, scratch); });
+        each(row_parts, [&](int64_t i) {
             mix_channels(block, x, i * part, std::min(rows, (i + 1) * part), scratch);
+        });
     }
-    team.meet();
-    ++next;
-    for (int64_t i; (i = next->fetch_add(1)) < count;)
-        pool(x, i, call.outputs, call.alone + i, scratch);
+    each(count, [&](int64_t i) { pool(x, i, call.outputs, call.alone + i, scratch); });
 }
 
 void Mixer::work(Call &call, Team &team, Scratch &scratch) const {
-    for (int64_t i; (i = call.next[0].fetch_add(call.group)) < call.alone;)
-        alone(call, i, std::min(call.group, call.alone - i), *scratch.alone, scratch);
+    const int64_t groups = (call.alone + call.group - 1) / call.group;
+    team.help(call.stages[0], groups, [&](int64_t i) {
+        const int64_t first = i * call.group;
+        alone(call, first, std::min(call.group, call.alone - first), *scratch.alone, scratch);
+    });
     if (call.alone < call.batch) together(call, team, scratch);
+    team.wait(call.stages[0], groups);
     if (shape.classes && call.outputs.logits) {
-        team.meet();
-        std::atomic<int64_t> &next = call.next[2 * shape.depth + 3];
+        Stage &stage = call.stages[2 * shape.depth + 3];
         const int64_t each = std::max<int64_t>(1, head.panels / (4 * team.size));
-        for (int64_t i; (i = next.fetch_add(each)) < head.panels;)
-            classify(call.outputs, call.batch, i, std::min(head.panels, i + each), scratch);
+        const int64_t pieces = (head.panels + each - 1) / each;
+        team.help(stage, pieces, [&](int64_t i) {
+            classify(call.outputs, call.batch, i * each, std::min(head.panels, (i + 1) * each),
+                     scratch);
+        });
+        team.wait(stage, pieces);
     }
 }
 
@@ -343,11 +349,11 @@ void Mixer::forward(const Images &images, int64_t batch, int threads, const Outp
     const int64_t alone = size == 1 ? batch : batch / (group * size) * group * size;
     std::unique_ptr<Activations> shared;
     if (alone < batch) shared.reset(new Activations(*this, batch - alone));
-    std::vector<std::atomic<int64_t>> next(size_t(2 * shape.depth + 4));
+    std::vector<Stage> stages(size_t(2 * shape.depth + 4));
     // All memory is taken here: nothing fails in the threads.
     std::vector<std::unique_ptr<Scratch>> scratches;
     for (int i = 0; i < size; ++i) scratches.push_back(borrow(alone > 0));
-    Call call = {*this, images, outputs, batch, group, alone, shared.get(), next.data(),
+    Call call = {*this, images, outputs, batch, group, alone, shared.get(), stages.data(),
                  scratches.data()};
     work_together(
         size,

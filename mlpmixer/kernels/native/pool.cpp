@@ -31,31 +31,34 @@ class Worker {
         const std::lock_guard<std::mutex> lock(mutex);
         job = next;
         rank = next_rank;
-        busy = true;
+        state = ASKED;
         changed.notify_all();
     }
 
-    void wait() {
+    // Takes the job back if it is not begun, else waits for its end.
+    void finish() {
         std::unique_lock<std::mutex> lock(mutex);
-        changed.wait(lock, [this] { return !busy; });
+        if (state == ASKED) state = IDLE;
+        changed.wait(lock, [this] { return state == IDLE; });
     }
 
   private:
     void run() {
         std::unique_lock<std::mutex> lock(mutex);
         for (;;) {
-            changed.wait(lock, [this] { return busy; });
+            changed.wait(lock, [this] { return state == ASKED; });
+            state = BUSY;
             lock.unlock();
             job.work(job.context, *job.team, rank);
             lock.lock();
-            busy = false;
+            state = IDLE;
             changed.notify_all();
         }
     }
 
     std::mutex mutex;
     std::condition_variable changed;
-    bool busy = false;
+    enum { IDLE, ASKED, BUSY } state = IDLE;
     Job job = {};
     int rank = 0;
     std::thread thread;
@@ -95,23 +98,18 @@ std::mutex &gate() {
     return *mutex;
 }
 
-void Team::meet() {
-    const unsigned before = meetings.load();
-    if (arrived.fetch_add(1) + 1 == size) {
-        arrived.store(0);
-        {
-            const std::lock_guard<std::mutex> lock(mutex);
-            meetings.fetch_add(1);
-        }
-        all_here.notify_all();
-        return;
-    }
+void Team::wake() {
+    { const std::lock_guard<std::mutex> lock(mutex); }  // nobody is between looking and sleeping
+    changed.notify_all();
+}
+
+void Team::wait(const Stage &stage, int64_t count) {
     for (int i = 0; i < ROUNDS_AWAKE; ++i) {
-        if (meetings.load() != before) return;
+        if (stage.done.load() >= count) return;
         REST();
     }
     std::unique_lock<std::mutex> lock(mutex);
-    all_here.wait(lock, [&] { return meetings.load() != before; });
+    changed.wait(lock, [&] { return stage.done.load() >= count; });
 }
 
 void work_together(int threads, void (*work)(void *, Team &, int), void *context) {
@@ -121,7 +119,7 @@ void work_together(int threads, void (*work)(void *, Team &, int), void *context
     const Job job = {work, context, &team};
     for (size_t i = 0; i < workers.size(); ++i) workers[i]->start(job, int(i) + 1);
     work(context, team, 0);
-    for (Worker *worker : workers) worker->wait();
+    for (Worker *worker : workers) worker->finish();
     const std::lock_guard<std::mutex> lock(gate());
     idle->insert(idle->end(), workers.begin(), workers.end());
 }

@@ -1,0 +1,122 @@
+"""Engines: ways to compute a model's outputs, for inference alone."""
+
+import copy
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.kernels.native import PRECISIONS, NativeMixer, Precision
+from mlpmixer.kernels.self_check import choose_level
+from mlpmixer.models.interface import ImageModel
+
+EngineName = Literal["native", "compiled", "eager"]
+ENGINES: tuple[EngineName, ...] = ("native", "compiled", "eager")
+
+
+class Engine(Protocol):
+    """Computes what a model computes."""
+
+    description: str
+    """What computes, for a person to read."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [-1, 1] to what `forward_features` returns."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [-1, 1] to logits (B, K)."""
+
+
+class NativeEngine:
+    """The package's own kernels for Mixers on CPUs.
+
+    Raises:
+        MixerError: the model is no Mixer, lies on a GPU, or the kernels cannot run here.
+    """
+
+    def __init__(self, model: ImageModel, precision: Precision) -> None:
+        parts = model.for_kernels()
+        if parts is None:
+            raise MixerError(f"the native kernels compute Mixers alone, not {model.name}.")
+        if model.device.type != "cpu":
+            raise MixerError(f"the native kernels run on CPUs, the model is on {model.device}.")
+        level = choose_level(precision)
+        self._mixer = NativeMixer(*parts, precision, level)
+        self.description = f"native kernels, {precision}, {level}"
+
+    def features(self, images: Tensor) -> Tensor:
+        return self._mixer.tokens(images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self._mixer.logits(images)
+
+
+class EagerEngine:
+    """PyTorch, operation by operation.
+
+    Raises:
+        MixerError: PyTorch has no int8 for these models.
+    """
+
+    def __init__(self, model: ImageModel, precision: Precision) -> None:
+        if precision == "int8":
+            raise MixerError("int8 is computed by the native kernels alone.")
+        self._model = model
+        self._type = getattr(torch, precision)
+        self.description = f"PyTorch, {precision}"
+
+    def features(self, images: Tensor) -> Tensor:
+        return self._run(self._model.forward_features, images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self._run(self._model, images)
+
+    def _run(self, function: Any, images: Tensor) -> Tensor:
+        device = self._model.device.type
+        with torch.autocast(device, self._type, enabled=self._type != torch.float32):
+            return function(images).float()
+
+
+class CompiledEngine:
+    """`torch.compile` with the weights as constants; each new batch size is compiled anew.
+
+    Raises:
+        MixerError: PyTorch has no int8 for these models.
+    """
+
+    def __init__(self, model: ImageModel, precision: Precision) -> None:
+        if precision == "int8":
+            raise MixerError("int8 is computed by the native kernels alone.")
+        self._type = getattr(torch, precision)
+        self._model = copy.deepcopy(model).eval().to(self._type)
+        self._features = torch.compile(self._model.forward_features, options={"freezing": True})
+        self._logits = torch.compile(self._model.forward, options={"freezing": True})
+        self.description = f"torch.compile, {precision}"
+
+    def features(self, images: Tensor) -> Tensor:
+        return self._features(images.to(self._type)).float()
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self._logits(images.to(self._type)).float()
+
+
+def check_names(engine: str, precision: str) -> None:
+    """Raise UsageError where there is no such engine or precision."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}.")
+    if engine not in ("auto", *ENGINES):
+        raise UsageError(f"engine {engine!r} is unknown: use auto or one of {', '.join(ENGINES)}.")
+
+
+def make_engine(name: EngineName, model: ImageModel, precision: Precision) -> Engine:
+    """Return an engine for a model.
+
+    Raises:
+        MixerError: the engine cannot compute this model here, and why.
+    """
+    if name == "native":
+        return NativeEngine(model, precision)
+    if name == "compiled":
+        return CompiledEngine(model, precision)
+    return EagerEngine(model, precision)
