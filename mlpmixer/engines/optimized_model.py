@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mlpmixer.engines.engine import Engine
 from mlpmixer.errors import UsageError
-from mlpmixer.models.interface import ImageModel, TokenMlp
+from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
 
 
 class OptimizedModel(ImageModel):
@@ -125,6 +125,6 @@ class OptimizedModel(ImageModel):
         return self.model.logits_after(values)
 
     def _intermediates(
-        self, images: Tensor, indices: int | list[int] | None, **how: Any
+        self, images: Tensor, wanted: Intermediates
     ) -> tuple[Tensor | None, list[Tensor]]:
-        return self.model._intermediates(images, indices, **how)
+        return self.model._intermediates(images, wanted)
