@@ -20,7 +20,10 @@ def printable(text: str) -> str:
 
 
 def _spelt_out(letter: str) -> str:
-    if unicodedata.category(letter) not in _HIDDEN or letter in _JOINERS:
+    point = ord(letter)
+    no_character = point & 0xFFFE == 0xFFFE or 0xFDD0 <= point <= 0xFDEF  # nor may XML hold it
+    hidden = no_character or unicodedata.category(letter) in _HIDDEN
+    if not hidden or letter in _JOINERS:
         return letter
     if "\udc80" <= letter <= "\udcff":  # how Python holds a byte that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
@@ -72,8 +75,8 @@ def magnitude(count: int) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return `text` on one line with at most `length` characters, cut in its middle."""
-    text = " ".join(text.split())
+    """Return `text`, printable, on one line with at most `length` characters, cut in its middle."""
+    text = printable(" ".join(text.split()))
     if len(text) <= length:
         return text
     head = (length - 1) // 2

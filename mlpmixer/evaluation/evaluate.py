@@ -16,6 +16,7 @@ from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import Evaluation, classify
 from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
+from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
@@ -130,7 +131,9 @@ def _choose(dataset: Dataset, split: str | None, facts: Mapping[str, Any]) -> tu
 
 
 class Relabelled:
-    """A split with its labels in the order of the model's classes, matched by name.
+    """A split with its labels in the order of the model's classes.
+
+    They are matched by name, in the one form that all names have when they are printed.
 
     Raises:
         UsageError: a class of the data is unknown to the model.
@@ -139,7 +142,8 @@ class Relabelled:
     def __init__(
         self, split: Split, names: Sequence[str], model_names: Sequence[str], source: str
     ) -> None:
-        position = {name: index for index, name in enumerate(model_names)}
+        position = {printable(name): index for index, name in enumerate(model_names)}
+        names = [printable(name) for name in names]
         unknown = [name for name in names if name not in position]
         if unknown:
             shown = ", ".join(map(repr, unknown[:3]))

@@ -117,6 +117,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_written,
     )
     made.filters.update(
         percent=formatting.percent,
@@ -127,6 +128,13 @@ def environment() -> Environment:
         shortened=formatting.shortened,
     )
     return made
+
+
+def _written(value: object) -> object:
+    """Return a value as templates write it: text without what neither HTML nor UTF-8 may hold."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(formatting.printable, value.split("\n")))
 
 
 def data_uri(media_type: str, content: bytes) -> str:

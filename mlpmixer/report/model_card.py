@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from mlpmixer.formatting import duration, magnitude, percent, shortened
+from mlpmixer.formatting import duration, magnitude, percent, printable, shortened
 from mlpmixer.json_text import json_text
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.measures.metrics import interval, shown
@@ -186,7 +186,7 @@ def _limits(facts: CardFacts) -> list[str]:
 
 def _plain(text: str) -> str:
     """Return text on one line, with Markdown's signs as themselves."""
-    return _SIGNS.sub(r"\\\g<0>", " ".join(text.split()))
+    return _SIGNS.sub(r"\\\g<0>", printable(" ".join(text.split())))
 
 
 _SIGNS = re.compile(r"[\\`*\[\]<>|#]|(?<![^\W_])_|_(?![^\W_])")  # within a word _ is itself

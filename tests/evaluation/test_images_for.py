@@ -65,6 +65,16 @@ def test_label_sets_are_renumbered_with_the_labels() -> None:
         images.renumbered([[2]])
 
 
+def test_names_are_compared_as_they_are_printed() -> None:
+    """Accents in one character or two, bytes of a file name as Python or as we spell them."""
+    model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, num_classes=3)
+    model.class_names = ("cafe\u0301", "b\udce9b", "plain")
+    split = Named(["1", "2", "3"], [0, 1, 2])
+    names = ("plain", "caf\u00e9", "b\\xe9b")
+    _, images = images_for(model, Dataset("made-up", names, {"test": split}), None)
+    assert images.labels.tolist() == [2, 0, 1]
+
+
 @pytest.mark.parametrize("splits", ["own", "joined"])
 def test_the_images_that_training_set_apart_are_found_again(splits: str) -> None:
     dataset = Dataset(
