@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.formatting import printable
 from mlpmixer.json_text import json_text
 
@@ -82,6 +82,21 @@ def located(path: Path) -> Path:
         if len(alike) == 1:
             return parent / alike[0]
     return parent / path.name
+
+
+def check_utf8(path: Path) -> None:
+    """Check that a path can be given to the libraries for weights and logs.
+
+    Raises:
+        UsageError: it has bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{path} has bytes that are not UTF-8 in its name, which the libraries for weights and "
+            "logs do not take. Rename it."
+        ) from None
 
 
 def _sync_folder(folder: Path) -> None:

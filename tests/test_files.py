@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import located, replacing, write_bytes, write_json, write_text
 from mlpmixer.formatting import printable
+from mlpmixer.run.directory import RunDirectory
+from mlpmixer.weights.checkpoint import load
 
 
 def test_a_file_is_replaced_and_missing_folders_are_made(tmp_path):
@@ -133,3 +136,15 @@ def test_a_path_is_located_by_its_printable_form(tmp_path, name):
     assert located(shown / "gone" / "y") == folder / "gone" / "y"
     (tmp_path / printable(os.fsdecode(name))).mkdir()
     assert located(shown.parent) == shown.parent
+
+
+def test_a_path_that_libraries_do_not_take_is_refused_before_anything_is_written(tmp_path):
+    run = tmp_path / os.fsdecode(b"r\xe9")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        RunDirectory.create(run, "")
+    assert not run.exists()
+    run.mkdir()
+    save_file({"a": np.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").rename(run / "model.safetensors")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load(run)

@@ -1,5 +1,6 @@
 """Where the class folders of each split lie below a folder."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ def _through_wrappers(folder: Path, layout: Layout) -> Path:
     start = folder
     layout.above.add(folder)
     while len(inner := inner_folders(folder)) == 1 and inner_folders(folder / inner[0]):
-        outer, name = folder.name.lower(), inner[0].lower()
+        outer, name = Path(os.path.realpath(folder)).name.lower(), inner[0].lower()
         same_split = split_of_name(outer) is not None and split_of_name(outer) == split_of_name(
             name
         )
@@ -94,12 +95,12 @@ def _named_splits(children: list[Path]) -> dict[str, Path]:
 def _alike_splits(children: list[Path]) -> dict[str, Path]:
     """Return the folders with a split among the words of their name and with common classes."""
     candidates = [
-        (split, child, set(inner_folders(_through_wrappers(child, Layout()))))
+        (split, child, set(inner_folders(_through_wrappers(child, Layout()))) - _WRAPPERS)
         for child in children
         if (split := split_of_name(child.name)) is not None
     ]
     common = set.intersection(*(classes for _, _, classes in candidates)) if candidates else set()
-    if len({split for split, _, _ in candidates}) < 2 or len(common) < 2:
+    if len({split for split, _, _ in candidates}) < 2 or not common:
         return {}
     found: dict[str, Path] = {}
     for split, child, _ in candidates:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, SupportsIndex, cast
 
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.files import write_bytes, write_text
+from mlpmixer.files import check_utf8, write_bytes, write_text
 from mlpmixer.json_text import json_text
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ class RunDirectory:
         """Make the folder and write the recipe into it.
 
         Raises:
-            UsageError: if `path` is a file, already holds a run or cannot be written to. Nothing
-                has been written then.
+            UsageError: if `path` is a file, already holds a run, is not UTF-8 or cannot be written
+                to. Nothing has been written then.
         """
         path = Path(path)
+        check_utf8(path)
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file. Choose another folder with --out.")
         present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]

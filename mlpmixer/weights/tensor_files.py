@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import check_utf8
 from mlpmixer.weights.npz_files import open_npz
 from mlpmixer.weights.other_files import READ, what_archive, what_it_is
 from mlpmixer.weights.tensor_table import TensorTable
@@ -80,6 +81,7 @@ def _open_archive(path: Path) -> list[TensorTable]:
 
 
 def _open_safetensors(path: Path) -> TensorTable:
+    check_utf8(path)
     try:
         stored = safe_open(path, framework="pt")
         names = list(stored.keys())

@@ -77,6 +77,23 @@ def test_a_single_folder_of_another_name_is_named_as_the_path_to_use(
     with pytest.raises(UsageError, match=rf"\(cat, dog\).*give {tmp_path}/pets2020\.$"):
         open_folder(tmp_path, "x")
     assert open_folder(tmp_path / "pets2020", "x").class_names == ("cat", "dog")
+    deep = fill(tmp_path / "y", encode(), "one/two/three/cat", "one/two/three/dog")
+    with pytest.raises(UsageError, match=rf"give {deep}/one/two/three\.$"):
+        open_folder(deep, "x")
+
+
+def test_the_folder_given_may_be_the_current_one(
+    tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fill(tmp_path / "x", encode(), "x/cat", "x/dog"))
+    assert open_folder(Path("."), ".").class_names == ("cat", "dog")
+
+
+def test_splits_that_share_a_single_class_are_splits(tmp_path: Path, encode: Encode) -> None:
+    fill(tmp_path, encode(), "my_train/cat", "my_train/dog", "my_test/dog")
+    dataset = open_folder(tmp_path, "x")
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.splits["test"].labels.tolist() == [1, 1]
 
 
 def test_folders_that_may_be_parts_instead_of_classes_are_remarked(

@@ -123,15 +123,13 @@ def _check_classes(root: Path, by_class: dict[str, list[str]]) -> None:
             )
     if len(by_class) < 2:
         (name,) = by_class
-        inner = [
-            child
-            for folder in FolderScan(Counter()).folders(root)
-            for child in inner_folders(folder)
-        ]
+        folder = FolderScan(Counter()).folders(root)[0]
+        while len(inner := inner_folders(folder)) == 1:
+            folder /= inner[0]
         hint = ""
-        if len(inner) >= 2:
-            shown = ", ".join(map(printable, inner[:3])) + (", …" if len(inner) > 3 else "")
-            hint = f" If the folders in it ({shown}) are classes or splits, give {root / name}."
+        if inner:
+            shown = ", ".join(inner[:3]) + (", …" if len(inner) > 3 else "")
+            hint = f" If the folders in it ({shown}) are classes or splits, give {folder}."
         raise UsageError(
             f"{printable(str(root))} has only one class folder, {name!r}: "
             f"a classifier needs at least two.{printable(hint)}"
