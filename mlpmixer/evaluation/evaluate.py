@@ -73,6 +73,8 @@ def evaluate_model(
     if source is None:
         raise UsageError(f"{path} does not say what it was trained on: give --data.")
     dataset = open_source(source)
+    for remark in dataset.remarks:
+        console.message(remark)
     name, chosen = images_for(model, dataset, split)
     if model.class_names is None:
         first = ", ".join(map(repr, dataset.class_names[:3]))

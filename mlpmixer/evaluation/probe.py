@@ -77,6 +77,8 @@ def probe(
         raise UsageError(f"{source} has no layer {layer!r}: `mixer info {source}` lists them.")
     model = at_size(model, image_size).to(runtime.device)
     dataset = open_source(data)
+    for remark in dataset.remarks:
+        console.message(remark)
     if "train" not in dataset.splits:
         raise UsageError(f"{data} has no training images to draw the shots from.")
     if not {"test", "validation"} & set(dataset.splits):

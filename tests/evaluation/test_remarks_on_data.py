@@ -1,0 +1,33 @@
+"""What a data source says of itself is said wherever it is measured on."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mlpmixer.cli.main import main
+from mlpmixer.models.registry import create_model
+
+
+@pytest.mark.parametrize("verb", ["eval", "fewshot"])
+def test_what_was_passed_over_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    model = create_model("mixer_nano", image_size=8, num_classes=2, patch_size=4, depth=1)
+    model.save(tmp_path / "model.safetensors", class_names=["a", "b"])
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            picture = Image.new("RGB", (8, 8), (number, 0, ord(name)))
+            picture.save(tmp_path / "data" / name / f"{number}.png")
+    (tmp_path / "data" / "a" / "1.dng").touch()
+    arguments = {
+        "eval": ["eval", str(tmp_path / "model.safetensors")],
+        "fewshot": ["fewshot", "--from", str(tmp_path / "model.safetensors"), "--shots", "1"],
+    }[verb]
+    assert main([*arguments, "--data", str(tmp_path / "data"), "--workers", "0", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "passed over: .dng files (1)" in said.err
+    assert json.load(io.StringIO(said.out))
