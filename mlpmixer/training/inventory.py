@@ -26,7 +26,7 @@ def image_lines(dataset: Dataset) -> Iterator[bytes]:
 
     Names are told from the source on, so that moving its folder changes none.
     """
-    root = str(Path(dataset.spec).expanduser())
+    root = f"{Path(dataset.spec).expanduser()}/"
     for split_name, split in dataset.splits.items():
         labels = split.labels
         for index in range(len(split)):
@@ -62,18 +62,9 @@ def changes(folder: Path, dataset: Dataset) -> str:
     now = _by_split(image_lines(dataset))
     told = [_classes(before, now)]
     for split in dict.fromkeys((*now, *before)):
-        said = _split_changes(before.get(split, {}), now.get(split, {}))
+        said = _split_changes(split, before, now)
         if said:
             told.append(f"{split}: {said}")
-    moved = sum(
-        name in before.get(other, {})
-        for split, images in now.items()
-        for name in images.keys() - before.get(split, {}).keys()
-        for other in before
-        if other != split
-    )
-    if moved:
-        told.append(f"{moved:,} of these moved from one split to another")
     return "; ".join(filter(None, told)) or "the same images come in another order"
 
 
@@ -101,18 +92,23 @@ def _classes(before: Mapping[str, Images], now: Mapping[str, Images]) -> str:
     return "; ".join(parts)
 
 
-def _split_changes(before: Images, now: Images) -> str:
-    added = [name for name in now if name not in before]
-    removed = [name for name in before if name not in now]
-    relabelled = [name for name in now if name in before and now[name] != before[name]]
+def _split_changes(split: str, before: Mapping[str, Images], now: Mapping[str, Images]) -> str:
+    old, new = before.get(split, {}), now.get(split, {})
+    others = {name: other for other, images in before.items() for name in images if other != split}
+    still_there = {name for images in now.values() for name in images}
+    added = [name for name in new if name not in old and name not in others]
+    moved = [others[name] for name in new if name not in old and name in others]
+    removed = [name for name in old if name not in still_there]
+    relabelled = [name for name in new if name in old and new[name] != old[name]]
     parts = []
     if added:
         parts.append(f"{len(added):,} added ({added[0]})")
     if removed:
         parts.append(f"{len(removed):,} removed ({removed[0]})")
+    parts += [f"{moved.count(other):,} from {other}" for other in dict.fromkeys(moved)]
     if relabelled:
         name = relabelled[0]
         parts.append(
-            f"{len(relabelled):,} with another label ({name}: {before[name]}, now {now[name]})"
+            f"{len(relabelled):,} with another label ({name}: {old[name]}, now {new[name]})"
         )
     return ", ".join(parts)
