@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlpmixer.deploy.predictor import Predictor as Predictor
     from mlpmixer.deploy.publish import push_to_hub as push_to_hub
     from mlpmixer.deploy.publish import save_pretrained as save_pretrained
     from mlpmixer.engines.optimize import optimize as optimize
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlpmixer.weights.hub import from_pretrained as from_pretrained
 
 _PUBLIC = {
+    "Predictor": "mlpmixer.deploy.predictor",
     "capture": "mlpmixer.models.capture",
     "create_model": "mlpmixer.models.registry",
     "export": "mlpmixer.weights.checkpoint",

@@ -97,12 +97,34 @@ def from_bytes(
         _remark_size(image, name)
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        deep = is_deep(image)
-        image.load()
-        if deep:
-            image = to_eight_bits(image, content, sixteen_bit)
-        _turn_upright(image)
-        return _reduced(_to_rgb(image), at_least)
+        return _upright(image, content, at_least, sixteen_bit)
+
+
+def from_picture(
+    picture: Image.Image,
+    name: str,
+    *,
+    at_least: int | None = None,
+    sixteen_bit: SixteenBit = "full",
+) -> Image.Image:
+    """Return an image that Pillow has opened as `decode` does; it stays as it is.
+
+    Raises UnreadableImage.
+    """
+    with explained(name):
+        return _upright(picture.copy(), b"", at_least, sixteen_bit)
+
+
+def _upright(
+    image: Image.Image, content: bytes, at_least: int | None, sixteen_bit: SixteenBit
+) -> Image.Image:
+    """Return an opened image as RGB and upright; `content` is its file where that is known."""
+    deep = is_deep(image)
+    image.load()
+    if deep:
+        image = to_eight_bits(image, content, sixteen_bit)
+    _turn_upright(image)
+    return _reduced(_to_rgb(image), at_least)
 
 
 def picture_for(split: Split, index: int, preprocessing: Preprocessing) -> Image.Image:

@@ -24,12 +24,13 @@ def is_deep(image: Image.Image) -> bool:
 def to_eight_bits(image: Image.Image, content: bytes, how: SixteenBit) -> Image.Image:
     """Return a deep picture, loaded, with 8 bits a value, as `Preprocessing.sixteen_bit` says.
 
-    `content` is its file. Colour is stretched where the file is a PNG; else its upper 8 bits stay.
+    `content` is its file, empty where that is not at hand. Colour is stretched where the file is a
+    PNG; else its upper 8 bits stay.
     """
     grey = image.mode == "I" or image.mode.startswith("I;16")
     if grey:
         values = np.asarray(image).clip(0, _LARGEST)[..., None]  # (H, W, 1)
-    elif how == "range" and image.format == "PNG":
+    elif how == "range" and content and image.format == "PNG":
         values = png_values(content)  # (H, W, C)
     else:
         return image
