@@ -146,9 +146,9 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, pixels: Tensor) -> Tensor:
-        """Map what `prepare` returns, stacked, uint8 (B, 3, H, W), to probabilities (B, K) in [0, 1].
+        """Map what `prepare` returns, stacked, uint8 (B, 3, H, W), to probabilities (B, K).
 
-        They lie on the CPU. By softmax or sigmoid, as the model was trained.
+        In [0, 1], on the CPU; by softmax or sigmoid, as the model was trained.
         """
         images = normalize(self.runtime.place(pixels))
         found = self.model.probabilities(respond(self.model, images, self.runtime))
