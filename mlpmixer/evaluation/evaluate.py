@@ -19,7 +19,7 @@ from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
-from mlpmixer.runtime import Runtime
+from mlpmixer.runtime import Runtime, keep_freed_memory
 from mlpmixer.weights.checkpoint import load
 
 
@@ -67,6 +67,7 @@ def evaluate_model(
         UsageError: a name is unknown, or the classes of model and data do not match.
         MixerError: the model is damaged or too many images are unreadable.
     """
+    keep_freed_memory()
     label_sets = None if multi_labels is None else read_label_sets(multi_labels)
     model = load(path, class_names=class_names).to(runtime.device)
     source = data or model.facts.get("data")

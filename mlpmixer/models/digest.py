@@ -1,4 +1,4 @@
-"""A key of what a model is: the same for the same numbers, wherever they are stored."""
+"""A key of what a model is: the same for the same answers, wherever it is stored."""
 
 from hashlib import blake2b
 
@@ -8,8 +8,12 @@ from mlpmixer.models.interface import ImageModel
 
 
 def model_digest(model: ImageModel) -> str:
-    """Return 32 hexadecimal digits that follow from the model's shape, options and weights."""
-    key = blake2b(f"{model.name} {sorted(model.options.items())}".encode(), digest_size=16)
+    """Return 32 hexadecimal digits that follow from all that decides on a picture's probabilities.
+
+    That is the model's shape, options and weights, its preprocessing, and its loss.
+    """
+    said = (model.name, sorted(model.options.items()), model.preprocessing, model.loss)
+    key = blake2b(repr(said).encode(), digest_size=16)
     for name, tensor in model.state_dict().items():
         key.update(name.encode())
         key.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())

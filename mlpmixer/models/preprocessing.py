@@ -8,9 +8,9 @@ Foreign weights may expect other numbers. A Mixer keeps those in `MixerConfig.in
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal, get_args
 
-from mlpmixer.errors import UsageError
+from mlpmixer.errors import UsageError, unknown_name
 
-Resampling = Literal["bilinear"]
+Resampling = Literal["bilinear", "bicubic"]
 SixteenBit = Literal["full", "range"]
 
 
@@ -46,8 +46,6 @@ class Preprocessing:
         if not 0 < self.crop_share <= 1:
             raise UsageError(f"crop share {self.crop_share} is outside (0, 1].")
         if self.resampling not in get_args(Resampling):
-            known = ", ".join(get_args(Resampling))
-            raise UsageError(f"resampling {self.resampling!r} is unknown: use {known}.")
+            raise unknown_name("resampling", self.resampling, get_args(Resampling))
         if self.sixteen_bit not in get_args(SixteenBit):
-            known = ", ".join(get_args(SixteenBit))
-            raise UsageError(f"sixteen-bit {self.sixteen_bit!r} is unknown: use {known}.")
+            raise unknown_name("sixteen-bit", self.sixteen_bit, get_args(SixteenBit))

@@ -4,7 +4,7 @@ from dataclasses import fields
 from fnmatch import fnmatch
 from typing import Any
 
-from mlpmixer.errors import unknown_name
+from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer, MixerConfig
 from mlpmixer.models.presets import PAPER_MIXERS, SMALL_MIXERS, is_mixer, mixer_config
@@ -45,6 +45,11 @@ def create_model(
         size = (size[0], size[1])  # a list, when it comes from JSON
     model = _create(name, size, num_classes, overrides)
     if input_shuffle is None:
+        if shuffle_patch_size is not None:
+            raise UsageError(
+                f"the shuffle patch size {shuffle_patch_size} belongs to an input shuffle: give "
+                "--input-shuffle patches too, or leave it out."
+            )
         return model
     return ShuffledInput(model, input_shuffle, shuffle_patch_size, shuffle_seed)
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.models.checks import check_minimum, check_patches
-from mlpmixer.models.interface import ImageModel, Intermediates
+from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
 from mlpmixer.models.layers import check_images
+from mlpmixer.models.wrapped import WrappedModel
 from mlpmixer.randomness import generator
 
 Kind = Literal["patches", "pixels"]
@@ -57,7 +58,7 @@ def pixel_order(kind: Kind, image_size: tuple[int, int], patch_size: int, seed: 
     return shuffled.permute(0, 2, 1, 3).reshape(-1)  # (H·W,)
 
 
-class ShuffledInput(ImageModel):
+class ShuffledInput(WrappedModel):
     """A model that shuffles each image, then does what it always does.
 
     Args:
@@ -76,13 +77,11 @@ class ShuffledInput(ImageModel):
     def __init__(
         self, model: ImageModel, kind: Kind, patch_size: int | None = None, seed: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(model)
         if patch_size is None:
             patch_size = _usual_patch_size(model)
         self.kind, self.patch_size, self.seed = kind, patch_size, seed
         self.register_buffer("order", pixel_order(kind, model.image_size, patch_size, seed))
-        self.model = model
-        self.name = model.name
         self.taking_over(model)
 
     @property
@@ -94,45 +93,6 @@ class ShuffledInput(ImageModel):
             "shuffle_patch_size": self.patch_size,
             "shuffle_seed": self.seed,
         }
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the input in pixels."""
-        return self.model.image_size
-
-    @property
-    def num_classes(self) -> int:
-        """Number of logits."""
-        return self.model.num_classes
-
-    @property
-    def num_features(self) -> int:
-        """Width of the pooled representation."""
-        return self.model.num_features
-
-    @property
-    def in_channels(self) -> int:
-        """Colour channels of the input."""
-        return self.model.in_channels
-
-    @property
-    def patch_grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the patches that the shuffled image is cut into."""
-        return self.model.patch_grid
-
-    @property
-    def block_names(self) -> tuple[str, ...]:
-        """The model's blocks, by their names here."""
-        return tuple(f"model.{name}" for name in self.model.block_names)
-
-    @property
-    def network(self) -> ImageModel:
-        """The model that gets the shuffled images."""
-        return self.model.network
-
-    def layer_groups(self) -> list[list[str]]:
-        """Return the model's groups, by the names of the parameters here."""
-        return [[f"model.{name}" for name in group] for group in self.model.layer_groups()]
 
     def resized(self, image_size: int | tuple[int, ...], **how: Any) -> ImageModel:
         """Raise UsageError: the permutation is one of the pixels of this image size."""
@@ -159,25 +119,9 @@ class ShuffledInput(ImageModel):
     ) -> tuple[Tensor | None, list[Tensor]]:
         return self.model._intermediates(self.seen(images), wanted)
 
-    def as_tokens(self, values: Tensor) -> Tensor:
-        """Return what a block put out as tokens (B, S, C)."""
-        return self.model.as_tokens(values)
-
-    def logits_after(self, values: Tensor) -> Tensor | None:
-        """Return the logits (B, K) that a block's values lead to; None where no head fits."""
-        return self.model.logits_after(values)
-
-    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool the last layer's values and, unless `pre_logits`, map them to logits."""
-        return self.model.forward_head(tokens, pre_logits)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh head in place; 0 classes leave it out."""
-        self.model.reset_classifier(num_classes)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep less memory for the backward pass and compute more."""
-        self.model.set_grad_checkpointing(enable)
+    def token_mlps(self) -> list[TokenMlp]:
+        """Return none: what they mix are not the patches of the picture."""
+        return []
 
 
 def permute_weights(model: Model, seed: int = 0) -> Model:

@@ -49,9 +49,10 @@ class RunDirectory:
             raise UsageError(f"{path} is a file. Choose another folder with --out.")
         present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]
         if present:
+            resumable = f", or continue that run by --resume {path}" if LAST in present else ""
             raise UsageError(
                 f"{path} already holds a run ({present[0]}). "
-                "Choose another folder with --out, or continue that run with --resume."
+                f"Choose another folder with --out{resumable}."
             )
         try:
             path.mkdir(parents=True, exist_ok=True)

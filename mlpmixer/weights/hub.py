@@ -75,11 +75,15 @@ class HubFolder(
         if "data" in facts:
             facts["data"] = public_name(facts["data"])
         write_model(model, save_directory / MODEL_FILE, model.class_names, facts)
-        description = {"name": model.name, "options": model.options}
-        write_json(
-            save_directory / HUB_CONFIG,
-            {"library_name": "mlpmixer", **description, "class_names": model.class_names},
-        )
+        description = {
+            "library_name": "mlpmixer",
+            "name": model.name,
+            "options": model.options,
+            "class_names": model.class_names,
+            "loss": model.loss,
+            "preprocessing": model.preprocessing.to_json(),
+        }
+        write_json(save_directory / HUB_CONFIG, description)
         if not (save_directory / HUB_CARD).exists():
             write_text(save_directory / HUB_CARD, str(self.generate_model_card()))
 

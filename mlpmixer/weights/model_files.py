@@ -4,11 +4,13 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
+from mlpmixer.models.preprocessing import Resampling
 from mlpmixer.weights.layouts import find_layout, layout_names
 from mlpmixer.weights.own_format import FORMAT, MODEL_FILE, read_model
 from mlpmixer.weights.tensor_files import open_tensors
@@ -102,12 +104,14 @@ def _assume(model: Mixer, path: Path) -> None:
 
 
 def _apply_hub_config(model: Mixer, path: Path) -> None:
-    """Take over what timm's config.json says of input normalisation and class names."""
+    """Take over what timm's config.json says of the input, the evaluation crop and class names."""
     try:
         content = json.loads(path.read_text())
         pretrained = content.get("pretrained_cfg", content)
         mean = tuple(map(float, pretrained.get("mean", (0.5,))))
         std = tuple(map(float, pretrained.get("std", (0.5,))))
+        crop_share = float(pretrained.get("crop_pct", model.preprocessing.crop_share))
+        resampling = pretrained.get("interpolation", model.preprocessing.resampling)
         names = pretrained.get("label_names")
     except (ValueError, TypeError, AttributeError) as error:
         raise MixerError(f"{path} is damaged: {error}.") from error
@@ -116,5 +120,15 @@ def _apply_hub_config(model: Mixer, path: Path) -> None:
     usual = set(mean) == {0.5} and set(std) == {0.5}
     if not usual:
         model.config = replace(model.config, input_mean=mean, input_std=std)
+    if resampling not in get_args(Resampling):
+        known = model.preprocessing.resampling
+        _log.warning(f"{path} asks for {resampling!r} interpolation: {known} is used.")
+        resampling = known
+    try:
+        model.preprocessing = replace(
+            model.preprocessing, crop_share=crop_share, resampling=resampling
+        )
+    except UsageError as error:
+        raise MixerError(f"{path}: {error}") from error
     if names is not None and len(names) == model.num_classes:
         model.class_names = tuple(map(printable, names))

@@ -81,6 +81,8 @@ def test_a_folder_gives_the_same_model_back(name: str, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["library_name"] == "mlpmixer"
     assert config["name"] == name
+    assert config["loss"] == "softmax"
+    assert config["preprocessing"]["crop_share"] == model.preprocessing.crop_share
     assert "2 classes" in (tmp_path / "out" / "README.md").read_text()
 
 

@@ -189,5 +189,5 @@ def test_preprocessing_follows_the_model_and_is_checked() -> None:
         model.preprocessing = Preprocessing(image_size=(32, 32))
     with pytest.raises(UsageError, match="crop share 0"):
         Preprocessing(image_size=(32, 32), crop_share=0)
-    with pytest.raises(UsageError, match="resampling 'nearest'"):
+    with pytest.raises(UsageError, match="unknown resampling 'nearest'"):
         Preprocessing(image_size=(32, 32), resampling="nearest")  # type: ignore[arg-type]

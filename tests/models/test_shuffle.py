@@ -133,3 +133,8 @@ def test_wrong_use_is_named() -> None:
         mlpmixer.create_model("bit_nano", image_size=16, input_shuffle="pixel")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected"):
         ShuffledInput(mixer(), "pixels")(torch.zeros(1, 3, 16, 16, dtype=torch.float64))
+
+
+def test_a_patch_size_without_a_shuffle_is_refused() -> None:
+    with pytest.raises(UsageError, match="--input-shuffle patches"):
+        mlpmixer.create_model("mixer_nano", image_size=32, shuffle_patch_size=8)

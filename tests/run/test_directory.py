@@ -31,9 +31,16 @@ def test_a_new_run_holds_its_recipe_and_can_be_opened(run):
 @pytest.mark.parametrize("name", ["recipe.toml", "metrics.jsonl", "model.safetensors"])
 def test_another_run_is_never_written_over(tmp_path, name):
     (tmp_path / name).write_text("precious")
-    with pytest.raises(UsageError, match=r"already holds a run.*--out.*--resume"):
+    with pytest.raises(UsageError, match=r"already holds a run.*--out") as caught:
         RunDirectory.create(tmp_path, RECIPE)
+    assert "--resume" not in str(caught.value)  # there is no state to resume from
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "precious")]
+
+
+def test_a_run_with_a_saved_state_can_be_continued_in_place_of_a_new_one(tmp_path):
+    (tmp_path / "last").mkdir()
+    with pytest.raises(UsageError, match=f"or continue that run by --resume {tmp_path}"):
+        RunDirectory.create(tmp_path, RECIPE)
 
 
 def test_an_empty_folder_can_become_a_run(tmp_path):

@@ -126,6 +126,31 @@ def test_a_hub_folder_brings_its_normalisation_and_class_names(tmp_path: Path) -
     assert torch.equal(mlpmixer.load(tmp_path / "ours.safetensors")(pixels), model(pixels))
 
 
+def hub_folder(folder: Path, **config: object) -> Path:
+    save_file(timm_mixer().state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"pretrained_cfg": config}))
+    return folder
+
+
+def test_a_hub_folder_brings_its_evaluation_crop(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path, crop_pct=0.9, interpolation="bicubic")
+    found = mlpmixer.load(folder).preprocessing
+    assert (found.crop_share, found.resampling) == (0.9, "bicubic")
+
+
+def test_an_unknown_interpolation_of_the_hub_is_told_and_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = hub_folder(tmp_path, interpolation="random")
+    assert mlpmixer.load(folder).preprocessing.resampling == "bilinear"
+    assert "'random' interpolation: bilinear is used" in caplog.text
+
+
+def test_an_impossible_crop_of_the_hub_is_named_with_its_file(tmp_path: Path) -> None:
+    with pytest.raises(MixerError, match=r"config\.json: crop share 1\.5"):
+        mlpmixer.load(hub_folder(tmp_path, crop_pct=1.5))
+
+
 class LucidrainsHalf(nn.Module):
     """A residual branch with the module names of that layout."""
 
