@@ -85,7 +85,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     if batch_size > images:
         raise UsageError(
             f"batch size {batch_size} is larger than the {images} training images. "
-            f"Use --batch-size {max(1, images // 8)} or less."
+            f"Use --batch-size {images} or less."
         )
     return images // batch_size
 

@@ -1,5 +1,6 @@
 """A share of the training images: shares are nested, and balanced over the classes."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -32,9 +33,10 @@ def keep_share(dataset: Dataset, share: float, seed: int) -> Dataset:
     labels = train.labels
     members_of = list(indices_by_class(labels))
     if round(share * len(labels)) < len(members_of):
+        enough = math.ceil(len(members_of) / len(labels) * 1e4) / 1e4
         raise UsageError(
             f"{share:g} of the {len(labels):,} training images of {dataset.spec} are fewer than "
-            f"its {len(members_of)} classes: use {len(members_of) / len(labels):.2g} or more."
+            f"its {len(members_of)} classes: use {enough:g} or more."
         )
     chosen = []
     for label, indices in members_of:

@@ -31,19 +31,14 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
         raise UsageError(f"{name} {value!r} is unknown: use {' or '.join(map(repr, known))}.")
 
 
-def check_patches(
-    image_size: tuple[int, int], patch_size: tuple[int, int], option: str = "--patch-size"
-) -> None:
-    """Raise UsageError where patches do not tile the image; sizes are height and width in pixels.
-
-    `option` is what sets the patch size on the command line.
-    """
+def check_patches(image_size: tuple[int, int], patch_size: tuple[int, int]) -> None:
+    """Raise UsageError where patches do not tile the image; sizes are (height, width) in pixels."""
     (height, width), (rows, columns) = image_size, patch_size
     if min(height, width) >= 1 and height % rows == 0 and width % columns == 0:
         return
     raise UsageError(
         f"image size {height}x{width} cannot be cut into patches of {rows}x{columns} pixels. "
-        f"Use {fitting_size(image_size, patch_size)}, or a {option} that divides it."
+        f"Use {fitting_size(image_size, patch_size)}, or a --patch-size that divides it."
     )
 
 

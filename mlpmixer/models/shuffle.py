@@ -10,13 +10,14 @@ does it, it computes the same logits and learns the same steps.
 """
 
 import copy
+import math
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from mlpmixer.errors import UsageError, unknown_name
-from mlpmixer.models.checks import check_minimum, check_patches
+from mlpmixer.models.checks import check_minimum
 from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
 from mlpmixer.models.layers import check_images
 from mlpmixer.models.wrapped import WrappedModel
@@ -48,7 +49,13 @@ def pixel_order(kind: Kind, image_size: tuple[int, int], patch_size: int, seed: 
     if kind == "pixels":
         return torch.randperm(count, generator=generator(seed, "shuffle pixels"), device="cpu")
     check_minimum(1, shuffle_patch_size=patch_size)
-    check_patches(image_size, (patch_size, patch_size), "--shuffle-patch-size")
+    common = math.gcd(height, width)
+    if common % patch_size:
+        fitting = max(side for side in range(1, patch_size) if common % side == 0)
+        raise UsageError(
+            f"image size {height}x{width} cannot be cut into shuffled patches of "
+            f"{patch_size}x{patch_size} pixels. Use --shuffle-patch-size {fitting}."
+        )
     patches, inside = patch_orders(count // patch_size**2, patch_size, seed)
     places = torch.arange(count, device="cpu").view(image_size)
     grid = height // patch_size, width // patch_size

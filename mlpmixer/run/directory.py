@@ -21,6 +21,8 @@ RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
 MODEL = "model.safetensors"
 LAST = "last"
+STATE_FILE = "state.pt"
+"""What is in `LAST` once there is something to resume from."""
 
 
 class RunDirectory:
@@ -49,7 +51,8 @@ class RunDirectory:
             raise UsageError(f"{path} is a file. Choose another folder with --out.")
         present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]
         if present:
-            resumable = f", or continue that run by --resume {path}" if LAST in present else ""
+            begun = (path / LAST / STATE_FILE).exists()
+            resumable = f", or continue that run by --resume {path}" if begun else ""
             raise UsageError(
                 f"{path} already holds a run ({present[0]}). "
                 f"Choose another folder with --out{resumable}."

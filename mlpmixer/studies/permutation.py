@@ -52,7 +52,11 @@ class PermutationStudy:
 
     def recipe(self, model: str, kind: str, seed: int) -> Recipe:
         """Return the recipe of one training."""
-        return self.training.override({"model": model, "input_shuffle": INPUTS[kind], "seed": seed})
+        shuffle = INPUTS[kind]
+        fields = {"model": model, "input_shuffle": shuffle, "seed": seed}
+        if shuffle is None:
+            fields["shuffle_patch_size"] = None
+        return self.training.override(fields)
 
     def grid(self, out: Path) -> Grid:
         """Return the cells, seed by seed, with their results in the folder `out`."""

@@ -9,12 +9,11 @@ from typing import Any
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
 from mlpmixer.run.console import Console
-from mlpmixer.run.directory import LAST, RunDirectory
+from mlpmixer.run.directory import LAST, STATE_FILE, RunDirectory
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.inventory import ChangedData
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.state import STATE_FILE
 from mlpmixer.training.train import train
 
 OUTCOME = "outcome.json"

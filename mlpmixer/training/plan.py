@@ -79,7 +79,11 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     Augmenter(augment, model.num_classes)  # checks its options
     batch_size, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
     if batch_size % parts:
-        raise UsageError(f"--accumulate {parts} does not divide the batch size {batch_size}.")
+        fitting = max(n for n in range(1, parts) if batch_size % n == 0)
+        raise UsageError(
+            f"--accumulate {parts} does not divide the batch size {batch_size}: "
+            f"use --accumulate {fitting}."
+        )
     if recipe.compute.compile:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(dataset.splits["train"]))

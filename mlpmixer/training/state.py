@@ -10,11 +10,9 @@ import torch
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
-from mlpmixer.run.directory import MODEL, RECIPE
+from mlpmixer.run.directory import MODEL, RECIPE, STATE_FILE
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.step import TrainingStep
-
-STATE_FILE = "state.pt"
 
 _DAMAGE = (RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError)
 _FIXED = (

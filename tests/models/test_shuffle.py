@@ -125,7 +125,7 @@ def test_a_saved_model_shuffles_as_it_did(name: str, kind: str, tmp_path: Path) 
 
 
 def test_wrong_use_is_named() -> None:
-    with pytest.raises(UsageError, match="--shuffle-patch-size that divides"):
+    with pytest.raises(UsageError, match="Use --shuffle-patch-size 4"):
         mlpmixer.create_model(
             "bit_nano", image_size=16, input_shuffle="patches", shuffle_patch_size=5
         )

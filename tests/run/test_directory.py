@@ -39,6 +39,7 @@ def test_another_run_is_never_written_over(tmp_path, name):
 
 def test_a_run_with_a_saved_state_can_be_continued_in_place_of_a_new_one(tmp_path):
     (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "state.pt").touch()
     with pytest.raises(UsageError, match=f"or continue that run by --resume {tmp_path}"):
         RunDirectory.create(tmp_path, RECIPE)
 

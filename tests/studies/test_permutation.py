@@ -49,7 +49,7 @@ def test_each_input_is_trained_on_and_its_course_kept(
     ("options", "message"),
     [
         (["--minutes", "1"], "one budget"),
-        (["--shuffle-patch-size", "3"], "--shuffle-patch-size that divides"),
+        (["--shuffle-patch-size", "3"], "--shuffle-patch-size"),
         (["--image-size", "9"], "mixer_nano, untouched: image size 9x9"),
         (["--models", "bit_nona"], "bit_nano"),
         (["--models"], "at least one model"),

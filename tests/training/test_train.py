@@ -12,10 +12,10 @@ from training_steps import TrainingSteps
 import mlpmixer
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
+from mlpmixer.run.directory import STATE_FILE
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
-from mlpmixer.training.state import STATE_FILE
 from mlpmixer.training.train import train
 
 CPU = Runtime(torch.device("cpu"))
