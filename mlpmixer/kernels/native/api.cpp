@@ -13,12 +13,19 @@
 
 namespace {
 
-// Begins when all threads are here, so that they compete for what they share.
+double now() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double>(since).count();
+}
+
+// Begins when all threads are here, so that they compete for what they share. One that the system
+// does not let run is waited for a second.
 struct Start {
     std::atomic<int> here{0};
     void wait(const Team &team) {
         ++here;
-        while (here.load() < team.size) {
+        const double begun = now();
+        while (here.load() < team.size && now() - begun < 1) {
         }
     }
 };
@@ -30,14 +37,10 @@ struct Ceiling {
     std::atomic<double> rate{0};
 };
 
-double now() {
-    const auto since = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration<double>(since).count();
-}
-
-// Bytes that one thread reads and writes a second, in memory larger than the caches.
+// What threads read, each in memory of its own that is larger than the caches.
 struct Traffic {
     int64_t bytes;
+    std::vector<Memory> memories;
     Start start = {};
     std::atomic<double> rate{0};
 };
@@ -134,16 +137,17 @@ API double mlpmixer_ceiling(const char *level, int precision, int threads, doubl
     return ceiling.rate.load();
 }
 
-// Bytes a second read from memory by so many threads, each from `bytes` of its own.
+// Bytes a second read from memory by so many threads, each from `bytes` of its own; 0: no memory.
 API double mlpmixer_bandwidth(int64_t bytes, int threads) {
-    Traffic traffic = {bytes};
     try {
+        Traffic traffic = {bytes};
+        for (int i = 0; i < threads; ++i) traffic.memories.emplace_back(size_t(bytes));
         work_together(
             threads,
-            [](void *context, Team &team, int) {
+            [](void *context, Team &team, int rank) {
                 Traffic &traffic = *static_cast<Traffic *>(context);
-                const Memory memory(size_t(traffic.bytes));
-                const int64_t *words = reinterpret_cast<const int64_t *>(memory.bytes());
+                const Memory &own = traffic.memories[size_t(rank)];
+                const int64_t *words = reinterpret_cast<const int64_t *>(own.bytes());
                 const int64_t count = traffic.bytes / 64 * 8;
                 traffic.start.wait(team);
                 const double begun = now();
@@ -158,8 +162,8 @@ API double mlpmixer_bandwidth(int64_t bytes, int threads) {
                 add(traffic.rate, 4.0 * double(traffic.bytes) / seconds);
             },
             &traffic);
+        return traffic.rate.load();
     } catch (const std::exception &) {
         return 0;
     }
-    return traffic.rate.load();
 }

@@ -1,4 +1,5 @@
-// AVX2 and FMA: a tile of 6 x 16 sums in 12 registers.
+// AVX2 and FMA: tiles of 6 x 16 sums in 12 of the 16 registers; of 4 x 16 where a product needs
+// registers of its own besides.
 #include "levels.h"
 #include "vector_avx2.h"
 //
@@ -19,5 +20,5 @@ template <bool SIGNED_LEFT> struct Int8Dot : IntegerSums {
 }  // namespace
 
 const Kernels *avx2_float32() { return float32_table<Float32Dot, 6, 2>("avx2"); }
-const Kernels *avx2_bfloat16() { return bfloat16_table<WidenedBfloat16Dot, 6, 2>("avx2"); }
-const Kernels *avx2_int8() { return int8_table<Int8Dot, 6, 2>("avx2", 63); }
+const Kernels *avx2_bfloat16() { return bfloat16_table<WidenedBfloat16Dot, 4, 2>("avx2"); }
+const Kernels *avx2_int8() { return int8_table<Int8Dot, 4, 2>("avx2", 63); }

@@ -79,31 +79,37 @@ template <class Dot, int TILE_ROWS, int VECTORS> struct Multiply {
                           ahead);
     }
 
-    // As many sums as a tile has, from two operands in registers.
+    // The operations of a step, again and again, with all operands in registers.
     static double ceiling(int64_t rounds) {
-        alignas(64) char memory[(TILE_ROWS * VECTORS + 2) * LANES * 4] = {};
+        alignas(64) char memory[(TILE_ROWS * VECTORS + 1 + VECTORS) * LANES * 4] = {};
         char *start = memory;
-        asm volatile("" : "+r"(start) : : "memory");  // the compiler shall know no sum's value
+        asm volatile("" : "+r"(start) : : "memory");  // the compiler shall know no value
         Sum sums[TILE_ROWS][VECTORS];
 #pragma GCC unroll 16
         for (int r = 0; r < TILE_ROWS; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; ++v)
-                sums[r][v] = Dot::load_sum(start + (r * VECTORS + v + 2) * LANES * 4);
-        I left = load_lanes(start);
-        const I right = load_lanes(start + LANES * 4);
-        for (int64_t round = 0; round < rounds; ++round)
+                sums[r][v] = Dot::load_sum(start + (r * VECTORS + v) * LANES * 4);
+        const char *behind = start + TILE_ROWS * VECTORS * LANES * 4;
+        I row = load_lanes(behind), columns[VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; ++v) columns[v] = load_lanes(behind + (v + 1) * LANES * 4);
+        for (int64_t round = 0; round < rounds; ++round) {
+            // Each step has columns of its own, and each row; what they share is not computed anew.
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; ++v) make_unknown(columns[v]);
 #pragma GCC unroll 16
             for (int r = 0; r < TILE_ROWS; ++r) {
-                make_unknown(left);  // each row has a left operand of its own
+                make_unknown(row);
 #pragma GCC unroll 4
-                for (int v = 0; v < VECTORS; ++v) sums[r][v] = Dot::dot(sums[r][v], left, right);
+                for (int v = 0; v < VECTORS; ++v) sums[r][v] = Dot::dot(sums[r][v], row, columns[v]);
             }
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < TILE_ROWS; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; ++v)
-                Dot::store_sum(start + (r * VECTORS + v + 2) * LANES * 4, sums[r][v]);
+                Dot::store_sum(start + (r * VECTORS + v) * LANES * 4, sums[r][v]);
         asm volatile("" : : "r"(start) : "memory");
         return 2.0 * double(rounds) * TILE_ROWS * tile_cols * Dot::group;
     }

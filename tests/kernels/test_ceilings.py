@@ -1,0 +1,41 @@
+"""What the machine can do at most is measured, or refused in plain words."""
+
+import pytest
+
+from mlpmixer.errors import MixerError
+from mlpmixer.kernels import ceilings
+from mlpmixer.kernels.ceilings import product_ceiling, read_bandwidth
+from mlpmixer.kernels.library import Library
+from mlpmixer.kernels.native import Precision, levels_here
+
+pytestmark = pytest.mark.skipif(not levels_here("float32"), reason="no native kernels here")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("level", ["avx2", "portable"])
+def test_every_level_and_precision_has_a_ceiling(
+    precision: Precision, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if level not in levels_here(precision):
+        pytest.skip(f"no {level} here")
+    monkeypatch.setenv("MLPMIXER_KERNEL_LEVEL", level)
+    assert product_ceiling(precision, threads=2, seconds=0.003) > 0
+
+
+def test_memory_is_read_at_some_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "LARGER_THAN_CACHES", 1 << 20)
+    assert read_bandwidth(threads=2) > 0
+
+
+def test_too_little_memory_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "LARGER_THAN_CACHES", 1 << 60)
+    with pytest.raises(MixerError, match="not enough memory"):
+        read_bandwidth(threads=2)
+
+
+def test_without_kernels_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "library", lambda: Library(None, "they are not built"))
+    with pytest.raises(MixerError, match="they are not built"):
+        product_ceiling("float32")
+    with pytest.raises(MixerError, match="they are not built"):
+        read_bandwidth()
