@@ -1,12 +1,12 @@
-"""`mixer info`: list models, or show one: layers, parameters, GMACs."""
+"""`mixer info`: list models, show one (layers, parameters, GMACs), or the machine."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from mlpmixer.cli.model_argument import is_stored
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
@@ -30,6 +30,7 @@ class InfoCommand:
       mixer info mixer_b16
       mixer info Mixer-B_16.npz
       mixer info vit_nano --image-size 64 --num-classes 100 --json
+      mixer info --machine
     """
 
     name: Annotated[Positional[str | None], arg(metavar="[NAME]")] = None
@@ -40,6 +41,8 @@ class InfoCommand:
     """Number of logits; by default the model's own."""
     all: bool = False
     """Show every layer by itself, also where many are alike."""
+    machine: bool = False
+    """Show this machine instead: kernels, engines, limits, and what was timed on it."""
     json: bool = False
     """Print JSON."""
 
@@ -50,15 +53,20 @@ def run(arguments: Sequence[str]) -> int:
     size = command.image_size
     if size is not None and len(size) not in (1, 2):
         raise UsageError(f"image size {size}: give one side, or height and width, in pixels.")
+    if command.machine and len(arguments) > 1 + command.json:
+        raise UsageError("--machine is about no model: leave all but --json out.")
     if command.name is None and (size, command.num_classes, command.all) != (None, None, False):
         raise UsageError("name a model to see its layers, as in `mixer info mixer_b16`.")
     from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
+    if command.machine:
+        _show_machine(console)
+        return 0
     if command.name is None:
         _list(console)
         return 0
-    stored = _is_stored(command.name)
+    stored = is_stored(command.name)
     if stored and (size, command.num_classes) != (None, None):
         raise UsageError(
             f"{command.name} has a size and classes of its own: leave the options out."
@@ -93,13 +101,6 @@ def _list(console: "Console") -> None:
     print_table(console, record, header, rows, [footer], left=1)
 
 
-def _is_stored(name: str) -> bool:
-    """Tell whether `mixer info` is asked for weights, not for a model's name."""
-    return name.startswith("hf-hub:") or any(
-        Path(one).exists() for one in (name, name.rpartition("#")[0]) if one
-    )
-
-
 def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
     from mlpmixer.formatting import memory
     from mlpmixer.models.model_summary import fold
@@ -115,6 +116,28 @@ def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
     ]
     record = {**asdict(summary), "gmacs": summary.gmacs}
     print_table(console, record, header, [_row(layer) for layer in layers], footer, left=3)
+
+
+def _show_machine(console: "Console") -> None:
+    from mlpmixer.engines.this_machine import inspect_machine
+
+    here = inspect_machine()
+    rows = []
+    for one in here.levels:
+        limit = here.operations.get(one.precision) if one.used else None
+        state = "used" if one.used else ""
+        speed = "" if limit is None else f"{limit / 1e9:,.0f}"
+        rows.append((one.precision, one.level, state, f"{one.error:.1e}", speed))
+    footer = [f"{name}: {value}" for name, value in here.facts.items()]
+    if here.bytes is not None:
+        footer.append(f"memory: {here.bytes / 1e9:,.1f} GB/s read")
+    footer.append(here.kernels or "native kernels: built, and checked against themselves")
+    for entry in here.chosen:
+        taken = ", ".join(f"{name} {took * 1e3:,.1f} ms" for name, took in entry["seconds"].items())
+        size = _size(tuple(entry["model"].get("image_size", ())))
+        footer.append(f"optimize, {entry['name']} {size} {entry['precision']}: {taken}")
+    header = ("precision", "level", "", "error", "GOP/s at most")
+    print_table(console, asdict(here), header, rows, footer, left=3)
 
 
 def _row(layer: "Layer") -> tuple[str, ...]:

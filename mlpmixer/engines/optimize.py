@@ -16,7 +16,7 @@ from mlpmixer.files import write_json
 from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import Precision
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.runtime import machine
+from mlpmixer.runtime import Runtime, machine
 
 BATCH_SIZE = 2
 ROUNDS = 3
@@ -60,12 +60,23 @@ def optimize(
     return OptimizedModel(model, candidates[_fastest(model, precision, candidates)])
 
 
+def for_inference(model: ImageModel, runtime: Runtime) -> ImageModel:
+    """Return a model, on the runtime's device, as it is computed fastest there.
+
+    In the precision of the runtime. On a GPU it is the model itself.
+    """
+    if runtime.device.type != "cpu":
+        return model.eval()
+    return optimize(model, "bfloat16" if runtime.precision == torch.bfloat16 else "float32")
+
+
 def _fastest(
     model: ImageModel, precision: Precision, candidates: dict[EngineName, Engine]
 ) -> EngineName:
     """Return the engine that took the least time, now or when it was asked before."""
     kernels = library().functions
     key = {
+        "name": model.name,
         "model": model.options,
         "precision": precision,
         "engines": sorted(candidates),

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.sources import open_source
+from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import Evaluation, classify
 from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
@@ -70,6 +72,49 @@ def evaluate_model(
     keep_freed_memory()
     label_sets = None if multi_labels is None else read_label_sets(multi_labels)
     model = load(path, class_names=class_names).to(runtime.device)
+    labelled = open_labelled(model, path, data, split, options, console)
+    if label_sets is not None:
+        label_sets = labelled.split.renumbered(in_order_of(labelled.split, label_sets))
+    with console.progress("evaluating") as progress:
+        evaluation = classify(
+            for_inference(model, runtime),
+            labelled.images,
+            runtime,
+            allowed=label_sets,
+            batch_size=batch_size,
+            on_progress=progress.update,
+        )
+    names = model.class_names or labelled.class_names
+    return Measured(labelled.data, labelled.name, names, evaluation)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The images that a model is measured on, read."""
+
+    data: str
+    name: str
+    """Of the split."""
+    class_names: tuple[str, ...]
+    """Those of the data."""
+    split: "Relabelled"
+    images: Images
+
+
+def open_labelled(
+    model: ImageModel,
+    path: str | Path,
+    data: str | None,
+    split: str | None,
+    options: DataOptions,
+    console: Console,
+) -> Labelled:
+    """Read the images to measure a model on, which was loaded from `path`; see `evaluate_model`.
+
+    Raises:
+        UsageError: a name is unknown, or the classes of model and data do not match.
+        MixerError: too many images are unreadable.
+    """
     source = data or model.facts.get("data")
     if source is None:
         raise UsageError(f"{path} does not say what it was trained on: give --data.")
@@ -84,22 +129,11 @@ def evaluate_model(
             f"order, {first}{', …' if len(dataset.class_names) > 3 else ''}. "
             "If that is not so, give --class-names FILE."
         )
-    if label_sets is not None:
-        label_sets = chosen.renumbered(in_order_of(chosen, label_sets))
     with console.progress(f"reading {name} images") as progress:
         images = open_images(chosen, model.preprocessing, options, on_progress=progress.update)
     for unreadable, reason in images.unreadable.reasons.items():
         console.warning(f"skipped {unreadable}: {reason}")
-    with console.progress("evaluating") as progress:
-        evaluation = classify(
-            model,
-            images,
-            runtime,
-            allowed=label_sets,
-            batch_size=batch_size,
-            on_progress=progress.update,
-        )
-    return Measured(source, name, model.class_names or dataset.class_names, evaluation)
+    return Labelled(source, name, dataset.class_names, chosen, images)
 
 
 def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, "Relabelled"]:

@@ -14,6 +14,7 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import HELD_OUT
 from mlpmixer.data.sources import open_source
 from mlpmixer.data.splits import Subset
+from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import FewShotResult, few_shot, support_sets
@@ -76,6 +77,8 @@ def probe(
     if layer is not None and layer not in intermediate_names(model):
         raise UsageError(f"{source} has no layer {layer!r}: `mixer info {source}` lists them.")
     model = at_size(model, image_size).to(runtime.device)
+    if layer is None:  # an engine computes no layer that can be looked at
+        model = for_inference(model, runtime)
     dataset = open_source(data)
     for remark in dataset.remarks:
         console.message(remark)

@@ -63,6 +63,26 @@ def throughput(
     }
 
 
+def latency(
+    models: Mapping[str, ImageModel], runtime: Runtime, *, rounds: int = 7, seconds: float = 1.0
+) -> dict[str, float]:
+    """Return the seconds that one image takes, the median of rounds in turn.
+
+    Args:
+        models: by name; moved to the device and put into evaluation mode.
+        runtime: where to run, and in which precision.
+        rounds: turns of each model.
+        seconds: length of a turn.
+    """
+    keep_freed_memory()
+    taken: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(rounds):
+        for name, model in models.items():
+            model.to(runtime.device).eval()
+            taken[name].append(1 / _speed(model, 1, runtime, seconds))
+    return {name: statistics.median(found) for name, found in taken.items()}
+
+
 def best_batch_size(
     model: ImageModel, runtime: Runtime, seconds: float, largest: int = LARGEST_BATCH
 ) -> int:

@@ -73,3 +73,21 @@ def test_json_has_every_layer_and_the_totals(capsys: pytest.CaptureFixture[str])
 def test_wrong_use_says_what_to_do(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(arguments)
+
+
+def test_the_machine_is_shown_with_its_kernels_and_limits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["--machine", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["facts"]["torch"]
+    assert record["kernels"] or all(one["error"] < 0.1 for one in record["levels"])
+    for precision in record["operations"]:
+        (used,) = [o for o in record["levels"] if o["precision"] == precision and o["used"]]
+        assert record["operations"][precision] > 0
+        assert used["level"]
+
+
+def test_the_machine_is_about_no_model() -> None:
+    with pytest.raises(UsageError, match="--machine is about no model"):
+        run(["mixer_nano", "--machine"])

@@ -49,11 +49,12 @@ def console() -> Console:
     return Console("plain", out=io.StringIO(), err=io.StringIO())
 
 
-def test_every_cell_is_computed_and_stored(tmp_path: Path, console: Console) -> None:
+def test_every_cell_is_computed_and_stored(tmp_path: Path) -> None:
     grid = Grid(tmp_path / "study", cells())
-    grid.run(console)
+    out = io.StringIO()
+    grid.run(Console("plain", out=out, err=io.StringIO()))
     assert [result["square"] for _, result in grid.results()] == [0, 1, 4]
-    said = console._out.getvalue()
+    said = out.getvalue()
     assert re.search(r"cell 1 of 3: number=0\n", said)
     assert re.search(r"cell 3 of 3: number=2, about .* left\n", said)
 

@@ -1,0 +1,12 @@
+"""What a verb takes for a model: weights that are stored somewhere, or a model's name."""
+
+from pathlib import Path
+
+HUB_PREFIX = "hf-hub:"
+
+
+def is_stored(name: str) -> bool:
+    """Tell whether weights are meant, not a model's name."""
+    return name.startswith(HUB_PREFIX) or any(
+        Path(one).exists() for one in (name, name.rpartition("#")[0]) if one
+    )

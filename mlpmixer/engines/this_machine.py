@@ -1,0 +1,80 @@
+"""What this machine offers for inference: processor, kernels, engines, limits, what was chosen."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mlpmixer.data.cache import data_home
+from mlpmixer.errors import MixerError
+from mlpmixer.kernels.ceilings import product_ceiling, read_bandwidth
+from mlpmixer.kernels.library import library
+from mlpmixer.kernels.native import PRECISIONS, Precision, levels_here
+from mlpmixer.kernels.self_check import TOLERANCES, self_check
+from mlpmixer.runtime import machine
+
+
+@dataclass(frozen=True)
+class KernelLevel:
+    """A level of the native kernels that this processor can run."""
+
+    precision: Precision
+    level: str
+    error: float
+    """Largest difference from the portable level in float32, as a share of the largest value."""
+    used: bool
+    """Whether it is the one that is taken."""
+
+
+@dataclass(frozen=True)
+class ThisMachine:
+    """What is known of a machine."""
+
+    facts: dict[str, str]
+    kernels: str
+    """Empty where the native kernels are there, else why not."""
+    levels: tuple[KernelLevel, ...]
+    operations: dict[Precision, float]
+    """A second, of products over registers alone, on all threads."""
+    bytes: float | None
+    """A second, read from memory by all threads; None where it cannot be measured."""
+    chosen: tuple[dict[str, Any], ...]
+    """What `optimize` timed here, with these versions, and the seconds that it took."""
+
+
+def inspect_machine() -> ThisMachine:
+    """Look at this machine, and measure it: about two seconds."""
+    levels, operations = [], dict[Precision, float]()
+    bandwidth = None
+    if library().functions is not None:
+        for precision in PRECISIONS:
+            taken = False
+            for level in levels_here(precision):
+                error = self_check(level, precision)
+                used = not taken and error <= TOLERANCES[precision]
+                taken = taken or used
+                levels.append(KernelLevel(precision, level, error, used))
+            if levels_here(precision):
+                operations[precision] = product_ceiling(precision)
+        try:
+            bandwidth = read_bandwidth()
+        except MixerError:
+            bandwidth = None  # memory is short: that is no reason to say nothing of the rest
+    facts = machine(torch.device("cpu"))
+    return ThisMachine(
+        facts, library().reason, tuple(levels), operations, bandwidth, _remembered(facts)
+    )
+
+
+def _remembered(facts: dict[str, str]) -> tuple[dict[str, Any], ...]:
+    found = []
+    for file in sorted((data_home() / "engines").glob("*.json")):
+        try:
+            entry = json.loads(file.read_text())
+            seconds = {name: float(taken) for name, taken in entry["seconds"].items()}
+            if entry["machine"] == facts:
+                found.append({**entry, "name": str(entry["name"]), "seconds": seconds})
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            continue  # `optimize` times it anew as well
+    return tuple(found)
