@@ -62,9 +62,8 @@ def inspect_machine() -> ThisMachine:
         except MixerError:
             bandwidth = None  # memory is short: that is no reason to say nothing of the rest
     facts = machine(torch.device("cpu"))
-    return ThisMachine(
-        facts, library().reason, tuple(levels), operations, bandwidth, _remembered(facts)
-    )
+    chosen = _remembered(facts)
+    return ThisMachine(facts, library().reason, tuple(levels), operations, bandwidth, chosen)
 
 
 def _remembered(facts: dict[str, str]) -> tuple[dict[str, Any], ...]:
