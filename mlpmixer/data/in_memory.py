@@ -52,7 +52,7 @@ class InMemoryImages:
         self.preprocessing = preprocessing
         self.crop = crop
         self.unreadable = unreadable
-        self.labels = torch.as_tensor(split.labels, dtype=torch.int64)
+        self.labels = torch.tensor(split.labels, dtype=torch.int64)
         self.readable = torch.ones(len(split), dtype=torch.bool)
         self.pixels = _room(split, preprocessing, crop)
         """All images in one tensor (N, 3, h, w); None where their sizes differ."""

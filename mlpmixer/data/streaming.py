@@ -133,7 +133,7 @@ class StreamedImages:
         self.crop = crop
         self.workers = workers
         self.unreadable = unreadable
-        self.labels = torch.as_tensor(split.labels, dtype=torch.int64)
+        self.labels = torch.tensor(split.labels, dtype=torch.int64)
         self._pinned = False
 
     def __len__(self) -> int:

@@ -101,7 +101,7 @@ def probe(
         return _Read(features, labels, set(images.unreadable.reasons))
 
     train, classes = dataset.splits["train"], len(dataset.class_names)
-    labels = torch.as_tensor(train.labels).clone()
+    labels = torch.tensor(train.labels)
     while True:
         supports = support_sets(labels, classes, shots, seeds)
         drawn = torch.cat(list(supports.values())).unique()  # in order

@@ -184,3 +184,14 @@ def test_pixels_reach_the_model_between_minus_one_and_one() -> None:
     pixels = normalize(next(opened(Grey(), "memory", 1).evaluation_batches(20)).images)
     assert pixels[0].unique().tolist() == [-1.0]
     assert pixels[19, 0, 0, 0].item() == pytest.approx(19 / 127.5 - 1)
+
+
+@pytest.mark.parametrize(("cache", "workers"), WAYS)
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_labels_that_cannot_be_written_to_cause_no_warning(cache: str, workers: int) -> None:
+    labels = np.arange(4)
+    labels.flags.writeable = False  # as a column of a parquet file
+    split = ArraySplit(np.zeros((4, 8, 8, 3), np.uint8), labels, "grey")
+    options = DataOptions(cache=cache, workers=workers)  # type: ignore[arg-type]
+    (batch,) = open_images(split, SMALL, options).evaluation_batches(4)
+    assert batch.labels.tolist() == [0, 1, 2, 3]
