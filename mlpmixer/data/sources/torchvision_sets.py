@@ -98,11 +98,7 @@ def _open_pets(root: Path) -> Dataset:
 def _open_flowers(root: Path) -> Dataset:
     from torchvision.datasets import Flowers102
 
-    splits: dict[str, Split] = {}
-    for split, published in (("train", "train"), ("validation", "val"), ("test", "test")):
-        source = _present_or_downloaded(Flowers102, root, split=published)
-        splits[split] = _files(source._image_files, source._labels, root)
-    return Dataset(root.name, tuple(source.classes), splits)
+    return _with_all_splits(Flowers102, root)
 
 
 def _open_imagenet(root: Path) -> Dataset:
@@ -149,9 +145,14 @@ def _open_caltech(root: Path) -> Dataset:
 def _open_dtd(root: Path) -> Dataset:
     from torchvision.datasets import DTD
 
+    return _with_all_splits(DTD, root)
+
+
+def _with_all_splits(kind: Any, root: Path) -> Dataset:
+    """Open one of torchvision's sets of files that is published in three splits."""
     splits: dict[str, Split] = {}
     for split, published in (("train", "train"), ("validation", "val"), ("test", "test")):
-        source = _present_or_downloaded(DTD, root, split=published)
+        source = _present_or_downloaded(kind, root, split=published)
         splits[split] = _files(source._image_files, source._labels, root)
     return Dataset(root.name, tuple(source.classes), splits)
 
