@@ -106,6 +106,6 @@ def _plain(complaint: str) -> str:
     if wrong:
         flag, value = wrong.groups()
         form = next((line.removeprefix(flag) for line in boxed[rule:] if line.startswith(flag)), "")
-        form = re.sub(r"[{}]|None\||, --no.*", "", form).strip() or "a value"
+        form = re.sub(r"None\||, --no.*", "", re.sub(r"[{}]", "", form)).strip() or "a value"
         return f"{flag} takes {form}{f', not {value}' if value else ''}."
     return f"{sentence[:1].lower()}{sentence[1:]}."

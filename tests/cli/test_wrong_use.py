@@ -40,6 +40,7 @@ def refused(
         (["--data", "no/such/folder"], ["no/such/folder"]),
         (["--batchsize", "3"], ["--batchsize", "--batch-size"]),
         (["--batch-size", "many"], ["many"]),
+        (["--steps", "1e9"], ["--steps takes INT, not '1e9'"]),
         (["--recipe", "quik"], ["'quik'", "quick"]),
         (["--optimizer", "adam"], ["adam"]),
         (["--image-size", "30"], ["30x30", "--image-size 32"]),
