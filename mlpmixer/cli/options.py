@@ -100,7 +100,9 @@ def _plain(complaint: str) -> str:
     """Return tyro's framed complaint as one sentence."""
     lines = [line.strip("╭╮╰╯│ ").strip() for line in complaint.splitlines()]
     boxed = lines[1:]  # the first one is the title of the frame
-    rule = next((n for n, line in enumerate(boxed) if line.startswith("───")), len(boxed))
+    if boxed and _is_rule(boxed[0]):  # where the terminal's characters make no frame
+        boxed = boxed[1:]
+    rule = next((n for n, line in enumerate(boxed) if _is_rule(line)), len(boxed))
     sentence = re.sub(r"\s+", " ", " ".join(boxed[:rule])).strip().rstrip(".")
     wrong = re.match(r"Error parsing (--[\w-]+): .*?('[^']*')?$", sentence)
     if wrong:
@@ -109,3 +111,7 @@ def _plain(complaint: str) -> str:
         form = re.sub(r"None\||, --no.*", "", re.sub(r"[{}]", "", form)).strip() or "a value"
         return f"{flag} takes {form}{f', not {value}' if value else ''}."
     return f"{sentence[:1].lower()}{sentence[1:]}."
+
+
+def _is_rule(line: str) -> bool:
+    return len(line) > 2 and set(line) <= {"─", "-"}

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,12 @@ def test_every_help_shows_an_example(
     assert status == 0
     verb = arguments[0] if arguments and arguments[0] != "--help" else "train"
     assert f"mixer {verb} " in capsys.readouterr().out.split("usage:", 1)[1].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_wrong_option_is_named_alike_in_every_terminal(encoding: str) -> None:
+    command = [sys.executable, "-m", "mlpmixer", *TRAIN, "--batch-size", "many"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr == ("mixer: --batch-size takes INT, not 'many'. See `mixer train --help`.\n")
