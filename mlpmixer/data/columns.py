@@ -38,18 +38,9 @@ def find_columns(schema: pa.Schema, where: str) -> Columns:
     Raises UsageError where either is missing; `where` names the table in it.
     """
     features = _features(schema)
-    images = [field.name for field in schema if _holds_image(field.type)]
+    image = find_image_column(schema, where)
     labels = [field.name for field in schema if _holds_labels(field.type)]
-    paths = [field.name for field in schema if _is_text(field.type)]
-    image = _choose(images, [n for n in images if _kind(features, n) == "Image"], _IMAGE_NAMES)
-    image = image or _choose(paths, [], (*_IMAGE_NAMES, *_PATH_NAMES))
     label = _choose(labels, [n for n in labels if _kind(features, n) == "ClassLabel"], _LABEL_NAMES)
-    present = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    if image is None:
-        raise UsageError(
-            f"{where} has no image column (a struct with `bytes` or `path`, named image). "
-            f"It has {present}."
-        )
     if label is None:
         named = next((name for name in _LABEL_NAMES if name in schema.names), None)
         if named is not None:
@@ -58,10 +49,30 @@ def find_columns(schema: pa.Schema, where: str) -> Columns:
                 "class: labels are whole numbers, booleans or text."
             )
         raise UsageError(
-            f"{where} has no label column (class numbers or names, named label). It has {present}."
+            f"{where} has no label column (class numbers or names, named label). "
+            f"It has {_present(schema)}."
         )
     names = features.get(label, {}).get("names")
     return Columns(image, label, told_apart(names) if names else None)
+
+
+def find_image_column(schema: pa.Schema, where: str) -> str:
+    """Return the image column of a table, as `find_columns` does; labels are not asked for."""
+    features = _features(schema)
+    images = [field.name for field in schema if _holds_image(field.type)]
+    paths = [field.name for field in schema if _is_text(field.type)]
+    image = _choose(images, [n for n in images if _kind(features, n) == "Image"], _IMAGE_NAMES)
+    image = image or _choose(paths, [], (*_IMAGE_NAMES, *_PATH_NAMES))
+    if image is None:
+        raise UsageError(
+            f"{where} has no image column (a struct with `bytes` or `path`, named image). "
+            f"It has {_present(schema)}."
+        )
+    return image
+
+
+def _present(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
 
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:

@@ -1,11 +1,12 @@
-"""Where the labelled images of tar shards lie: indexed once, then read at random."""
+"""Where the images of tar shards lie: indexed once, then read at random."""
 
 import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
 
 _FORM = "labels printable, with what was passed over"
+_UNLABELLED_FORM = "all images, with what was passed over"
 _LABELS = ("cls", "json")
 _THREADS = 8  # shards indexed at once: hides the waiting of network file systems
 
@@ -37,7 +39,7 @@ class ShardIndex:
     keys: npt.NDArray[np.bytes_]
     """The names of the image members, encoded for the file system."""
     labels: npt.NDArray[np.str_]
-    """As they stand in the shards, in their printable form."""
+    """As they stand in the shards, in their printable form; empty where none were asked for."""
     kinds: npt.NDArray[np.str_]
     """What was passed over, in the plural, (M,)."""
     counts: npt.NDArray[np.int64]
@@ -93,28 +95,31 @@ class _Sample(NamedTuple):
     label: str
 
 
-def index_shards(shards: Sequence[Path]) -> ShardIndex:
+def index_shards(shards: Sequence[Path], *, labelled: bool = True) -> ShardIndex:
     """Return the index of `shards`, from the cache below `data_home` where it has one.
+
+    Of the labelled images or, where labels are not needed, of every image member.
 
     Raises UsageError where no image has a label, MixerError where a shard is damaged or compressed.
     """
-    key = fingerprint(shards, _FORM, *sorted(readable_suffixes()))
+    form = _FORM if labelled else _UNLABELLED_FORM
+    key = fingerprint(shards, form, *sorted(readable_suffixes()))
     cached = data_home() / "shards" / f"{key}.npz"
     if cached.exists():
         with np.load(cached) as stored:
             return ShardIndex(**stored)
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(_index_shard, shards))
+        found = list(pool.map(_index_shard if labelled else _index_images, shards))
     samples = [sample for part, _ in found for sample in part]
     passed_over = sum((kinds for _, kinds in found), Counter[str]())
-    if not samples:
+    if labelled and not samples:
         held = f" It holds {counted(passed_over)}." if passed_over else ""
         raise UsageError(
             f"{shards[0]} has no labelled images: WebDataset shards hold pairs such as 0001.jpg "
             'and 0001.cls, with the class number or name, or 0001.json with "label".'
             f"{held}"
         )
-    members, offsets, sizes, labels = zip(*samples, strict=True)
+    members, offsets, sizes, labels = zip(*samples, strict=True) if samples else ((),) * 4
     index = ShardIndex(
         shard=np.repeat(np.arange(len(found), dtype=np.int32), [len(part) for part, _ in found]),
         offset=np.array(offsets, dtype=np.int64),
@@ -145,19 +150,47 @@ def _index_shard(shard: Path) -> tuple[list[_Sample], Counter[str]]:
     """Return the samples of one shard in its order, and what was passed over."""
     samples = []
     passed_over: Counter[str] = Counter()
+    with _opened(shard) as tar:
+        for members in _grouped(tar, passed_over):
+            image = next((kind for kind in members if f".{kind}" in readable_suffixes()), None)
+            if image is None:
+                passed_over.update(_without_image(members))
+                continue
+            member = members[image]
+            label = _read_label(tar, members, shard)
+            if label is None:
+                passed_over["images without label"] += 1
+                continue
+            samples.append(_Sample(member.name, member.offset_data, member.size, label))
+    return samples, passed_over
+
+
+def _index_images(shard: Path) -> tuple[list[_Sample], Counter[str]]:
+    """Return all images of one shard in its order, with empty labels, and what was passed over."""
+    images: dict[str, _Sample] = {}
+    passed_over: Counter[str] = Counter()
+    with _opened(shard) as tar:
+        for member in tar:
+            name = os.path.basename(member.name)
+            if member.isdir() or name.startswith("."):  # hidden, as macOS's ._0001.jpg
+                continue
+            if not member.isfile():
+                passed_over["links and devices"] += 1
+            elif not is_image(name):
+                passed_over[kind_of(name)] += 1
+            else:
+                if images.pop(member.name, None) is not None:
+                    passed_over["members before another of the same name"] += 1
+                sample = _Sample(member.name, member.offset_data, member.size, "")
+                images[member.name] = sample
+    return list(images.values()), passed_over
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(shard, "r:") as tar:
-            for members in _grouped(tar, passed_over):
-                image = next((kind for kind in members if f".{kind}" in readable_suffixes()), None)
-                if image is None:
-                    passed_over.update(_without_image(members))
-                    continue
-                member = members[image]
-                label = _read_label(tar, members, shard)
-                if label is None:
-                    passed_over["images without label"] += 1
-                    continue
-                samples.append(_Sample(member.name, member.offset_data, member.size, label))
+            yield tar
     except tarfile.TarError as error:
         raise MixerError(
             f"cannot read {shard} as a tar file ({error}). Shards must be whole and, to be read "
@@ -165,7 +198,6 @@ def _index_shard(shard: Path) -> tuple[list[_Sample], Counter[str]]:
         ) from error
     except OSError as error:
         raise MixerError(f"cannot read {shard}: {error.strerror or error}") from error
-    return samples, passed_over
 
 
 def _grouped(tar: tarfile.TarFile, passed_over: Counter[str]) -> list[dict[str, tarfile.TarInfo]]:

@@ -117,7 +117,7 @@ def _open(spec: str) -> Dataset:
     if os.path.isfile(path):
         return _open_files([path], spec)
     if any(character in spec for character in "{*?"):
-        return _open_files(_expand(path, spec), spec)
+        return _open_files(expand_pattern(path, spec), spec)
     raise _no_such_source(spec, path)
 
 
@@ -140,10 +140,13 @@ def _open_files(files: list[Path], spec: str) -> Dataset:
     )
 
 
-def _expand(pattern: Path, spec: str) -> list[Path]:
-    """Return the files that a pattern with {000..127}, {a,b}, * or ? stands for.
+def expand_pattern(pattern: Path, spec: str) -> list[Path]:
+    """Return the files and folders that a pattern with {000..127}, {a,b}, *, ** or ? stands for.
 
     Every file that braces count up must exist, so that a shard that failed to arrive is noticed.
+
+    Raises:
+        UsageError: one is missing, or nothing matches.
     """
     from braceexpand import braceexpand
 
@@ -153,9 +156,11 @@ def _expand(pattern: Path, spec: str) -> list[Path]:
         raise UsageError(f"{spec} has a brace without its partner: {error}.") from error
     files: list[Path] = []
     for name in names:
-        matches = sorted(glob.glob(name)) if any(c in name for c in "*?") else [name]
+        matches = [name]
+        if any(c in name for c in "*?"):
+            matches = sorted(glob.glob(name, recursive=True))
         files += (Path(match) for match in matches)
-    missing = [path for path in files if not os.path.isfile(path)]
+    missing = [path for path in files if not os.path.exists(path)]
     if missing:
         raise UsageError(
             f"{len(missing)} of the {len(files)} files of {spec} are missing, first {missing[0]}. "
