@@ -14,6 +14,7 @@ _EXAMPLES = """\
 examples:
   mixer train --recipe quick --data digits --out runs/digits
   mixer eval runs/digits
+  mixer predict runs/digits photo.jpg
   mixer info mixer_b16
   mixer convert Mixer-B_16.npz mixer_b16.safetensors
   mixer data digits --out digits.png

@@ -1,26 +1,26 @@
 """A picture of a data source: some images of each class in a row, with the class names."""
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw
 
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.picture import UnreadableImage, decode
 from mlpmixer.models.preprocessing import SixteenBit
+from mlpmixer.report.sheet_style import (
+    GREY,
+    INK,
+    MARGIN,
+    PAPER,
+    RULE,
+    sheet_fonts,
+    shortened,
+    square,
+)
 
-_PAPER, _INK, _GREY, _RULE = "#ffffff", "#1d2129", "#6b7280", "#e3e6ea"
-_MARGIN, _GAP = 32, 6  # pixels
+_GAP = 6  # pixels
 _LABEL_WIDTHS = (120, 300)  # of the column of class names, least and most
-
-
-@dataclass(frozen=True)
-class _Fonts:
-    title: ImageFont.FreeTypeFont
-    label: ImageFont.FreeTypeFont
-    note: ImageFont.FreeTypeFont
 
 
 def contact_sheet(
@@ -74,9 +74,7 @@ def _tiles(
             image = decode(split, int(index), at_least=tile, sixteen_bit=sixteen_bit)
         except UnreadableImage:
             continue
-        tiny = min(image.size) * 2 <= tile
-        method = Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS
-        tiles.append(ImageOps.fit(image, (tile, tile), method))
+        tiles.append(square(image, tile))
     return tiles
 
 
@@ -87,53 +85,30 @@ def _draw(
     rows: list[list[Image.Image]],
     tile: int,
 ) -> Image.Image:
-    fonts = _fonts(tile)
+    fonts = sheet_fonts(tile)
     widest = math.ceil(max(fonts.label.getlength(name) for name, _ in labels))
     label_width = min(max(widest, _LABEL_WIDTHS[0]), _LABEL_WIDTHS[1]) + 20
     columns = max(1, *(len(row) for row in rows))
     header = 88
     least_width = max(fonts.title.getlength(title), fonts.note.getlength(note))
-    width = 2 * _MARGIN + max(label_width + columns * (tile + _GAP) - _GAP, int(least_width))
-    height = header + len(rows) * (tile + _GAP) - _GAP + _MARGIN
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    width = 2 * MARGIN + max(label_width + columns * (tile + _GAP) - _GAP, int(least_width))
+    height = header + len(rows) * (tile + _GAP) - _GAP + MARGIN
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, 22), title, font=fonts.title, fill=_INK)
-    draw.text((_MARGIN, 54), note, font=fonts.note, fill=_GREY)
+    draw.text((MARGIN, 22), title, font=fonts.title, fill=INK)
+    draw.text((MARGIN, 54), note, font=fonts.note, fill=GREY)
     for number, ((name, count), tiles) in enumerate(zip(labels, rows, strict=True)):
         top = header + number * (tile + _GAP)
         middle = top + tile // 2
         if number:
             rule = top - _GAP // 2
-            draw.line((_MARGIN, rule, _MARGIN + label_width - 20, rule), fill=_RULE)
-        text = _shortened(name, fonts.label, label_width - 20)
-        draw.text((_MARGIN, middle - 1), text, font=fonts.label, fill=_INK, anchor="ls")
-        draw.text((_MARGIN, middle + 5), count, font=fonts.note, fill=_GREY, anchor="lt")
+            draw.line((MARGIN, rule, MARGIN + label_width - 20, rule), fill=RULE)
+        text = shortened(name, fonts.label, label_width - 20)
+        draw.text((MARGIN, middle - 1), text, font=fonts.label, fill=INK, anchor="ls")
+        draw.text((MARGIN, middle + 5), count, font=fonts.note, fill=GREY, anchor="lt")
         for column, picture in enumerate(tiles):
-            sheet.paste(picture, (_MARGIN + label_width + column * (tile + _GAP), top))
+            sheet.paste(picture, (MARGIN + label_width + column * (tile + _GAP), top))
         if not tiles:
-            place = (_MARGIN + label_width, middle)
-            draw.text(place, "no readable image", font=fonts.note, fill=_GREY, anchor="lm")
+            place = (MARGIN + label_width, middle)
+            draw.text(place, "no readable image", font=fonts.note, fill=GREY, anchor="lm")
     return sheet
-
-
-def _fonts(tile: int) -> _Fonts:
-    # matplotlib brings DejaVu Sans; Pillow's own font has no accents, Greek or Cyrillic.
-    import matplotlib
-
-    path = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
-    bold = path.replace("Sans.ttf", "Sans-Bold.ttf")
-    label = min(15, max(9, tile // 5))
-    return _Fonts(
-        title=ImageFont.truetype(bold, 20),
-        label=ImageFont.truetype(path, label),
-        note=ImageFont.truetype(path, max(8, label - 3)),
-    )
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return `text`, its end replaced by an ellipsis where it is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"

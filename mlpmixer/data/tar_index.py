@@ -172,7 +172,8 @@ def _index_images(shard: Path) -> tuple[list[_Sample], Counter[str]]:
     with _opened(shard) as tar:
         for member in tar:
             name = os.path.basename(member.name)
-            if member.isdir() or name.startswith("."):  # hidden, as macOS's ._0001.jpg
+            label = name.rpartition(".")[2].lower() in _LABELS
+            if member.isdir() or name.startswith(".") or label:  # hidden, as macOS's ._0001.jpg
                 continue
             if not member.isfile():
                 passed_over["links and devices"] += 1

@@ -135,6 +135,12 @@ def read_schema(path: Path) -> pa.Schema:
         return pq.read_schema(path)
 
 
+def read_rows(path: Path) -> int:
+    """Return the rows of a parquet file. Raises MixerError where it cannot be read."""
+    with _readable(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
 def read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     """Return the label column (N,) of all `files`, in the type that the first one has."""
     parts: list[pa.ChunkedArray] = []

@@ -1,13 +1,11 @@
 """The report of a run as one page that needs nothing else."""
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from mlpmixer import formatting
 from mlpmixer.files import write_text
@@ -20,6 +18,7 @@ from mlpmixer.report.figure_page import FigureView, data_uri, environment
 from mlpmixer.report.figure_style import save_png, to_svg
 from mlpmixer.report.run_contents import OF_EACH_CLASS, Mistake, ReportContents
 from mlpmixer.report.run_findings import findings
+from mlpmixer.report.thumbnails import thumbnail
 
 _MISTAKES = 48
 _MISTAKES_UNFOLDED = 12
@@ -29,8 +28,6 @@ _CLASSES = 1000  # listed in numbers; evaluation.json holds all
 _UNREADABLE = 500  # listed by name
 _HEADLINE = "top1"
 _WEIGHT_TILES = 144
-_PICTURE_SIZE = 224  # pixels; larger pictures are shrunk to it
-_PIXEL_ART = 64  # smaller pictures are magnified without smoothing
 
 
 @dataclass(frozen=True)
@@ -209,13 +206,4 @@ def _classes(contents: ReportContents) -> list[ClassView]:
 
 
 def _picture(mistake: Mistake) -> PictureView:
-    picture = mistake.picture.convert("RGB")
-    pixel_art = max(picture.size) <= _PIXEL_ART
-    picture.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    if pixel_art:
-        picture.save(buffer, "PNG")
-    else:
-        picture.save(buffer, "JPEG", quality=85)
-    kind = "png" if pixel_art else "jpeg"
-    return PictureView(mistake, data_uri(f"image/{kind}", buffer.getvalue()), pixel_art)
+    return PictureView(mistake, *thumbnail(mistake.picture))

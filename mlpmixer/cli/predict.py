@@ -1,0 +1,278 @@
+"""`mixer predict`: name what is in pictures."""
+
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mlpmixer.cli.options import parse
+from mlpmixer.cli.table import print_table
+from mlpmixer.errors import UsageError
+from mlpmixer.formatting import percent, printable
+from mlpmixer.values import Count, Workers
+
+if TYPE_CHECKING:
+    from mlpmixer.data.unlabelled import Found
+    from mlpmixer.deploy.outcome import Outcome, Wanted
+    from mlpmixer.deploy.predictor import Predictor
+    from mlpmixer.deploy.ranks import SharedWork
+    from mlpmixer.deploy.result_files import NamedRow
+    from mlpmixer.run.console import Console
+
+_FORMATS = ("jsonl", "csv", "parquet")
+_SHEETS = (".html", ".png")
+_TOP = 5
+_TABLE_ROWS = 1000
+_MESSAGES = 20  # unreadable pictures listed, except as JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictCommand:
+    """Name what is in pictures: the most probable classes of each.
+
+    Without --out the outcome is a table. Exit status 1 if a picture cannot be read: it is named at
+    the end, and all others are done.
+
+    Examples:
+      mixer predict runs/digits photo.jpg
+      mixer predict runs/flowers photos/ 'more/*.jpg' --out flowers.csv --sheet flowers.html
+      mixer predict runs/flowers shards/ --out flowers.parquet --resume
+      find photos -name '*.jpg' -print0 | mixer predict runs/flowers - --sort-into sorted/
+      torchrun --nproc-per-node 2 -m mlpmixer predict runs/flowers photos/ --out flowers.csv
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A run directory, a model file, or hf-hub:user/name."""
+    pictures: Annotated[Positional[tuple[str, ...]], arg(metavar="PICTURE...")]
+    """Files, folders, patterns, parquet files, tar shards; - reads paths, one a line or with a NUL
+    after each, or one image's bytes from standard input."""
+    top: Annotated[Count | None, arg(aliases=["-k"])] = None
+    """Classes a picture; by default 5, or all where there are fewer."""
+    out: Path | None = None
+    """Write the outcome into this .jsonl, .csv or .parquet file, which appears whole."""
+    format: Literal["jsonl", "csv", "parquet"] | None = None
+    """Of --out, by default by its suffix; without --out, jsonl and csv go to standard output."""
+    resume: bool = False
+    """Go on where an interrupted prediction into --out was."""
+    sheet: Path | None = None
+    """Draw up to 60 of the pictures with their classes into this .html or .png file."""
+    sort_into: Path | None = None
+    """Copy the pictures into a folder for each class below this one; no file is written over."""
+    link: bool = False
+    """With --sort-into: make links to the files in place of copies."""
+    flip: bool = False
+    """Average the probabilities over each picture and its mirror image."""
+    class_names: Path | None = None
+    """A file with the names of the classes, one a line or a JSON list."""
+    batch_size: Count = 32
+    """Pictures a step."""
+    workers: Workers = 2
+    """Threads that read pictures."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Type of the matrix products."""
+    engine: Literal["auto", "native", "compiled", "eager"] = "auto"
+    """What computes; auto: the fastest of native and eager here."""
+    json: bool = False
+    """Print the outcome as JSON; messages go to standard error."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit status."""
+    command = parse(PredictCommand, "predict", arguments)
+    kind = _format(command)
+    _check(command)
+    from mlpmixer.deploy.ranks import shared_work
+
+    with shared_work() as work:
+        return _predict(command, kind, work)
+
+
+def _format(command: PredictCommand) -> str | None:
+    """Return the format of the outcome, None for a table."""
+    if command.out is None:
+        if command.format == "parquet":
+            raise UsageError("parquet is no text: name a file by --out FILE.parquet.")
+        if command.format is not None and command.json:
+            raise UsageError("--json and --format exclude each other on standard output.")
+        return command.format
+    suffix = command.out.suffix.lower().removeprefix(".")
+    if command.format is None and suffix not in _FORMATS:
+        raise UsageError(
+            f"--out {command.out} does not say its format: let it end in "
+            f"{', '.join(f'.{name}' for name in _FORMATS)}, or give --format."
+        )
+    return command.format or suffix
+
+
+def _check(command: PredictCommand) -> None:
+    """Raise UsageError where options do not go together."""
+    if not command.pictures:
+        raise UsageError("name pictures to look at, as in `mixer predict runs/digits photo.jpg`.")
+    if command.resume and command.out is None:
+        raise UsageError("--resume goes on with what --out began: give --out too.")
+    if command.link and command.sort_into is None:
+        raise UsageError("--link belongs to --sort-into: give the folder.")
+    if command.sheet is not None and command.sheet.suffix.lower() not in _SHEETS:
+        raise UsageError(
+            f"cannot draw a sheet into {command.sheet}: name a file that ends in "
+            f"{' or '.join(_SHEETS)}."
+        )
+
+
+def _predict(command: PredictCommand, kind: str | None, work: "SharedWork") -> int:
+    from mlpmixer.data.unlabelled import STANDARD_INPUT, find_pictures
+    from mlpmixer.deploy.outcome import deliver
+    from mlpmixer.deploy.predict import PredictionOptions, PredictionRun
+
+    reads_input = STANDARD_INPUT in command.pictures
+    if work.world > 1 and (command.out is None or reads_input):
+        raise UsageError(
+            "several processes share the work: give --out FILE, and name the pictures instead of -."
+        )
+    console = _console(command, kind, work)
+    found = find_pictures(command.pictures, sys.stdin.buffer.read() if reads_input else b"")
+    pictures = found.pictures
+    if command.link and not pictures.are_files:
+        raise UsageError("--link needs files: pictures inside of tables and shards are copied.")
+    predictor = _predictor(command, work)
+    k = min(_TOP, predictor.model.num_classes) if command.top is None else command.top
+    predictor.check_k(k)
+    _remark(console, command, found, predictor)
+    options = PredictionOptions(
+        k=k,
+        batch_size=command.batch_size,
+        workers=command.workers,
+        decides={
+            "--flip": command.flip,
+            "--precision": command.precision,
+            "--engine": command.engine,
+        },
+    )
+    with PredictionRun(
+        predictor, pictures, options, out=command.out, resume=command.resume, work=work
+    ) as prediction:
+        if command.resume and prediction.done:
+            console.message(f"{prediction.done:,} of {len(pictures):,} pictures were done before")
+        with console.progress("predicting") as progress:
+            prediction.run(lambda done: progress.update(done / len(pictures), pictures=done))
+        if not work.leads:
+            return 0
+        wanted = _wanted(command, kind, k)
+        outcome = deliver(prediction.results(), predictor, pictures, wanted)
+        _tell(console, command, kind, outcome)
+    return 1 if outcome.unreadable else 0
+
+
+def _console(command: PredictCommand, kind: str | None, work: "SharedWork") -> "Console":
+    """Return what talks to the user: nothing in processes that do not lead."""
+    from mlpmixer.run.console import Console
+
+    if not work.leads:
+        nowhere = io.StringIO()
+        return Console("plain", out=nowhere, err=nowhere)
+    if command.out is None and kind is not None:  # standard output is the file
+        return Console("plain", out=sys.stderr)
+    return Console.choose(command.json)
+
+
+def _predictor(command: PredictCommand, work: "SharedWork") -> "Predictor":
+    import torch
+
+    from mlpmixer.deploy.predictor import Predictor
+
+    device = command.device
+    if device == "auto" and work.world > 1 and torch.cuda.is_available():
+        device = f"cuda:{work.local_rank}"
+    return Predictor.load(
+        command.model,
+        class_names=command.class_names,
+        device=device,
+        precision=command.precision,
+        engine=command.engine,
+        flip=command.flip,
+    )
+
+
+def _remark(
+    console: "Console", command: PredictCommand, found: "Found", predictor: "Predictor"
+) -> None:
+    from mlpmixer.data.dataset import counted
+
+    if found.passed_over:
+        console.message(f"passed over: {counted(found.passed_over)}")
+    if predictor.model.class_names is None:
+        console.message(
+            f"{printable(command.model)} does not name its classes: they are numbers from 0. "
+            "--class-names FILE gives them names."
+        )
+
+
+def _wanted(command: PredictCommand, kind: str | None, k: int) -> "Wanted":
+    from mlpmixer.deploy.outcome import Wanted
+
+    rows = 0
+    if command.out is None and kind is None:
+        rows = sys.maxsize if command.json else _TABLE_ROWS
+    return Wanted(
+        title=f"Predictions of {printable(command.model)}",
+        k=k,
+        kind=kind,
+        out=command.out,
+        stream=None if kind is None else sys.stdout.buffer,
+        sheet=command.sheet,
+        sort_into=command.sort_into,
+        link=command.link,
+        rows=rows,
+        errors=sys.maxsize if command.json else _MESSAGES,
+    )
+
+
+def _tell(
+    console: "Console", command: PredictCommand, kind: str | None, outcome: "Outcome"
+) -> None:
+    """Print the outcome, and last the pictures that could not be read."""
+    readable = [row for row in outcome.rows if row.row.error is None]
+    record: dict[str, object] = {
+        "model": command.model,
+        "pictures": outcome.pictures,
+        "out": command.out,
+        "sheet": command.sheet,
+        "sorted_into": command.sort_into,
+        "unreadable": [one.to_json() for one in outcome.errors],
+    }
+    if command.out is None:
+        record["predictions"] = [row.to_json() for row in readable]
+    footer = []
+    if outcome.sorted is not None:
+        done, verb = outcome.sorted, "linked" if command.link else "copied"
+        there = f", {done.present:,} were there already" if done.present else ""
+        footer.append(f"{done.placed:,} pictures {verb} into {command.sort_into}{there}")
+    if command.sheet is not None:
+        footer.append(f"sheet: {command.sheet}")
+    if command.out is not None:
+        footer.append(f"predictions: {command.out}")
+    elif kind is None and (left_out := outcome.pictures - len(outcome.rows)):
+        footer.insert(0, f"{left_out:,} more; --out FILE.csv or --format csv gives all.")
+    if readable and not command.json:
+        header = ("picture", "class", "", "then")
+        print_table(console, record, header, list(map(_cells, readable)), footer, left=2)
+    elif footer or command.json:
+        console.result(record, "\n".join(footer))
+    if not command.json:
+        for name, row in outcome.errors:
+            console.warning(f"cannot read {name}: {row.error}")
+        if rest := outcome.unreadable - len(outcome.errors):
+            console.warning(f"{rest:,} more pictures cannot be read; --out or --json lists all.")
+
+
+def _cells(row: "NamedRow") -> tuple[str, ...]:
+    """Return a picture's line of the table: its best class large, the others behind it."""
+    first, *others = row.row.predictions
+    then = ", ".join(f"{printable(one.label)} {percent(one.probability)}" for one in others)
+    return row.picture, printable(first.label), percent(first.probability), then
