@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint environment clean
+.PHONY: demo test lint sanitize environment clean
 
 demo: $(READY)  ## train on handwritten digits, evaluate, and show where the report is
 	$(BIN)/mixer train --recipe quick --data digits --patch-size 2 --depth 4
@@ -17,6 +17,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+sanitize: $(READY)  ## the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	rm -rf build/sanitized && mkdir -p build/sanitized
+	cp -r mlpmixer setup.py pyproject.toml README.md LICENSE build/sanitized/
+	rm -f build/sanitized/mlpmixer/kernels/_native.*
+	cd build/sanitized && MLPMIXER_SANITIZE=1 ../../$(BIN)/python setup.py -q build_ext --inplace
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONPATH=build/sanitized \
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/engines
 
 environment: $(READY)  ## only build the environment
 

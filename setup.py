@@ -4,6 +4,7 @@ The extension is optional: without a compiler, or on another system, the package
 same and computes with PyTorch alone.
 """
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ LEVEL_FLAGS = {
 }
 """What the compiler may use in the file of a level; all other files run on any processor."""
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-pthread"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g1"]
+"""Added where MLPMIXER_SANITIZE is set, as `make sanitize` does."""
 
 
 class BuildNative(build_ext):
@@ -30,6 +33,7 @@ class BuildNative(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Build the one library of this package."""
+        sanitizers = SANITIZERS if os.environ.get("MLPMIXER_SANITIZE") else []
         objects = []
         for source in ext.sources:
             flags = LEVEL_FLAGS.get(Path(source).stem, [])
@@ -37,11 +41,14 @@ class BuildNative(build_ext):
                 [source],
                 output_dir=self.build_temp,
                 macros=ext.define_macros,
-                extra_postargs=[*FLAGS, *flags],
+                extra_postargs=[*FLAGS, *sanitizers, *flags],
                 depends=ext.depends,
             )
         self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(ext.name), extra_postargs=["-pthread"], target_lang="c++"
+            objects,
+            self.get_ext_fullpath(ext.name),
+            extra_postargs=["-pthread", *sanitizers],
+            target_lang="c++",
         )
 
 
