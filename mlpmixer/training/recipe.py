@@ -97,6 +97,10 @@ class OptimizerOptions:
     """Train the head and this many of the last blocks alone, 0 the head alone; by default all."""
     layer_decay: ShareNotZero = 1.0
     """Factor on the learning rate from each block to the one before it."""
+    sam_rho: NotNegative = 0.0
+    """Radius of sharpness-aware minimisation, which takes twice the time a step; 0 turns it off."""
+    sam_every: Count = 1
+    """Look for sharpness in every so many steps alone, and use what was found in between."""
     ema: ShareNotOne = 0.0
     """Decay of the averaged weights that are evaluated and saved; 0 turns averaging off."""
 

@@ -62,6 +62,7 @@ def save_state(
         "position": asdict(position),
         "model": step.model.state_dict(),
         "optimizers": step.optimizers.state_dict(),
+        "sharpness": None if step.sharpness is None else step.sharpness.state_dict(),
         "average": None if step.average is None else step.average.state_dict(),
     }
     with replacing(folder / STATE_FILE) as path:
@@ -137,6 +138,8 @@ class SavedState:
         try:
             step.model.load_state_dict(self._content["model"])
             step.optimizers.load_state_dict(self._content["optimizers"])
+            if step.sharpness is not None:
+                step.sharpness.load_state_dict(self._content.get("sharpness") or [])
             if step.average is not None:
                 step.average.load_state_dict(self._content["average"])
             return Position(**self._content["position"])

@@ -16,6 +16,7 @@ from mlpmixer.runtime import Runtime
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers, averaged
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.sharpness import SharpnessAware
 
 
 class StepResult(NamedTuple):
@@ -43,6 +44,8 @@ class TrainingStep:
         self.recipe = recipe
         self.runtime = runtime
         self.optimizers = Optimizers(model, recipe.optimizer)
+        rho, every = recipe.optimizer.sam_rho, recipe.optimizer.sam_every
+        self.sharpness = SharpnessAware(model, rho, every) if rho else None
         decay = recipe.optimizer.ema
         self.average = averaged(model, decay) if decay else None
         self._forward = compiled(model) if recipe.compute.compile else model
@@ -59,8 +62,23 @@ class TrainingStep:
         Raises:
             MixerError: the model cannot be compiled.
         """
-        torch.manual_seed(derived_seed(self.recipe.compute.seed, "dropout", number))
         self.model.train()
+
+        def backward() -> tuple[Tensor, Tensor]:
+            return self._backward(images, targets, number)
+
+        if self.sharpness is None:
+            loss, correct = backward()
+        else:
+            loss, correct = self.sharpness(number, backward)
+        norm = self.optimizers.step(factor)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return StepResult(loss, correct, norm)
+
+    def _backward(self, images: Tensor, targets: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Add the batch's gradients to those that are there; return its loss and right answers."""
+        torch.manual_seed(derived_seed(self.recipe.compute.seed, "dropout", number))
         loss = correct = torch.zeros((), device=images.device)
         parts = self.recipe.optimizer.accumulate
         for part, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
@@ -71,10 +89,7 @@ class TrainingStep:
             own.backward()
             loss = loss + own.detach()
             correct = correct + (logits.detach().argmax(dim=1) == wanted.argmax(dim=1)).sum()
-        norm = self.optimizers.step(factor)
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        return StepResult(loss, correct, norm)
+        return loss, correct
 
     @property
     def evaluated(self) -> ImageModel:

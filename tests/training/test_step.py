@@ -91,3 +91,26 @@ def test_an_estimate_makes_the_steps_of_the_training(
     assert (training_steps.maker.average is not None) == ("ema" in changes)
     kinds = [type(one) for one in training_steps.maker.optimizers.all]
     assert (Muon in kinds) == ("optimizer" in changes)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_sharpness_aware_step_in_parts_is_that_of_the_whole_batch(every: int) -> None:
+    options = {"sam_rho": 0.1, "sam_every": every, "optimizer": "sgd", "learning_rate": 0.1}
+    whole, cut = trained(**options)[0], trained(**options, accumulate=3)[0]
+    usual, start = trained(optimizer="sgd", learning_rate=0.1)[0], tiny_mixer()
+    moved = distance(whole.model.state_dict(), start.state_dict())
+    apart = distance(whole.model.state_dict(), cut.model.state_dict())
+    assert apart < 5e-3 * moved
+    assert distance(whole.model.state_dict(), usual.model.state_dict()) > 10 * apart
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_sharpness_aware_steps_lower_the_loss_with_every_optimizer(optimizer: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.rand(32, 3, 8, 8) * 2 - 1, torch.arange(32) % 5
+    targets = torch.nn.functional.one_hot(labels, 5).float()
+    rate = 0.1 if optimizer == "sgd" else 0.01
+    options = {"optimizer": optimizer, "sam_rho": 0.05, "sam_every": 2, "learning_rate": rate}
+    step = TrainingStep(tiny_mixer(), Recipe().override(options), CPU)
+    losses = [float(step(images, targets, number, 1.0).loss) for number in range(30)]
+    assert losses[-1] < 0.8 * losses[0]

@@ -82,7 +82,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     assert not torch.equal(same["stem.proj.weight"], other["stem.proj.weight"])
 
 
-@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"optimizer": "sgd", "accumulate": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema": 0.9},
+        {"optimizer": "sgd", "accumulate": 2},
+        {"optimizer": "muon", "sam_rho": 0.1, "sam_every": 3, "dropout": 0.1, "ema": 0.9},
+    ],
+)
 def test_an_interrupted_run_continues_to_the_same_bits(
     tmp_path: Path, training_steps: TrainingSteps, changes: dict[str, object]
 ) -> None:
