@@ -18,6 +18,7 @@ from mlpmixer.values import Count, Workers
 if TYPE_CHECKING:
     from mlpmixer.data.unlabelled import Found
     from mlpmixer.deploy.outcome import Outcome, Wanted
+    from mlpmixer.deploy.predict import PredictionRun
     from mlpmixer.deploy.predictor import Predictor
     from mlpmixer.deploy.ranks import SharedWork
     from mlpmixer.deploy.result_files import NamedRow
@@ -127,7 +128,6 @@ def _check(command: PredictCommand) -> None:
 
 def _predict(command: PredictCommand, kind: str | None, work: "SharedWork") -> int:
     from mlpmixer.data.unlabelled import STANDARD_INPUT, find_pictures
-    from mlpmixer.deploy.outcome import deliver
     from mlpmixer.deploy.predict import PredictionOptions, PredictionRun
 
     reads_input = STANDARD_INPUT in command.pictures
@@ -154,18 +154,37 @@ def _predict(command: PredictCommand, kind: str | None, work: "SharedWork") -> i
             "--engine": command.engine,
         },
     )
-    with PredictionRun(
+    prediction = PredictionRun(
         predictor, pictures, options, out=command.out, resume=command.resume, work=work
-    ) as prediction:
-        if command.resume and prediction.done:
-            console.message(f"{prediction.done:,} of {len(pictures):,} pictures were done before")
+    )
+    try:
+        return _run(console, command, prediction, _wanted(command, kind, k))
+    except KeyboardInterrupt:
+        if command.out is not None:
+            console.message("stopped; what was found is kept: --resume goes on")
+        raise
+
+
+def _run(
+    console: "Console", command: PredictCommand, prediction: "PredictionRun", wanted: "Wanted"
+) -> int:
+    from mlpmixer.deploy.outcome import deliver
+
+    with prediction:
+        total, before = len(prediction.pictures), prediction.done
+        if before:
+            console.message(f"{before:,} of {total:,} pictures were done before")
         with console.progress("predicting") as progress:
-            prediction.run(lambda done: progress.update(done / len(pictures), pictures=done))
-        if not work.leads:
+
+            def show(done: int) -> None:
+                speed = (done - before) / max(progress.elapsed, 1e-9)
+                progress.update(done / total, pictures=done, images_per_second=speed or None)
+
+            prediction.run(show)
+        if not prediction.work.leads:
             return 0
-        wanted = _wanted(command, kind, k)
-        outcome = deliver(prediction.results(), predictor, pictures, wanted)
-        _tell(console, command, kind, outcome)
+        outcome = deliver(prediction.results(), prediction.predictor, prediction.pictures, wanted)
+        _tell(console, command, wanted.kind, outcome)
     return 1 if outcome.unreadable else 0
 
 

@@ -1,16 +1,18 @@
 """Pictures into class folders, by what was predicted; nothing that is there is written over."""
 
+import errno
 import filecmp
 import io
+import itertools
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
-import numpy as np
 from PIL import Image
 
 from mlpmixer.data.formats import register_readers
@@ -20,6 +22,8 @@ from mlpmixer.formatting import printable
 
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|]')  # on one system or another
+_NO_SECOND_NAMES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""How file systems say that a file has but one name there."""
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
 
 
@@ -59,43 +63,48 @@ class ClassFolders:
         source = pictures.path(position)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if source is not None:
-                name = PurePath(source.name)
-                with _aside(folder) as part:
-                    if self.link:
-                        part.symlink_to(source.resolve())
-                    else:
-                        _copy(source.read_bytes(), part)
-                    self._settle(part, folder, name)
-            else:
-                content = pictures.encoded(position)
-                assert not isinstance(content, np.ndarray), "unlabelled pictures are encoded"
-                with _aside(folder) as part:
-                    _copy(content, part)
-                    self._settle(part, folder, _name_inside(pictures.name(position), content))
+            if self.link:
+                assert source is not None, "pictures inside of others have no path"
+                real = source.resolve()
+                self._settle(
+                    folder,
+                    PurePath(source.name),
+                    lambda target: target.symlink_to(real),
+                    lambda target: target.is_symlink() and target.readlink() == real,
+                )
+                return
+            content = pictures.encoded(position)
+            assert isinstance(content, bytes), "unlabelled pictures are encoded"
+            name = (
+                PurePath(source.name) if source else _name_inside(pictures.name(position), content)
+            )
+            with _written_aside(folder, content) as part:
+                self._settle(folder, name, partial(_give_name, part), partial(_same, part))
         except OSError as error:
             raise MixerError(
                 f"cannot put {pictures.name(position)} into {printable(str(folder))}: "
                 f"{error.strerror or error}."
             ) from error
 
-    def _settle(self, part: Path, folder: Path, name: PurePath) -> None:
-        """Give a finished file the first free one of its names."""
-        number = 1
-        while True:
+    def _settle(
+        self,
+        folder: Path,
+        name: PurePath,
+        make: Callable[[Path], None],
+        same: Callable[[Path], bool],
+    ) -> None:
+        """Make what `make` makes, which fails where a file is, under the first free name."""
+        for number in itertools.count(1):
             target = folder / (name.name if number == 1 else f"{name.stem}-{number}{name.suffix}")
-            if os.path.lexists(target):
-                if _same(part, target):
+            try:
+                make(target)
+            except FileExistsError:
+                if same(target):
                     self.outcome.present += 1
                     return
-                number += 1
-                continue
-            try:
-                os.link(part, target, follow_symlinks=False)  # fails where there is one
-            except FileExistsError:
-                continue
-            self.outcome.placed += 1
-            return
+            else:
+                self.outcome.placed += 1
+                return
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
@@ -113,26 +122,35 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
+def _written_aside(folder: Path, content: bytes) -> Iterator[Path]:
     part = folder / f".part-{secrets.token_hex(8)}"
     try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         yield part
     finally:
         part.unlink(missing_ok=True)
 
 
-def _copy(content: bytes, part: Path) -> None:
-    with part.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _give_name(part: Path, target: Path) -> None:
+    """Let a finished file be `target` too; raises FileExistsError where there is one."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_SECOND_NAMES:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        part.rename(target)
 
 
 def _same(part: Path, target: Path) -> bool:
-    if part.is_symlink() or target.is_symlink():
-        both = part.is_symlink() and target.is_symlink()
-        return both and part.readlink() == target.readlink()
-    return target.is_file() and filecmp.cmp(part, target, shallow=False)
+    ours = target.is_file() and not target.is_symlink()
+    return ours and filecmp.cmp(part, target, shallow=False)
 
 
 def _name_inside(name: str, content: bytes) -> PurePath:

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +19,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model") / "flowers.safetensors"
     flower_model().save(path)
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLPMIXER_DATA", str(tmp_path / "data_home"))
 
 
 @pytest.fixture
@@ -169,6 +175,16 @@ def test_wrong_use_is_refused_before_any_work(
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
+
+
+def test_links_into_a_shard_are_refused(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        tar.add(photos / "00.png", "00.png")
+    assert run(model, tmp_path / "0.tar", "--sort-into", tmp_path / "sorted", "--link") == 2
+    assert "--link needs files" in capsys.readouterr().err
+    assert not (tmp_path / "sorted").exists()
 
 
 @pytest.mark.parametrize(

@@ -92,13 +92,13 @@ def test_a_killed_prediction_goes_on_and_every_row_is_there_once(
 
 
 def interrupted(model: Path, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Predict until the final file is to be written, which fails."""
+    """Predict until the final file is to be written; then Ctrl-C."""
 
-    def full(*_: object) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mlpmixer.deploy.predict.write_rows", full)
+        patch.setattr("mlpmixer.deploy.predict.write_rows", stop)
         assert main(arguments(model, photos, out)) == 130
     assert PartialResults.beside(out).exists()
     assert not out.exists()
@@ -113,6 +113,7 @@ def test_what_has_changed_since_is_named(
     photos, out = tmp_path / "photos", tmp_path / "answers.jsonl"
     first, *_ = save_pictures(photos, 3)
     interrupted(model, photos, out, monkeypatch)
+    assert "--resume goes on" in capsys.readouterr().out
 
     def refusal(*more: str) -> str:
         capsys.readouterr()

@@ -1,5 +1,6 @@
 """Pictures in class folders: whole, and nothing written over."""
 
+import errno
 import tarfile
 from pathlib import Path
 
@@ -53,6 +54,25 @@ def test_sorting_again_changes_nothing(tmp_path: Path) -> None:
             folders.place(pictures_in(mine), 0, 1)
             assert (folders.outcome.placed, folders.outcome.present) == (placed, present)
         assert files(out) == {"rose/00.png": mine.read_bytes()}
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_file_system_without_second_names_will_do(
+    present: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    (mine,) = save_pictures(tmp_path / "in", 1)
+    there = tmp_path / "out" / "rose" / "00.png"
+    there.parent.mkdir(parents=True)
+    if present:
+        there.write_bytes(b"something else")
+    monkeypatch.setattr("os.link", refuse)
+    ClassFolders(tmp_path / "out", NAMES).place(pictures_in(mine), 0, 1)
+    placed = {"rose/00-2.png" if present else "rose/00.png": mine.read_bytes()}
+    others = {"rose/00.png": b"something else"} if present else {}
+    assert files(tmp_path / "out") == {**placed, **others}
 
 
 def test_links_lead_to_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
