@@ -1,0 +1,304 @@
+"""The HTTP interface: models, predictions, health and measures."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from mlpmixer.data.picture import UnreadableImage
+from mlpmixer.deploy.predictor import Predictor
+from mlpmixer.deploy.server.batching import Overloaded
+from mlpmixer.deploy.server.limits import Limits
+from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.problems import Problem, responses
+from mlpmixer.deploy.server.served_model import ServedModel, TooLarge
+from mlpmixer.deploy.server.uploads import Upload, read_uploads
+from mlpmixer.errors import MixerError
+
+Result = TypeVar("Result")
+_log = logging.getLogger("mlpmixer.server")
+DEFAULT_K = 5
+WATCH_SECONDS = 2.0
+"""Between two looks at whether a model's file changed."""
+
+
+class ClassProbability(BaseModel):
+    """A class, and how probable it is."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class PictureAnswer(BaseModel):
+    """What is in a picture, or why that cannot be said."""
+
+    name: str
+    classes: list[ClassProbability] | None = None
+    error: str | None = None
+
+
+class PredictionAnswer(BaseModel):
+    """The answer to a request."""
+
+    model: str
+    milliseconds: float
+    pictures: list[PictureAnswer]
+
+
+class ModelDescription(BaseModel):
+    """A model that is served."""
+
+    name: str
+    architecture: str
+    image_size: tuple[int, int]
+    classes: int
+    named: bool
+    """Whether the classes have names; else their numbers stand for them."""
+    labels: list[str]
+
+
+_EXAMPLE = {
+    "model": "flowers",
+    "milliseconds": 12.5,
+    "pictures": [
+        {
+            "name": "rose.jpg",
+            "classes": [{"label": "rose", "index": 2, "probability": 0.97}],
+            "error": None,
+        }
+    ],
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+def make_app(
+    models: Mapping[str, ServedModel],
+    limits: Limits,
+    measures: Measures,
+    api_key: str | None = None,
+) -> FastAPI:
+    """Return the application that answers with some models.
+
+    Args:
+        models: by the names that clients call them by.
+        limits: what it takes on.
+        measures: takes requests; the models report to it too.
+        api_key: what a client has to send as `Authorization: Bearer KEY`; None asks for nothing.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(_watch(models))
+        yield
+        watching.cancel()
+        for model in models.values():
+            await asyncio.to_thread(model.close)
+
+    app = FastAPI(
+        title="mixer serve",
+        description="Names what is in pictures.",
+        lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from another host
+        redoc_url=None,
+    )
+    _add_errors(app)
+    _add_log(app, measures)
+
+    def checked(request: Request) -> None:
+        if api_key is None:
+            return
+        sent = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), api_key.encode()):
+            raise Problem(
+                401,
+                "the API key is missing or wrong: send `Authorization: Bearer KEY`.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    @app.get("/healthz", summary="Whether the process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="Whether models are loaded")
+    async def readyz() -> dict[str, list[str]]:
+        return {"models": sorted(models)}
+
+    @app.get("/metrics", summary="Measures for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(measures.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models", summary="The models", responses=responses(401))
+    async def list_models(request: Request) -> list[ModelDescription]:
+        checked(request)
+        return [_description(name, model.predictor) for name, model in models.items()]
+
+    @app.post(
+        "/v1/models/{name}/predict",
+        summary="Name what is in pictures",
+        description="The body is an image, or a multipart form with files.",
+        openapi_extra=_BODY,
+        responses={
+            200: {"content": {"application/json": {"example": _EXAMPLE}}},
+            **responses(400, 401, 404, 413, 415, 422, 503, 504),
+        },
+    )
+    async def predict(request: Request, name: str, k: int | None = None) -> PredictionAnswer:
+        begun = time.monotonic()
+        checked(request)
+        model = _found(models, name)
+        request.state.model = name
+        most = model.predictor.model.num_classes
+        wanted = min(DEFAULT_K, most) if k is None else k
+        if not 1 <= wanted <= most:
+            raise Problem(400, f"k = {wanted}: the model has {most} classes, give 1 to {most}.")
+        uploads = await _in_time(read_uploads(request, limits), limits)
+        pictures = await _answered(model, uploads, wanted, limits)
+        if all(one.error for one in pictures):
+            raise Problem(422, "; ".join(one.error or "" for one in pictures[:3]))
+        taken = (time.monotonic() - begun) * 1000
+        return PredictionAnswer(model=name, milliseconds=round(taken, 2), pictures=pictures)
+
+    return app
+
+
+def _found(models: Mapping[str, ServedModel], name: str) -> ServedModel:
+    if name not in models:
+        raise Problem(404, f"there is no model of that name. There are: {', '.join(models)}.")
+    return models[name]
+
+
+async def _answered(
+    model: ServedModel, uploads: list[Upload], k: int, limits: Limits
+) -> list[PictureAnswer]:
+    busy = Problem(503, "too much is on its way: try again.", {"Retry-After": "1"})
+    try:
+        model.admit(len(uploads))
+    except Overloaded:
+        raise busy from None
+    try:
+        works = [_one(model, upload, k) for upload in uploads]
+        return list(await _in_time(asyncio.gather(*works), limits))
+    except Overloaded:
+        raise busy from None
+    finally:
+        model.dismiss(len(uploads))
+
+
+async def _one(model: ServedModel, upload: Upload, k: int) -> PictureAnswer:
+    predictor, answer = model.answer(upload.content, upload.name)
+    try:
+        probabilities = await asyncio.wrap_future(answer)
+    except (UnreadableImage, TooLarge) as error:
+        return PictureAnswer(name=upload.name, error=str(error))
+    k = min(k, len(probabilities))  # the model may have been replaced by one of fewer classes
+    (best,) = predictor.best(probabilities[None], k)
+    classes = [
+        ClassProbability(label=one.label, index=one.index, probability=one.probability)
+        for one in best
+    ]
+    return PictureAnswer(name=upload.name, classes=classes)
+
+
+async def _in_time(work: Awaitable[Result], limits: Limits) -> Result:
+    try:
+        return await asyncio.wait_for(work, limits.seconds)
+    except TimeoutError:
+        raise Problem(504, f"the answer took more than {limits.seconds:g} s.") from None
+
+
+def _description(name: str, predictor: Predictor) -> ModelDescription:
+    return ModelDescription(
+        name=name,
+        architecture=predictor.model.name,
+        image_size=predictor.model.image_size,
+        classes=predictor.model.num_classes,
+        named=predictor.model.class_names is not None,
+        labels=list(predictor.class_names),
+    )
+
+
+async def _watch(models: Mapping[str, ServedModel]) -> None:
+    """Replace models whose files change, for as long as the server runs."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        for model in models.values():
+            await asyncio.to_thread(refresh, model)
+
+
+def refresh(model: ServedModel, force: bool = False) -> None:
+    """Replace a model if its file changed; where that fails, say so and keep the old one."""
+    try:
+        if model.refresh(force):
+            _log.info("replaced", extra={"facts": {"model": model.name}})
+    except MixerError as error:
+        facts = {"model": model.name, "reason": str(error)}
+        _log.error("not replaced", extra={"facts": facts})
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first: dict[str, Any] = error.errors()[0]
+        return Problem(400, f"{first['loc'][-1]}: {first['msg']}.").response()
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        return Problem(error.status_code, f"{error.detail}.", headers).response()
+
+    @app.exception_handler(Exception)
+    async def defect(_: Request, error: Exception) -> Response:
+        _log.exception("defect", exc_info=error)
+        return Problem(500, "the server made a mistake; its log says which.").response()
+
+
+def _add_log(app: FastAPI, measures: Measures) -> None:
+    @app.middleware("http")
+    async def log(request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
+        begun = time.monotonic()
+        response = await handle(request)
+        seconds = time.monotonic() - begun
+        model = getattr(request.state, "model", "")
+        if model:
+            measures.answered(model, response.status_code, seconds)
+        facts = {
+            "method": request.method,
+            "path": request.url.path,
+            "status": response.status_code,
+            "milliseconds": round(seconds * 1000, 2),
+        }
+        _log.info("request", extra={"facts": facts})
+        return response

@@ -1,0 +1,131 @@
+"""Pictures that arrive one by one, computed together: micro-batches within a budget of time."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class Overloaded(Exception):
+    """The queue is full: nothing was taken on."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    pixels: Tensor  # uint8 (3, H, W)
+    answer: "Future[Tensor]"
+    since: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """Collects pictures into batches and computes them in a thread of its own.
+
+    A batch is computed when it is full, or when its first picture has waited long enough; what
+    arrives while a batch is computed makes up the next one. The queue is bounded.
+
+    Args:
+        compute: maps uint8 (B, 3, H, W) to probabilities (B, K).
+        largest_batch: pictures a batch at most.
+        wait_seconds: how long the first picture of a batch waits for others.
+        queue_size: pictures that may wait; more are refused.
+        observe: called with the size of each batch and the seconds that its first picture waited.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Tensor], Tensor],
+        *,
+        largest_batch: int,
+        wait_seconds: float,
+        queue_size: int,
+        observe: Callable[[int, float], None] = lambda size, waited: None,
+    ) -> None:
+        self._compute = compute
+        self._largest = largest_batch
+        self._wait = wait_seconds
+        self._observe = observe
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(queue_size)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = self._started()
+
+    def __len__(self) -> int:
+        """Return how many pictures wait."""
+        return self._queue.qsize()
+
+    def submit(self, pixels: Tensor) -> "Future[Tensor]":
+        """Return what will hold the probabilities (K,) of a picture, uint8 (3, H, W).
+
+        Raises:
+            Overloaded: the queue is full, or the batcher is closed.
+        """
+        waiting = _Waiting(pixels, Future())
+        with self._lock:
+            if self._closed:
+                raise Overloaded
+            try:
+                self._queue.put_nowait(waiting)
+            except queue.Full:
+                raise Overloaded from None
+        return waiting.answer
+
+    def close(self) -> None:
+        """Compute what was taken on, then end; nothing more is taken on."""
+        with self._lock:
+            already, self._closed = self._closed, True
+        if not already:
+            self._queue.put(None)
+        while (thread := self._thread).is_alive():  # it may be another one afterwards
+            thread.join()
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._work, name="batches", daemon=True)
+        thread.start()
+        return thread
+
+    def _work(self) -> None:
+        try:
+            self._compute_batches()
+        except BaseException:  # whatever ends the thread shall not end the service
+            self._thread = self._started()
+            raise
+
+    def _compute_batches(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, last = self._gathered(first)
+            wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+            if wanted:
+                self._observe(len(wanted), time.monotonic() - first.since)
+                self._answer(wanted)
+            if last:
+                return
+
+    def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """Return a batch, and whether it is the last one."""
+        batch, until = [first], first.since + self._wait
+        while len(batch) < self._largest:
+            try:
+                one = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if one is None:
+                return batch, True
+            batch.append(one)
+        return batch, False
+
+    def _answer(self, batch: list[_Waiting]) -> None:
+        try:
+            rows = self._compute(torch.stack([one.pixels for one in batch]))
+        except BaseException as error:  # whatever it is, those who asked shall not wait forever
+            for one in batch:
+                one.answer.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for one, row in zip(batch, rows, strict=True):
+            one.answer.set_result(row)

@@ -1,0 +1,88 @@
+"""A server from its first port to its last answer."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+import uvicorn
+
+from mlpmixer.deploy.server.app import make_app, refresh
+from mlpmixer.deploy.server.limits import Limits
+from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.served_model import ServedModel
+from mlpmixer.errors import MixerError, UsageError
+
+CONNECTIONS_A_PICTURE = 2
+"""How many clients may be connected for each picture that may be on its way."""
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address; port 0 takes a free one.
+
+    Raises:
+        UsageError: the port is in use or not allowed, or the host is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"cannot listen on {host}, port {port}: {reason}. Choose another --port or --host."
+        ) from error
+    return bound
+
+
+def serve(
+    models: Mapping[str, ServedModel],
+    limits: Limits,
+    measures: Measures,
+    bound: socket.socket,
+    api_key: str | None,
+    on_ready: Callable[[], None],
+) -> None:
+    """Answer until SIGTERM or Ctrl-C, then finish what was taken on. SIGHUP loads models anew.
+
+    Args:
+        models: by the names that clients call them by.
+        limits: what is taken on.
+        measures: what the models report to.
+        bound: where to listen.
+        api_key: what clients have to send; None asks for nothing.
+        on_ready: called when requests are answered.
+    """
+    config = uvicorn.Config(
+        make_app(models, limits, measures, api_key),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS_A_PICTURE * limits.queue,
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
+    )
+    server = _Server(config, on_ready)
+
+    def reload(signal_number: int, frame: FrameType | None) -> None:
+        for model in models.values():
+            threading.Thread(target=refresh, args=(model, True), daemon=True).start()
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, reload)
+    server.run(sockets=[bound])
+    if not server.started:
+        raise MixerError("the server could not be started: its log says why.")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()

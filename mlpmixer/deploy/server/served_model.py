@@ -1,0 +1,179 @@
+"""A model that a server answers with: loaded, replaced when its file changes, never half."""
+
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from mlpmixer.data.picture import explained
+from mlpmixer.deploy.predictor import Predictor
+from mlpmixer.deploy.server.batching import Batcher, Overloaded
+from mlpmixer.deploy.server.limits import Limits
+from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.errors import MixerError
+from mlpmixer.weights.own_format import MODEL_FILE
+
+Load = Callable[[str], Predictor]
+
+
+class TooLarge(MixerError):
+    """A picture has more pixels than the server takes."""
+
+
+class ServedModel:
+    """A predictor behind a queue, with threads that decode.
+
+    Args:
+        name: what clients call it.
+        source: what it is loaded from, as `Predictor.load` takes it.
+        load: loads it.
+        limits: what it takes on.
+        decoders: threads that decode, shared with other models.
+        measures: takes its batches.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        load: Load,
+        limits: Limits,
+        decoders: ThreadPoolExecutor,
+        measures: Measures,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self._load = load
+        self._limits = limits
+        self._decoders = decoders
+        self._observe = measures.of_batches(name)
+        self._lock = threading.Lock()
+        self._on_their_way = 0
+        measures.watch_queue(name, lambda: self._on_their_way)
+        self._version = _version(source)
+        self._current = self._made(_in_memory(load(source)))
+
+    @property
+    def predictor(self) -> Predictor:
+        """The one that answers new requests."""
+        return self._current[0]
+
+    def _made(self, predictor: Predictor) -> tuple[Predictor, Batcher]:
+        return predictor, Batcher(
+            predictor.probabilities,
+            largest_batch=self._limits.largest_batch,
+            wait_seconds=self._limits.wait_milliseconds / 1000,
+            queue_size=self._limits.queue,
+            observe=self._observe,
+        )
+
+    def admit(self, pictures: int) -> None:
+        """Take pictures on; `dismiss` has to follow.
+
+        Raises:
+            Overloaded: too many are on their way.
+        """
+        with self._lock:
+            if self._on_their_way + pictures > self._limits.queue:
+                raise Overloaded
+            self._on_their_way += pictures
+
+    def dismiss(self, pictures: int) -> None:
+        """Make room for others."""
+        with self._lock:
+            self._on_their_way -= pictures
+
+    def answer(self, content: bytes, name: str) -> "tuple[Predictor, Future[Tensor]]":
+        """Return the predictor that answers, and what will hold a picture's probabilities (K,).
+
+        Raises:
+            Overloaded: too many wait for the model.
+        """
+        predictor, batcher = self._current
+        answer: Future[Tensor] = Future()
+
+        def decode() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
+            try:
+                self._check_pixels(content, name)
+                pixels = predictor.prepare(content, name)
+                self._submit(batcher, predictor, pixels).add_done_callback(
+                    lambda done: _pass_on(done, answer)
+                )
+            except Exception as error:  # it belongs to who asked
+                answer.set_exception(error)
+
+        self._decoders.submit(decode)
+        return predictor, answer
+
+    def _submit(self, batcher: Batcher, predictor: Predictor, pixels: Tensor) -> "Future[Tensor]":
+        try:
+            return batcher.submit(pixels)
+        except Overloaded:
+            if predictor is self.predictor:
+                raise
+            done: Future[Tensor] = Future()  # replaced meanwhile: the old one answers by itself
+            done.set_result(predictor.probabilities(pixels[None])[0])
+            return done
+
+    def _check_pixels(self, content: bytes, name: str) -> None:
+        with explained(name), Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+        most = self._limits.megapixels
+        if width * height > most * 1e6:
+            raise TooLarge(
+                f"{name} has {width * height / 1e6:,.0f} megapixels ({width}x{height}): "
+                f"at most {most:g} are taken."
+            )
+
+    def refresh(self, force: bool = False) -> bool:
+        """Replace the model if its file changed, and return whether it was.
+
+        Requests that are on their way are answered by the old one. Where the new file cannot be
+        read, the old model stays.
+
+        Raises:
+            MixerError: the new file cannot be read.
+        """
+        version = _version(self.source)
+        if not force and (version == self._version or version is None):
+            return False
+        self._version = version
+        fresh = self._made(_in_memory(self._load(self.source)))
+        (_, old), self._current = self._current, fresh
+        old.close()
+        return True
+
+    def close(self) -> None:
+        """Answer what was taken on, then end."""
+        self._current[1].close()
+
+
+def _in_memory(predictor: Predictor) -> Predictor:
+    """Copy weights that are mapped from a file: one that is cut off ends whoever reads there."""
+    for tensor in (*predictor.model.parameters(), *predictor.model.buffers()):
+        tensor.data = tensor.data.clone()
+    return predictor
+
+
+def _pass_on(done: "Future[Tensor]", answer: "Future[Tensor]") -> None:
+    if (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
+
+
+def _version(source: str) -> tuple[int, int, int] | None:
+    """Return what changes with a model's file; None where it is none of this machine's."""
+    path = Path(source.rpartition("#")[0] or source)
+    path = path / MODEL_FILE if path.is_dir() else path
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
