@@ -1,6 +1,7 @@
 """`mixer predict`: name what is in pictures."""
 
 import io
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from tyro.conf import Positional, arg
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
-from mlpmixer.formatting import percent, printable
+from mlpmixer.formatting import percent, printable, shortened
 from mlpmixer.values import Count, Workers
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _FORMATS = ("jsonl", "csv", "parquet")
 _SHEETS = (".html", ".png")
 _TOP = 5
 _TABLE_ROWS = 1000
+_BETWEEN = 2  # spaces behind a column
 _MESSAGES = 20  # unreadable pictures listed, except as JSON
 
 
@@ -115,6 +117,8 @@ def _check(command: PredictCommand) -> None:
     """Raise UsageError where options do not go together."""
     if not command.pictures:
         raise UsageError("name pictures to look at, as in `mixer predict runs/digits photo.jpg`.")
+    if command.out is not None and command.out.is_dir():
+        raise UsageError(f"--out {command.out} is a folder: name a file in it.")
     if command.resume and command.out is None:
         raise UsageError("--resume goes on with what --out began: give --out too.")
     if command.link and command.sort_into is None:
@@ -279,8 +283,9 @@ def _tell(
     elif kind is None and (left_out := outcome.pictures - len(outcome.rows)):
         footer.insert(0, f"{left_out:,} more; --out FILE.csv or --format csv gives all.")
     if readable and not command.json:
-        header = ("picture", "class", "", "then")
-        print_table(console, record, header, list(map(_cells, readable)), footer, left=2)
+        room = shutil.get_terminal_size().columns if console.mode == "live" else None
+        rows = _table_rows(readable, room)
+        print_table(console, record, ("picture", "class", "then"), rows, footer, left=3)
     elif footer or command.json:
         console.result(record, "\n".join(footer))
     if not command.json:
@@ -290,8 +295,33 @@ def _tell(
             console.warning(f"{rest:,} more pictures cannot be read; --out or --json lists all.")
 
 
-def _cells(row: "NamedRow") -> tuple[str, ...]:
-    """Return a picture's line of the table: its best class large, the others behind it."""
-    first, *others = row.row.predictions
-    then = ", ".join(f"{printable(one.label)} {percent(one.probability)}" for one in others)
-    return row.picture, printable(first.label), percent(first.probability), then
+def _table_rows(shown: Sequence["NamedRow"], room: int | None) -> list[tuple[str, str, str]]:
+    """Return the cells of each picture: its name, its best class, and the others behind it.
+
+    On a terminal of `room` columns the name takes up to two fifths, the class up to a third, and as
+    many of the others as fit the rest.
+    """
+    answers = [
+        [f"{percent(one.probability)} {printable(one.label)}" for one in row.row.predictions]
+        for row in shown
+    ]
+    names = [row.picture for row in shown]
+    best = [first for first, *_ in answers]
+    then = [", ".join(others) for _, *others in answers]
+    if room is not None:
+        names = [shortened(name, 2 * room // 5) for name in names]
+        best = [shortened(answer, room // 3) for answer in best]
+        rest = room - max(map(len, names)) - max(map(len, best)) - 3 * _BETWEEN
+        then = [_fitting(others, rest) for _, *others in answers]
+    return list(zip(names, best, then, strict=True))
+
+
+def _fitting(answers: Sequence[str], room: int) -> str:
+    """Return the first answers, as many as have room."""
+    taken = ""
+    for answer in answers:
+        longer = f"{taken}, {answer}" if taken else answer
+        if len(longer) > room:
+            break
+        taken = longer
+    return taken

@@ -48,7 +48,8 @@ def test_a_table_names_each_picture_with_its_classes(
         lines[start + 1 :], sorted(photos.iterdir()), expected, strict=True
     ):
         first, *others = ranked
-        assert line.split()[:3] == [str(path), first.label, f"{100 * first.probability:.1f}"]
+        share = f"{100 * first.probability:.1f}"
+        assert line.split()[:4] == [str(path), share, "%", first.label]
         assert all(one.label in line for one in others)
 
 
@@ -151,6 +152,7 @@ def test_a_model_without_names_gives_numbers_and_says_so_once(
         (["-k", "4"], "4 most probable classes were asked for: the model has 3, give 1 to 3"),
         (["--format", "parquet"], "--out FILE.parquet"),
         (["--out", "x.xlsx"], ".jsonl, .csv, .parquet"),
+        (["--out", "photos", "--format", "csv"], "--out photos is a folder"),
         (["--resume"], "give --out too"),
         (["--link"], "belongs to --sort-into"),
         (["--sheet", "x.gif"], ".html or .png"),
