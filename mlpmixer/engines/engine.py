@@ -11,8 +11,10 @@ from mlpmixer.kernels.native import PRECISIONS, NativeMixer, Precision
 from mlpmixer.kernels.self_check import choose_level
 from mlpmixer.models.interface import ImageModel
 
-EngineName = Literal["native", "compiled", "eager"]
-ENGINES: tuple[EngineName, ...] = ("native", "compiled", "eager")
+EngineName = Literal["native", "openvino", "compiled", "eager"]
+ENGINES: tuple[EngineName, ...] = ("native", "openvino", "compiled", "eager")
+QUICK: tuple[EngineName, ...] = ("native", "eager")
+"""Those that are ready at once, among which `auto` chooses."""
 
 
 class Engine(Protocol):
@@ -101,6 +103,30 @@ class CompiledEngine:
         return self._logits(images.to(self._type)).float()
 
 
+class OwnRuntime:
+    """What a model is computed by that lies in a file for a runtime of its own.
+
+    Raises:
+        UsageError: another engine or precision is asked for.
+    """
+
+    def __init__(self, model: ImageModel, precision: Precision, engine: str) -> None:
+        if engine != "auto" or precision != "float32":  # the default stands for "as it is"
+            asked = f"engine {engine!r}" if engine != "auto" else f"precision {precision!r}"
+            raise UsageError(
+                f"{asked} does not go with an exported file, which is computed by "
+                f"{model.own_runtime}: leave it out, or use the model that it was made from."
+            )
+        self._model = model
+        self.description = str(model.own_runtime)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self._model.forward_features(images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self._model(images)
+
+
 def check_names(engine: str, precision: str) -> None:
     """Raise UsageError where there is no such engine or precision."""
     if precision not in PRECISIONS:
@@ -117,6 +143,10 @@ def make_engine(name: EngineName, model: ImageModel, precision: Precision) -> En
     """
     if name == "native":
         return NativeEngine(model, precision)
+    if name == "openvino":
+        from mlpmixer.engines.openvino import OpenVinoEngine  # tracing is imported where it is used
+
+        return OpenVinoEngine(model, precision)
     if name == "compiled":
         return CompiledEngine(model, precision)
     return EagerEngine(model, precision)

@@ -9,7 +9,14 @@ from typing import Literal
 import torch
 
 from mlpmixer.data.cache import data_home
-from mlpmixer.engines.engine import ENGINES, Engine, EngineName, check_names, make_engine
+from mlpmixer.engines.engine import (
+    QUICK,
+    Engine,
+    EngineName,
+    OwnRuntime,
+    check_names,
+    make_engine,
+)
 from mlpmixer.engines.optimized_model import OptimizedModel
 from mlpmixer.errors import MixerError
 from mlpmixer.files import write_json
@@ -35,24 +42,27 @@ def optimize(
     Args:
         model: any; it is put into evaluation mode and stays as it is.
         precision: of the matrix products' operands. int8 needs the native kernels.
-        engine: "native", "compiled" (takes long to start), "eager"; "auto" takes the faster of
-            native and eager, timed once for each shape, machine and version, and remembered.
+        engine: "native", "openvino" (where it is installed; converts for seconds), "compiled"
+            (takes long to start), "eager"; "auto" takes the faster of native and eager, timed once
+            for each shape, machine and version, and remembered. A model from an exported file is
+            computed by its own runtime, as it is.
 
     Raises:
         UsageError: there is no such precision or engine.
         MixerError: the engine cannot compute this model here, and why.
     """
     check_names(engine, precision)
+    if model.own_runtime is not None:
+        return OptimizedModel(model, OwnRuntime(model, precision, engine))
     if engine != "auto":
         return OptimizedModel(model, make_engine(engine, model, precision))
     candidates: dict[EngineName, Engine] = {}
     reasons = []
-    for name in ENGINES:
-        if name != "compiled":
-            try:
-                candidates[name] = make_engine(name, model, precision)
-            except MixerError as error:
-                reasons.append(str(error))
+    for name in QUICK:
+        try:
+            candidates[name] = make_engine(name, model, precision)
+        except MixerError as error:
+            reasons.append(str(error))
     if not candidates:
         raise MixerError(" ".join(reasons))
     if len(candidates) == 1:

@@ -51,12 +51,15 @@ class ImageModel(nn.Module):
         class_names: the name of each logit, where the model was loaded with them.
         facts: what was saved beside the weights.
         loss: what the weights were trained with; it decides what `probabilities` are.
+        own_runtime: what computes a model that lies in a file for another runtime than PyTorch;
+            None where the model has weights of its own.
     """
 
     name: str
     class_names: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = {}  # never written to
     loss: Loss = "softmax"
+    own_runtime: str | None = None
     _preprocessing: Preprocessing | None = None
 
     @property

@@ -11,6 +11,7 @@ from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.preprocessing import Resampling
+from mlpmixer.weights.exported import find_reader
 from mlpmixer.weights.layouts import find_layout, layout_names
 from mlpmixer.weights.own_format import FORMAT, MODEL_FILE, read_model
 from mlpmixer.weights.tensor_files import open_tensors
@@ -21,6 +22,8 @@ HUB_PREFIX = "hf-hub:"
 """What the name of a repository of the Hugging Face hub begins with."""
 HUB_CONFIG = "config.json"
 """What lies beside a model's file in a repository of the Hugging Face hub."""
+TRUSTED = "trusted"
+"""What is said behind a "#" to let compiled code in a file run."""
 IMAGENET_21K_CLASSES = 21_843
 """Logits of the authors' ImageNet-21k weights, which were trained with a sigmoid loss."""
 
@@ -33,10 +36,15 @@ def load_path(path: Path, weights: str | None = None) -> ImageModel:
 
 
 def load_file(path: Path, weights: str | None = None, hub_config: Path | None = None) -> ImageModel:
-    """Read a file of ours or of a foreign layout; see `mlpmixer.load`.
+    """Read a file of ours, of a foreign layout, or for another runtime; see `mlpmixer.load`.
 
     `hub_config`, if there is such a file, says more about the weights of a foreign layout.
     """
+    reader = find_reader(path)
+    if reader is not None:
+        if weights not in (None, TRUSTED):
+            raise UsageError(f"{path} is an exported file: there are no weights {weights!r} in it.")
+        return reader.read(path, weights == TRUSTED)
     tables = open_tensors(path)
     if not any(table.shapes for table in tables):
         raise UsageError(f"{path} holds no tensors.")

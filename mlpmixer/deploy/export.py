@@ -1,0 +1,149 @@
+"""A model written for another runtime, and checked there before the file appears."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import Tensor
+
+from mlpmixer.deploy.export_check import Comparison, compare
+from mlpmixer.deploy.exports import Format, find_format
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.files import replacing
+from mlpmixer.models.digest import model_digest
+from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.traced import InputType
+from mlpmixer.weights.exported.description import Description
+from mlpmixer.weights.hub import public_name
+from mlpmixer.weights.model_files import TRUSTED, load_file
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    files: tuple[Path, ...]
+    """The first is the one to load."""
+    description: Description
+    comparison: Comparison
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+def export_model(
+    model: ImageModel,
+    out: Path,
+    *,
+    format: str,
+    check: Tensor,
+    precision: str = "float32",
+    input_type: InputType = "float32",
+    calibration: Tensor | None = None,
+    source: str = "",
+) -> Exported:
+    """Write a model for another runtime, whole or not at all, and compare the two.
+
+    Args:
+        model: with a head, on the CPU; it is put into evaluation mode.
+        out: the file; weights of more than 2 GB, and those of OpenVINO, come beside it.
+        format: one of `format_names()`.
+        check: pixels to compare on, uint8 (N, 3, H, W).
+        precision: of the weights; see the format.
+        input_type: float32: images in [-1, 1]; uint8: pixels from 0 to 255.
+        calibration: pixels that int8 finds its ranges on, uint8 (N, 3, H, W).
+        source: what the model was loaded from; its name is noted in the file, its folders not.
+
+    Raises:
+        UsageError: the format lacks the precision, a library is missing, the file exists, or the
+            model cannot be exported.
+        MixerError: the export does not answer as the model does, or cannot be written.
+    """
+    chosen = find_format(format)
+    check_target(model, out, chosen, format, precision)
+    if precision == "int8" and calibration is None:
+        raise UsageError("int8 finds its ranges on your images: give --data SOURCE.")
+    model.eval()
+    description = _described(model, format, precision, input_type, source)
+    with _aside(out) as folder:
+        written = folder / out.name
+        chosen.write(model, description, written, check if calibration is None else calibration)
+        exported = load_file(written, TRUSTED if chosen.native else None)
+        comparison = compare(model, exported, check, precision)
+        if not comparison.passes:
+            raise MixerError(
+                f"the export does not answer as its source, so {out} was not written. "
+                f"On {comparison}."
+            )
+        del exported  # it may hold its file open
+        others = sorted(set(folder.iterdir()) - {written})
+        files = [out, *(out.with_name(file.name) for file in others)]
+        for file in reversed(files):  # the one that refers to the others comes last
+            with replacing(file) as temporary:
+                os.replace(folder / file.name, temporary)
+    return Exported(tuple(files), description, comparison)
+
+
+def check_target(model: ImageModel, out: Path, chosen: Format, name: str, precision: str) -> None:
+    """Raise UsageError where this model cannot become that file."""
+    if model.own_runtime is not None:
+        raise UsageError(
+            f"{model.name} is an exported file already: export the model that it was made from."
+        )
+    if not model.num_classes:
+        raise UsageError(f"{model.name} has no head, so there are no logits to export.")
+    if precision not in chosen.precisions:
+        known = ", ".join(chosen.precisions)
+        raise UsageError(f"--format {name} has no precision {precision!r}: use {known}.")
+    if out.suffix != chosen.suffix:
+        raise UsageError(f"--format {name} is written as {chosen.suffix}, not {out.name!r}.")
+    if out.exists():
+        raise UsageError(f"{out} exists already: choose another name or remove it.")
+
+
+def _described(
+    model: ImageModel, format: str, precision: str, input_type: InputType, source: str
+) -> Description:
+    facts = dict(model.facts)
+    if isinstance(facts.get("data"), str):
+        facts["data"] = public_name(facts["data"])
+    return Description(
+        name=model.name,
+        options=model.options,
+        image_size=model.image_size,
+        in_channels=model.in_channels,
+        num_classes=model.num_classes,
+        num_features=model.num_features,
+        patch_grid=model.patch_grid,
+        class_names=model.class_names,
+        loss=model.loss,
+        preprocessing=model.preprocessing.to_json(),
+        format=format,
+        precision=precision,
+        input=input_type,
+        source=public_name(source),
+        weights=model_digest(model),
+        mlpmixer=version("mlpmixer"),
+        facts=facts,
+    )
+
+
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """Yield a folder beside a file, on the same disk, that is gone in the end."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.stem}.", dir=out.parent))
+    except OSError as error:
+        raise MixerError(f"cannot write {out}: {error.strerror or error}.") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
