@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -111,6 +112,38 @@ def test_other_families_are_computed_by_pytorch() -> None:
         mlpmixer.optimize(model, engine="native")
     with pytest.raises(MixerError, match="int8 is computed by the native kernels alone"):
         mlpmixer.optimize(model, "int8")
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "vit_nano"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_openvino_answers_within_the_bounds_for_any_batch_and_thread(
+    name: str, precision: Any
+) -> None:
+    pytest.importorskip("openvino")
+    model = model_with_random_head(name, depth=1) if name == "mixer_nano" else None
+    model = model or mlpmixer.create_model(name, depth=1).eval()
+    torch.nn.init.normal_(model.get_parameter(model.layer_groups()[-1][0]), std=0.1)
+    optimized = mlpmixer.optimize(model, precision, engine="openvino")
+    assert optimized.engine.description == f"OpenVINO, {precision}"
+    found: dict[int, Tensor] = {}
+    threads = [
+        Thread(target=lambda n=n: found.update({n: optimized(images_for(model, n))}))
+        for n in (1, 3, 4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with torch.no_grad():
+        for batch, logits in found.items():
+            assert share(logits, model(images_for(model, batch))) < BOUNDS[precision]
+        features = model.forward_features(images_for(model))
+    assert share(optimized.forward_features(images_for(model)), features) < BOUNDS[precision]
+
+
+def test_openvino_leaves_int8_to_the_export() -> None:
+    with pytest.raises(MixerError, match="mixer export --format openvino --precision int8"):
+        mlpmixer.optimize(model_with_random_head(), "int8", engine="openvino")
 
 
 def test_wrong_names_are_refused() -> None:
