@@ -35,8 +35,8 @@ class BenchCommand:
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """A name of `mixer info`, a run directory, a model file, or hf-hub:user/name."""
-    engines: tuple[Literal["native", "compiled", "eager"], ...] = ("native", "eager")
-    """What computes; compiled takes minutes to start."""
+    engines: tuple[Literal["native", "openvino", "compiled", "eager"], ...] = ("native", "eager")
+    """What computes; compiled takes minutes to start, openvino seconds."""
     precisions: tuple[Literal["float32", "bfloat16", "int8"], ...] = (
         "float32",
         "bfloat16",
@@ -80,6 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     console = Console.choose(command.json)
     runtime = Runtime.choose(command.device, "float32")
     model = _model(command).to(runtime.device)
+    model.check_layers()
     candidates = optimized_models(model, command.engines, command.precisions)
     if all(one is None for _, one in candidates):
         reasons = dict.fromkeys(speed.description for speed, _ in candidates)

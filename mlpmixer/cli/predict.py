@@ -79,7 +79,7 @@ class PredictCommand:
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Type of the matrix products."""
-    engine: Literal["auto", "native", "compiled", "eager"] = "auto"
+    engine: Literal["auto", "native", "openvino", "compiled", "eager"] = "auto"
     """What computes; auto: the fastest of native and eager here."""
     json: bool = False
     """Print the outcome as JSON; messages go to standard error."""

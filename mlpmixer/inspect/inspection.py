@@ -117,6 +117,7 @@ def inspect_model(
     _check_folder(folder)
     files = picture_files(pictures)
     model = load(source).to(runtime.device).eval()
+    model.check_layers()
     looking = _Inspection(model, runtime, console)
     if data is not None or files:
         looking.check_colours()

@@ -129,6 +129,9 @@ class ImageModel(nn.Module):
         Raises UsageError where a network's structure is unknown.
         """
 
+    def check_layers(self) -> None:
+        """Raise UsageError where the layers and weights cannot be reached: in an exported file."""
+
     def token_mlps(self) -> list[TokenMlp]:
         """Return the parameters of each block's MLP across tokens; empty where there are none."""
         return []

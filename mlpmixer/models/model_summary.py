@@ -69,7 +69,11 @@ def summarize_model(model: ImageModel, batch_size: int = 1) -> ModelSummary:
     Args:
         model: any model of `create_model`, on any device, "meta" included.
         batch_size: number of images B in the output shapes.
+
+    Raises:
+        UsageError: the model is an exported file, without layers to be told apart.
     """
+    model.check_layers()
     mode = FakeTensorMode()
     with mode:
         copy = hollow_copy(model, "cpu")

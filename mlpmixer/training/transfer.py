@@ -36,6 +36,7 @@ def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
                 f"{flag} belongs to the checkpoint {options.start_from}: leave it out."
             )
     model = load(options.start_from)
+    model.check_layers()
     if options.image_size is not None and height_and_width(options.image_size) != model.image_size:
         model = model.resized(options.image_size)
     names = model.class_names

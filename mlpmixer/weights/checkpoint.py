@@ -98,6 +98,7 @@ def export(model: ImageModel, path: str | Path, layout: str) -> None:
     """
     chosen = find_layout(layout)
     model = _unwrapped(model)
+    model.check_layers()
     config = config_of(model)
     if config is None:
         reason = "is no Mixer" if model.network is model else "shuffles its input"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError
 from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
@@ -36,11 +36,7 @@ def write_model(
         UsageError: the model is an exported file, whose weights cannot be taken out.
         MixerError: the file cannot be written.
     """
-    if model.own_runtime is not None:
-        raise UsageError(
-            f"{model.name} comes from an exported file, whose weights cannot be taken out: "
-            "save the model that it was made from."
-        )
+    model.check_layers()
     description = {
         "name": model.name,
         "options": model.options,

@@ -98,6 +98,10 @@ class ExportedModel(ImageModel):
         """Refuse: the layers have no names any more."""
         self._refuse("its layers cannot be told apart")
 
+    def check_layers(self) -> None:
+        """Refuse: layers and weights are inside the graph."""
+        self._refuse("its layers and weights cannot be reached")
+
     def _refuse(self, reason: str) -> NoReturn:
         raise UsageError(
             f"{self.path} is an exported file, for predictions alone: {reason}. "
