@@ -123,6 +123,13 @@ def _check(command: PredictCommand) -> None:
         raise UsageError("--resume goes on with what --out began: give --out too.")
     if command.link and command.sort_into is None:
         raise UsageError("--link belongs to --sort-into: give the folder.")
+    for folder in map(Path, command.pictures):
+        into = command.sort_into
+        if into is not None and folder.is_dir() and into.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"--sort-into {into} lies in {folder}: the next run would read what is sorted, "
+                "too. Name a folder beside it."
+            )
     if command.sheet is not None and command.sheet.suffix.lower() not in _SHEETS:
         raise UsageError(
             f"cannot draw a sheet into {command.sheet}: name a file that ends in "

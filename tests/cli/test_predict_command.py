@@ -153,6 +153,7 @@ def test_a_model_without_names_gives_numbers_and_says_so_once(
         (["--format", "parquet"], "--out FILE.parquet"),
         (["--out", "x.xlsx"], ".jsonl, .csv, .parquet"),
         (["--out", "photos", "--format", "csv"], "--out photos is a folder"),
+        (["--sort-into", "photos/sorted"], "Name a folder beside it"),
         (["--resume"], "give --out too"),
         (["--link"], "belongs to --sort-into"),
         (["--sheet", "x.gif"], ".html or .png"),
