@@ -16,6 +16,7 @@ examples:
   mixer eval runs/digits
   mixer predict runs/digits photo.jpg
   mixer info mixer_b16
+  mixer export runs/digits --out digits.onnx
   mixer convert Mixer-B_16.npz mixer_b16.safetensors
   mixer data digits --out digits.png
 """

@@ -304,6 +304,29 @@ def test_a_missing_library_is_named_with_its_command(
     assert not list(tmp_path.iterdir())
 
 
+def test_without_a_compiler_the_other_format_is_named(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(MixerError, match=r"C\+\+ compiler, or use --format torch"):
+        exported(model, tmp_path / "x.pt2", "aotinductor")
+    assert not list(tmp_path.iterdir())
+
+
+def test_large_weights_lie_beside_an_onnx_graph(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exported(model, tmp_path / "small.onnx", "onnx").files == (tmp_path / "small.onnx",)
+    monkeypatch.setattr("mlpmixer.deploy.exports.onnx.LARGEST_FILE", 1000)
+    written = exported(model, tmp_path / "large.onnx", "onnx")
+    assert written.files == (tmp_path / "large.onnx", tmp_path / "large.onnx.data")
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        expected = model(images)
+    found = mlpmixer.load(tmp_path / "large.onnx")(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_formats_are_found_by_listing() -> None:
     assert {*SUFFIX, "aotinductor"} == set(format_names())
 

@@ -1,5 +1,6 @@
 """A package of machine code that PyTorch's compiler makes, for processors like this one."""
 
+import logging
 import zipfile
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def _write(model: ImageModel, description: Description, path: Path, pixels: Tens
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
+    # It warns where there is no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     program = traced(model, description.input)
     try:
         with torch.no_grad():

@@ -115,7 +115,8 @@ class ExportedModel(ImageModel):
     @cached_property
     def _digest(self) -> str:
         key = blake2b(digest_size=16)
-        for file in (self.path, self.path.with_suffix(".bin")):
+        beside = (self.path.with_suffix(".bin"), self.path.with_name(f"{self.path.name}.data"))
+        for file in (self.path, *beside):
             if file.exists():
                 key.update(file.read_bytes())
         return key.hexdigest()
