@@ -27,7 +27,7 @@ class Bound(NamedTuple):
 BOUNDS = {
     "float32": Bound(1e-4, 1.0),
     "float16": Bound(0.02, 0.99),
-    "int8": Bound(0.5, 0.9),
+    "int8": Bound(0.3, 0.9),
 }
 
 
