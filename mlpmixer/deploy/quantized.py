@@ -34,7 +34,7 @@ def quantized(graph: Any, model: ImageModel, description: Description, pixels: T
     batches = [{"images": one.numpy()} for one in values.split(1)]
     # Its scheme for transformers keeps LayerNorm and GELU exact; Mixers have the same parts.
     kind = nncf.ModelType.TRANSFORMER if model.patch_grid is not None else None
-    # Moving ranges from activations to weights, which it does besides, moves a Mixer's logits far more.
+    # It also moves ranges from activations to weights, which changes a Mixer's logits far more.
     unmoved = nncf.AdvancedSmoothQuantParameters(matmul=-1)
     with contextlib.redirect_stdout(io.StringIO()):  # progress bars of its own
         return nncf.quantize(
