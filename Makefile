@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint sanitize environment clean
+.PHONY: demo test lint sanitize browser environment clean
 
 demo: $(READY)  ## train on handwritten digits, evaluate, and show where the report is
 	$(BIN)/mixer train --recipe quick --data digits --patch-size 2 --depth 4
@@ -26,6 +26,9 @@ sanitize: $(READY)  ## the kernels' tests under AddressSanitizer and UndefinedBe
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONPATH=build/sanitized \
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/engines
+
+browser:  ## Chromium for the tests of the server's page (Debian and Ubuntu; needs root)
+	apt-get install -y --no-install-recommends chromium
 
 environment: $(READY)  ## only build the environment
 

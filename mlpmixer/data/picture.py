@@ -166,13 +166,26 @@ def evaluation_crop(picture: Image.Image, preprocessing: Preprocessing) -> Tenso
     """
     height, width = preprocessing.image_size
     if picture.size != (width, height):
-        scale = min(picture.width / width, picture.height / height) * preprocessing.crop_share
-        left = max(0.0, (picture.width - scale * width) / 2)
-        top = max(0.0, (picture.height - scale * height) / 2)
-        box = (left, top, picture.width - left, picture.height - top)
+        box = evaluation_box(picture.size, preprocessing)
         method = Image.Resampling[preprocessing.resampling.upper()]
         picture = picture.resize((width, height), method, box=box)
     return as_tensor(picture).contiguous()
+
+
+def evaluation_box(
+    size: tuple[int, int], preprocessing: Preprocessing
+) -> tuple[float, float, float, float]:
+    """Return what `evaluation_crop` sees of a picture of a size (width, height), in pixels.
+
+    Left, top, right and bottom.
+    """
+    height, width = preprocessing.image_size
+    if size == (width, height):
+        return 0.0, 0.0, float(width), float(height)
+    scale = min(size[0] / width, size[1] / height) * preprocessing.crop_share
+    left = max(0.0, (size[0] - scale * width) / 2)
+    top = max(0.0, (size[1] - scale * height) / 2)
+    return left, top, size[0] - left, size[1] - top
 
 
 def training_crop(

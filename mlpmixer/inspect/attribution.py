@@ -56,6 +56,53 @@ def attribute(
         on_progress: called with the share done, in [0, 1].
     """
     image = runtime.place(image)
+    maps = attribute_by_gradient(model, image, runtime=runtime)
+    predicted, whole = maps.predicted, image.new_tensor([maps.log_odds])
+    grid = model.patch_grid or usual_grid(model.image_size)
+    cells = _cells(image, grid)  # (H, W)
+    paint = image.mean(dim=(1, 2), keepdim=True)  # (3, 1, 1)
+    lost = []
+    with torch.inference_mode(), runtime.autocast():
+        patches = torch.arange(grid[0] * grid[1], device=image.device)
+        for begin in range(0, len(patches), batch_size):
+            covered = cells == patches[begin : begin + batch_size, None, None]  # (B, H, W)
+            logits = model(torch.where(covered[:, None], paint, image)).float()
+            lost.append(whole - log_odds(logits, predicted, model.loss))
+            if on_progress is not None:
+                on_progress(min(1.0, (begin + batch_size) / len(patches)))
+    occlusion = torch.cat(lost).float().cpu()
+    return AttributionMaps(
+        predicted,
+        float(whole.sigmoid()),
+        occlusion.view(grid),
+        (whole.cpu() - occlusion).sigmoid().view(grid),
+        maps.gradient_input,
+        maps.sensitivity,
+    )
+
+
+class GradientMaps(NamedTuple):
+    """What the gradient alone tells, in one pass; maps are (h, w) on the CPU."""
+
+    predicted: int
+    """Index of the predicted class."""
+    log_odds: float
+    """Of that class."""
+    gradient_input: Tensor
+    """The gradient's estimate of the log-odds lost with each patch."""
+    sensitivity: Tensor
+    """Norm of the gradient for the patch's pixels."""
+
+
+def attribute_by_gradient(model: ImageModel, image: Tensor, *, runtime: Runtime) -> GradientMaps:
+    """Estimate which patches the prediction for one picture rests on; see `attribute`.
+
+    Args:
+        model: any model of `create_model` with at least one logit, in evaluation mode.
+        image: (3, H, W) in [-1, 1].
+        runtime: where the model is.
+    """
+    image = runtime.place(image)
     grid = model.patch_grid or usual_grid(model.image_size)
     cells = _cells(image, grid)  # (H, W)
     paint = image.mean(dim=(1, 2), keepdim=True)  # (3, 1, 1)
@@ -65,21 +112,9 @@ def attribute(
     predicted = int(logits.argmax())
     whole = log_odds(logits, predicted, model.loss)  # (1,)
     (gradient,) = torch.autograd.grad(whole.sum(), pixels)
-    lost = []
-    with torch.inference_mode(), runtime.autocast():
-        patches = torch.arange(grid[0] * grid[1], device=image.device)
-        for begin in range(0, len(patches), batch_size):
-            covered = cells == patches[begin : begin + batch_size, None, None]  # (B, H, W)
-            logits = model(torch.where(covered[:, None], paint, image)).float()
-            lost.append(whole.detach() - log_odds(logits, predicted, model.loss))
-            if on_progress is not None:
-                on_progress(min(1.0, (begin + batch_size) / len(patches)))
-    occlusion = torch.cat(lost).float().cpu()
-    return AttributionMaps(
+    return GradientMaps(
         predicted,
-        float(whole.detach().sigmoid()),
-        occlusion.view(grid),
-        (whole.detach().cpu() - occlusion).sigmoid().view(grid),
+        float(whole.detach()),
         _sum_over_cells(gradient[0] * (image - paint), cells, grid),
         _sum_over_cells(gradient[0].square(), cells, grid).sqrt(),
     )

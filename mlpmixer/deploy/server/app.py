@@ -4,8 +4,9 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -14,10 +15,12 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from mlpmixer.data.picture import UnreadableImage
-from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.batching import Overloaded
+from mlpmixer.deploy.server.description import ModelDescription, describe
+from mlpmixer.deploy.server.explain import Explanation, can_explain
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.page import add_page
 from mlpmixer.deploy.server.problems import Problem, responses
 from mlpmixer.deploy.server.served_model import ServedModel, TooLarge
 from mlpmixer.deploy.server.uploads import Upload, read_uploads
@@ -52,18 +55,6 @@ class PredictionAnswer(BaseModel):
     model: str
     milliseconds: float
     pictures: list[PictureAnswer]
-
-
-class ModelDescription(BaseModel):
-    """A model that is served."""
-
-    name: str
-    architecture: str
-    image_size: tuple[int, int]
-    classes: int
-    named: bool
-    """Whether the classes have names; else their numbers stand for them."""
-    labels: list[str]
 
 
 _EXAMPLE = {
@@ -115,11 +106,14 @@ def make_app(
         api_key: what a client has to send as `Authorization: Bearer KEY`; None asks for nothing.
     """
 
+    explaining = ThreadPoolExecutor(1, thread_name_prefix="explaining")
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch(models))
         yield
         watching.cancel()
+        explaining.shutdown()
         for model in models.values():
             await asyncio.to_thread(model.close)
 
@@ -159,7 +153,7 @@ def make_app(
     @app.get("/v1/models", summary="The models", responses=responses(401))
     async def list_models(request: Request) -> list[ModelDescription]:
         checked(request)
-        return [_description(name, model.predictor) for name, model in models.items()]
+        return [describe(name, one.source, one.predictor) for name, one in models.items()]
 
     @app.post(
         "/v1/models/{name}/predict",
@@ -187,6 +181,32 @@ def make_app(
         taken = (time.monotonic() - begun) * 1000
         return PredictionAnswer(model=name, milliseconds=round(taken, 2), pictures=pictures)
 
+    @app.post(
+        "/v1/models/{name}/explain",
+        summary="Show what the answer for a picture rests on",
+        description="The body is one image. A gradient estimates what is lost with each patch.",
+        openapi_extra=_BODY,
+        responses=responses(400, 401, 404, 413, 415, 422, 503, 504),
+    )
+    async def explain(request: Request, name: str) -> Explanation:
+        checked(request)
+        model = _found(models, name)
+        request.state.model = name
+        if not can_explain(model.predictor):
+            raise Problem(404, "this model was exported: it has no gradients to explain by.")
+        uploads = await _in_time(read_uploads(request, limits), limits)
+        if len(uploads) != 1:
+            raise Problem(400, f"{len(uploads)} pictures: send one.")
+        with _admitted(model, 1):
+            work = asyncio.get_running_loop().run_in_executor(
+                explaining, model.explain, uploads[0].content, uploads[0].name
+            )
+            try:
+                return await _in_time(work, limits)
+            except (UnreadableImage, TooLarge) as error:
+                raise Problem(422, str(error)) from error
+
+    add_page(app)
     return app
 
 
@@ -199,18 +219,25 @@ def _found(models: Mapping[str, ServedModel], name: str) -> ServedModel:
 async def _answered(
     model: ServedModel, uploads: list[Upload], k: int, limits: Limits
 ) -> list[PictureAnswer]:
+    with _admitted(model, len(uploads)):
+        works = [_one(model, upload, k) for upload in uploads]
+        return list(await _in_time(asyncio.gather(*works), limits))
+
+
+@contextmanager
+def _admitted(model: ServedModel, pictures: int) -> Iterator[None]:
+    """Hold a place for pictures while they are on their way."""
     busy = Problem(503, "too much is on its way: try again.", {"Retry-After": "1"})
     try:
-        model.admit(len(uploads))
+        model.admit(pictures)
     except Overloaded:
         raise busy from None
     try:
-        works = [_one(model, upload, k) for upload in uploads]
-        return list(await _in_time(asyncio.gather(*works), limits))
+        yield
     except Overloaded:
         raise busy from None
     finally:
-        model.dismiss(len(uploads))
+        model.dismiss(pictures)
 
 
 async def _one(model: ServedModel, upload: Upload, k: int) -> PictureAnswer:
@@ -233,17 +260,6 @@ async def _in_time(work: Awaitable[Result], limits: Limits) -> Result:
         return await asyncio.wait_for(work, limits.seconds)
     except TimeoutError:
         raise Problem(504, f"the answer took more than {limits.seconds:g} s.") from None
-
-
-def _description(name: str, predictor: Predictor) -> ModelDescription:
-    return ModelDescription(
-        name=name,
-        architecture=predictor.model.name,
-        image_size=predictor.model.image_size,
-        classes=predictor.model.num_classes,
-        named=predictor.model.class_names is not None,
-        labels=list(predictor.class_names),
-    )
 
 
 async def _watch(models: Mapping[str, ServedModel]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mlpmixer.data.picture import explained
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.batching import Batcher, Overloaded
+from mlpmixer.deploy.server.explain import Explanation, explain
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.errors import MixerError
@@ -110,6 +111,14 @@ class ServedModel:
 
         self._decoders.submit(decode)
         return predictor, answer
+
+    def explain(self, content: bytes, name: str) -> Explanation:
+        """Return what the answer for a picture rests on; computed in the calling thread.
+
+        Raises UnreadableImage, or TooLarge.
+        """
+        self._check_pixels(content, name)
+        return explain(self.predictor, content, name)
 
     def _submit(self, batcher: Batcher, predictor: Predictor, pixels: Tensor) -> "Future[Tensor]":
         try:

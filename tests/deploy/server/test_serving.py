@@ -1,10 +1,8 @@
 """Overload, slowness, replacement, shutdown: no request is lost, none grows without end."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from flowers import Serve, write_model
+from server_process import Server
 from torch import Tensor
 
 from mlpmixer.cli.main import main
@@ -135,24 +134,6 @@ def test_a_defect_is_no_crash(serve: Serve, pictures: list[bytes], model_file: P
     assert answer.status_code == 500
     assert "a defect" not in answer.text
     assert client.get("/healthz").status_code == 200
-
-
-class Server:
-    """`mixer serve` as a process of its own."""
-
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "mlpmixer", "serve", *arguments, "--port", "0"]
-        self.process = subprocess.Popen(
-            [*command, "--device", "cpu"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        )
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        assert "http://" in said, self.process.communicate()
-        self.address = said.split(" at ")[1].partition("/v1/")[0]
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""A served model's card: what it is, and how well it did when it was trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from mlpmixer.deploy.predictor import Predictor
+from mlpmixer.deploy.server.explain import can_explain
+from mlpmixer.run.directory import RunDirectory
+from mlpmixer.weights.hub import public_name
+
+
+class ModelDescription(BaseModel):
+    """A model that is served."""
+
+    name: str
+    architecture: str
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    classes: int
+    named: bool
+    """Whether the classes have names; else their numbers stand for them."""
+    labels: list[str]
+    explains: bool
+    """Whether it can tell what an answer rests on."""
+    trained_on: str | None
+    accuracy: float | None
+    """On the images that its training held back, in [0, 1]."""
+    calibration_error: float | None
+    """On the same images, in [0, 1]."""
+    images: int | None
+    """How many these were."""
+
+
+def describe(name: str, source: str, predictor: Predictor) -> ModelDescription:
+    """Return the description of a model that was loaded from `source`."""
+    model = predictor.model
+    data = model.facts.get("data")
+    measured = _measured(source)
+    return ModelDescription(
+        name=name,
+        architecture=model.name,
+        image_size=model.image_size,
+        classes=model.num_classes,
+        named=model.class_names is not None,
+        labels=list(predictor.class_names),
+        explains=can_explain(predictor),
+        trained_on=None if data is None else public_name(str(data)),
+        accuracy=measured.get("top1"),
+        calibration_error=measured.get("expected_calibration_error"),
+        images=measured.get("images"),
+    )
+
+
+def _measured(source: str) -> dict[str, Any]:
+    """Return what a run directory's evaluation.json says; nothing where there is none."""
+    file = RunDirectory(Path(source)).evaluation
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}  # a model file, or a run that was stopped before its evaluation
+    wanted = ("top1", "expected_calibration_error", "images")
+    return {key: found[key] for key in wanted if isinstance(found.get(key), int | float)}
