@@ -117,7 +117,7 @@ def test_the_choice_is_saved_with_the_weights(tmp_path: Path) -> None:
 
 
 def test_another_choice_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown sixteen-bit 'half'. Known: full, range"):
+    with pytest.raises(UsageError, match=r"unknown sixteen-bit 'half'\. Known: full, range"):
         Preprocessing(image_size=(8, 8), sixteen_bit="half")  # type: ignore[arg-type]
 
 

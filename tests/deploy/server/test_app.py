@@ -200,3 +200,39 @@ def test_openapi_describes_requests_answers_and_errors(serve: Serve) -> None:
     assert {"200", "400", "413", "503"} <= set(described["responses"])
     assert described["responses"]["200"]["content"]["application/json"]["example"]["pictures"]
     assert client.get("/docs").status_code == 404
+
+
+def test_an_explanation_covers_the_part_that_the_model_saw(
+    serve: Serve, pictures: list[bytes], predictor: Predictor
+) -> None:
+    answer = serve().post("/v1/models/flowers/explain", content=pictures[0])
+    assert answer.status_code == 200
+    found = answer.json()
+    (expected,) = predictor([pictures[0]], k=1)
+    assert (found["label"], found["index"]) == (expected[0].label, expected[0].index)
+    assert np.shape(found["map"]) == predictor.model.patch_grid
+    left, top, right, bottom = found["box"]  # seven eighths of the largest square of 40 x 30
+    assert (right - left) * 40 == pytest.approx(30 * 7 / 8)
+    assert (bottom - top) * 30 == pytest.approx(30 * 7 / 8)
+    assert (left + right, top + bottom) == pytest.approx((1, 1))
+
+
+def test_an_explanation_of_a_broken_picture_says_why(serve: Serve) -> None:
+    answer = serve().post("/v1/models/flowers/explain", content=b"no picture")
+    assert answer.status_code == 422
+    assert "not an image" in answer.json()["detail"]
+
+
+def test_a_run_is_described_with_what_its_evaluation_found(
+    serve: Serve, model_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "flowers"
+    run.mkdir()
+    (run / "model.safetensors").write_bytes(model_file.read_bytes())
+    measured = {"top1": 0.9, "expected_calibration_error": 0.03, "images": 100}
+    (run / "evaluation.json").write_text(json.dumps({**measured, "split": "test"}))
+    (model,) = serve(source=run).get("/v1/models").json()
+    assert (model["accuracy"], model["calibration_error"], model["images"]) == (0.9, 0.03, 100)
+    assert model["explains"] is True
+    (alone,) = serve().get("/v1/models").json()
+    assert alone["accuracy"] is None
