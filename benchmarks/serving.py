@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +130,7 @@ def in_process(predictor: Predictor, photos: Sequence[bytes], seconds: float) ->
     """Return photos a second, decoded in threads while batches are computed."""
     with ThreadPoolExecutor(os.cpu_count()) as decoders:
 
-        def batches() -> Iterator[list[Any]]:
+        def batches() -> Generator[list[Any], None, None]:
             waiting: list[list[Any]] = []
             while True:
                 futures = [decoders.submit(predictor.prepare, one) for one in photos[:BATCH]]
@@ -212,10 +212,8 @@ def broken_bodies(photo: bytes, count: int) -> Iterator[tuple[bytes, str]]:
         elif way == 4 and number % 50 == 4:
             body = bytearray(bomb.getvalue())
         elif way == 5:
-            yield (
-                bytes(body),
-                chance.choice(("text/html", "multipart/form-data", "application/zip")),
-            )
+            others = ("text/html", "multipart/form-data", "application/zip")
+            yield bytes(body), chance.choice(others)
             continue
         yield bytes(body), f"image/{kind}"
 
