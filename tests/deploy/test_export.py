@@ -304,11 +304,13 @@ def test_a_missing_library_is_named_with_its_command(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_compiler_the_other_format_is_named(
-    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    with pytest.raises(MixerError, match=r"C\+\+ compiler, or use --format torch"):
+def test_without_a_compiler_the_other_format_is_named(model: ImageModel, tmp_path: Path) -> None:
+    from torch._inductor import config
+
+    with (
+        config.patch({"cpp.cxx": ("no-such-compiler",)}),  # a monkeypatch would leave none behind
+        pytest.raises(MixerError, match=r"C\+\+ compiler, or use --format torch"),
+    ):
         exported(model, tmp_path / "x.pt2", "aotinductor")
     assert not list(tmp_path.iterdir())
 
