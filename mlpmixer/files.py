@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +67,26 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Replace the file at `path` by `value` as indented JSON; NaN and infinities become null."""
     write_text(path, json_text(value, indent=2) + "\n")
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, on the same disk, that is gone in the end.
+
+    For what is made of several files, or checked before it appears. Missing parents are made.
+
+    Raises:
+        MixerError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    except OSError as error:
+        raise MixerError(f"cannot write {path}: {error.strerror or error}.") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def located(path: Path) -> Path:

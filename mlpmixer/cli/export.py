@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     command = parse(ExportCommand, "export", arguments)
     name = _format(command)
     from mlpmixer.data.sources import check_name
-    from mlpmixer.deploy.export import check_target, export_model
+    from mlpmixer.deploy.export import ExportOptions, check_target, export_model
     from mlpmixer.deploy.export_images import images_of, photographs
     from mlpmixer.deploy.triton import write_repository
     from mlpmixer.run.console import Console
@@ -97,20 +97,20 @@ def run(arguments: Sequence[str]) -> int:
         calibration = found if wanted else None
         for one in unreadable:
             console.warning(f"skipped {one.name}: {one.reason}")
-    how: dict[str, Any] = {
-        "format": name,
-        "check": check,
-        "precision": command.precision,
-        "input_type": command.input,
-        "calibration": calibration,
-        "source": command.model,
-    }
+    options = ExportOptions(
+        format=name,
+        check=check,
+        precision=command.precision,
+        input_type=command.input,
+        calibration=calibration,
+        source=command.model,
+    )
     with console.progress(f"writing and checking {name}") as progress:
         if command.triton is not None:
-            exported = write_repository(model, command.triton, _name_in_triton(command), **how)
+            exported = write_repository(model, command.triton, _name_in_triton(command), options)
         else:
             assert command.out is not None  # `_format` says so
-            exported = export_model(model, command.out, **how)
+            exported = export_model(model, command.out, options)
         progress.update(1.0)
     comparison = exported.comparison
     record = {

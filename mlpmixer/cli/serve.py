@@ -84,8 +84,10 @@ def run(arguments: Sequence[str]) -> int:
 
         def ready() -> None:
             host, port = bound.getsockname()[:2]
+            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             for name in models:
-                console.message(f"serving {name} at http://{host}:{port}/v1/models/{name}/predict")
+                console.message(f"serving {name} at {address}/v1/models/{name}/predict")
+            console.message(f"page: {address}/")
 
         serve(models, command.limits, measures, bound, key, ready)
     return 0

@@ -1,10 +1,6 @@
 """A model written for another runtime, and checked there before the file appears."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +10,7 @@ from torch import Tensor
 from mlpmixer.deploy.export_check import Comparison, compare
 from mlpmixer.deploy.exports import Format, find_format
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.files import replacing
+from mlpmixer.files import folder_beside, replacing
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.traced import InputType
@@ -38,45 +34,48 @@ class Exported:
         return sum(file.stat().st_size for file in self.files)
 
 
-def export_model(
-    model: ImageModel,
-    out: Path,
-    *,
-    format: str,
-    check: Tensor,
-    precision: str = "float32",
-    input_type: InputType = "float32",
-    calibration: Tensor | None = None,
-    source: str = "",
-) -> Exported:
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What a model is written as, and what it is checked on."""
+
+    format: str
+    """One of `format_names()`."""
+    check: Tensor
+    """Pixels to compare on, uint8 (N, 3, H, W)."""
+    precision: str = "float32"
+    """Of the weights; see the format."""
+    input_type: InputType = "float32"
+    """float32: images in [-1, 1]; uint8: pixels from 0 to 255."""
+    calibration: Tensor | None = None
+    """Pixels that int8 finds its ranges on, uint8 (N, 3, H, W)."""
+    source: str = ""
+    """What the model was loaded from; its name is noted in the file, its folders not."""
+
+
+def export_model(model: ImageModel, out: Path, options: ExportOptions) -> Exported:
     """Write a model for another runtime, whole or not at all, and compare the two.
 
     Args:
         model: with a head, on the CPU; it is put into evaluation mode.
         out: the file; weights of more than 2 GB, and those of OpenVINO, come beside it.
-        format: one of `format_names()`.
-        check: pixels to compare on, uint8 (N, 3, H, W).
-        precision: of the weights; see the format.
-        input_type: float32: images in [-1, 1]; uint8: pixels from 0 to 255.
-        calibration: pixels that int8 finds its ranges on, uint8 (N, 3, H, W).
-        source: what the model was loaded from; its name is noted in the file, its folders not.
+        options: as what, and what it is checked on.
 
     Raises:
         UsageError: the format lacks the precision, a library is missing, the file exists, or the
             model cannot be exported.
         MixerError: the export does not answer as the model does, or cannot be written.
     """
-    chosen = find_format(format)
-    check_target(model, out, chosen, format, precision)
-    if precision == "int8" and calibration is None:
+    chosen, check, calibration = find_format(options.format), options.check, options.calibration
+    check_target(model, out, chosen, options.format, options.precision)
+    if options.precision == "int8" and calibration is None:
         raise UsageError("int8 finds its ranges on your images: give --data SOURCE.")
     model.eval()
-    description = _described(model, format, precision, input_type, source)
-    with _aside(out) as folder:
+    description = _described(model, options)
+    with folder_beside(out) as folder:
         written = folder / out.name
         chosen.write(model, description, written, check if calibration is None else calibration)
         exported = load_file(written, TRUSTED if chosen.native else None)
-        comparison = compare(model, exported, check, precision)
+        comparison = compare(model, exported, check, options.precision)
         if not comparison.passes:
             raise MixerError(
                 f"the export does not answer as its source, so {out} was not written. "
@@ -108,9 +107,7 @@ def check_target(model: ImageModel, out: Path, chosen: Format, name: str, precis
         raise UsageError(f"{out} exists already: choose another name or remove it.")
 
 
-def _described(
-    model: ImageModel, format: str, precision: str, input_type: InputType, source: str
-) -> Description:
+def _described(model: ImageModel, options: ExportOptions) -> Description:
     facts = dict(model.facts)
     if isinstance(facts.get("data"), str):
         facts["data"] = public_name(facts["data"])
@@ -125,25 +122,11 @@ def _described(
         class_names=model.class_names,
         loss=model.loss,
         preprocessing=model.preprocessing.to_json(),
-        format=format,
-        precision=precision,
-        input=input_type,
-        source=public_name(source),
+        format=options.format,
+        precision=options.precision,
+        input=options.input_type,
+        source=public_name(options.source),
         weights=model_digest(model),
         mlpmixer=version("mlpmixer"),
         facts=facts,
     )
-
-
-@contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """Yield a folder beside a file, on the same disk, that is gone in the end."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.stem}.", dir=out.parent))
-    except OSError as error:
-        raise MixerError(f"cannot write {out}: {error.strerror or error}.") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -40,6 +40,12 @@ def trained(photos: Path) -> Path:
     return run
 
 
+@pytest.fixture
+def command(photos: Path, tmp_path: Path) -> list[str]:
+    """A training that is accepted as it is."""
+    return ["train", "--data", str(photos), "--out", str(tmp_path / "run"), *MODEL, *BRIEF]
+
+
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Run a command that must be refused, and return what it says."""
     assert main(arguments) in (1, 2)
@@ -108,12 +114,11 @@ def accepted(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_training_advises_is_accepted(
     wrong: list[str],
-    photos: Path,
-    tmp_path: Path,
+    command: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arguments = ["train", "--data", str(photos), "--out", str(tmp_path / "run"), *MODEL, *BRIEF]
+    arguments = command
     if "--model" in wrong:
         arguments = without_option(arguments, "--depth")
     begin = [one for one in wrong if one.startswith("--")]
@@ -132,41 +137,35 @@ def test_what_training_advises_is_accepted(
 
 
 def test_the_largest_batch_that_is_advised_is_the_largest_there_is(
-    photos: Path,
-    tmp_path: Path,
+    command: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arguments = ["train", "--data", str(photos), "--out", str(tmp_path / "run"), *MODEL, *BRIEF]
-    said = refusal(with_option(arguments, "--batch-size", ["5000"]), capsys)
+    said = refusal(with_option(command, "--batch-size", ["5000"]), capsys)
     (most,) = re.findall(r"Use --batch-size (\d+) or less", said)
-    refusal(with_option(arguments, "--batch-size", [str(int(most) + 1)]), capsys)
-    accepted(with_option(arguments, "--batch-size", [most]), monkeypatch)
+    refusal(with_option(command, "--batch-size", [str(int(most) + 1)]), capsys)
+    accepted(with_option(command, "--batch-size", [most]), monkeypatch)
 
 
 def test_the_smallest_fraction_that_is_advised_is_enough(
-    photos: Path,
-    tmp_path: Path,
+    command: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arguments = ["train", "--data", str(photos), "--out", str(tmp_path / "run"), *MODEL, *BRIEF]
-    said = refusal(with_option(arguments, "--train-fraction", ["0.01"]), capsys)
+    said = refusal(with_option(command, "--train-fraction", ["0.01"]), capsys)
     (least,) = re.findall(r"use ([\d.]+) or more", said)
-    better = with_option(arguments, "--train-fraction", [least])
+    better = with_option(command, "--train-fraction", [least])
     accepted(with_option(better, "--batch-size", ["2"]), monkeypatch)
 
 
 def test_a_processor_without_bfloat16_is_offered_float32(
-    photos: Path,
-    tmp_path: Path,
+    command: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda _: False)
-    arguments = ["train", "--data", str(photos), "--out", str(tmp_path / "run"), *MODEL, *BRIEF]
-    said = refusal([*arguments, "--precision", "bfloat16"], capsys)
-    accepted(following(said, arguments), monkeypatch)
+    said = refusal([*command, "--precision", "bfloat16"], capsys)
+    accepted(following(said, command), monkeypatch)
 
 
 def test_another_folder_or_the_run_itself_are_offered_where_a_run_is(

@@ -15,7 +15,7 @@ from torch import Tensor
 import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.data.augment import normalize
-from mlpmixer.deploy.export import Exported, export_model
+from mlpmixer.deploy.export import Exported, ExportOptions, export_model
 from mlpmixer.deploy.export_check import compare
 from mlpmixer.deploy.export_images import images_of, photographs
 from mlpmixer.deploy.exports import format_names
@@ -49,7 +49,8 @@ def model() -> ImageModel:
 
 def exported(model: ImageModel, out: Path, format: str, **how: Any) -> Exported:
     check = photographs(model.preprocessing)[:12]
-    return export_model(model, out, format=format, check=check, source="/home/me/x", **how)
+    options = ExportOptions(format=format, check=check, source="/home/me/x", **how)
+    return export_model(model, out, options)
 
 
 @pytest.mark.parametrize("format", SUFFIX)
@@ -97,9 +98,8 @@ def test_int8_is_calibrated_on_images(format: str, tmp_path: Path) -> None:
     calibration, check, unreadable = images_of("digits", model.preprocessing, 20, 16)
     assert (len(calibration), len(check), unreadable) == (20, 16, [])
     out = tmp_path / f"small{SUFFIX[format]}"
-    written = export_model(
-        model, out, format=format, precision="int8", check=check, calibration=calibration
-    )
+    options = ExportOptions(format=format, precision="int8", check=check, calibration=calibration)
+    written = export_model(model, out, options)
     assert 1e-5 < written.comparison.difference / written.comparison.largest < 0.5
     full = exported(model, tmp_path / f"full{SUFFIX[format]}", format)
     assert written.size < 0.7 * full.size

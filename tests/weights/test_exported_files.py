@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mlpmixer
-from mlpmixer.deploy.export import export_model
+from mlpmixer.deploy.export import ExportOptions, export_model
 from mlpmixer.deploy.export_images import photographs
 from mlpmixer.errors import MixerError, UsageError
 
@@ -24,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     check = photographs(model.preprocessing)[:4]
     for format, name in (("torch", "x.pt2"), ("onnx", "x.onnx"), ("openvino", "x.xml")):
-        export_model(model, folder / name, format=format, check=check)
+        export_model(model, folder / name, ExportOptions(format=format, check=check))
     return folder
 
 
@@ -108,6 +108,18 @@ def test_a_program_that_could_run_code_is_refused(
 def test_an_unchanged_archive_is_read(written: Path, tmp_path: Path) -> None:
     file = rewritten(written / "x.pt2", tmp_path / "same.pt2", lambda entries: None)
     assert mlpmixer.load(file).num_classes == 3
+
+
+@pytest.mark.parametrize("flag", [0x01, 0x20], ids=["encrypted", "of an unknown kind"])
+def test_an_archive_that_python_cannot_unpack_is_named(
+    flag: int, written: Path, tmp_path: Path
+) -> None:
+    content = bytearray((written / "x.pt2").read_bytes())
+    content[6] |= flag  # of the first entry, and where the directory repeats it
+    content[content.index(b"PK\x01\x02") + 8] |= flag
+    (tmp_path / "odd.pt2").write_bytes(content)
+    with pytest.raises(MixerError, match=r"odd\.pt2 cannot be read"):
+        mlpmixer.load(tmp_path / "odd.pt2")
 
 
 def test_compiled_code_is_run_only_where_it_is_trusted(written: Path, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.deploy.server.batching import Overloaded
-from mlpmixer.deploy.server.description import ModelDescription, describe
-from mlpmixer.deploy.server.explain import Explanation, can_explain
+from mlpmixer.deploy.server.description import ModelDescription
+from mlpmixer.deploy.server.explain import Explanation
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.page import add_page
@@ -153,7 +153,7 @@ def make_app(
     @app.get("/v1/models", summary="The models", responses=responses(401))
     async def list_models(request: Request) -> list[ModelDescription]:
         checked(request)
-        return [describe(name, one.source, one.predictor) for name, one in models.items()]
+        return [one.description for one in models.values()]
 
     @app.post(
         "/v1/models/{name}/predict",
@@ -174,8 +174,9 @@ def make_app(
         wanted = min(DEFAULT_K, most) if k is None else k
         if not 1 <= wanted <= most:
             raise Problem(400, f"k = {wanted}: the model has {most} classes, give 1 to {most}.")
-        uploads = await _in_time(read_uploads(request, limits), limits)
-        pictures = await _answered(model, uploads, wanted, limits)
+        with _admitted(model, 1):  # before the body is read: a full server shall not read it
+            uploads = await _in_time(read_uploads(request, limits), limits)
+            pictures = await _answered(model, uploads, wanted, limits)
         if all(one.error for one in pictures):
             raise Problem(422, "; ".join(one.error or "" for one in pictures[:3]))
         taken = (time.monotonic() - begun) * 1000
@@ -192,12 +193,12 @@ def make_app(
         checked(request)
         model = _found(models, name)
         request.state.model = name
-        if not can_explain(model.predictor):
+        if not model.description.explains:
             raise Problem(404, "this model was exported: it has no gradients to explain by.")
-        uploads = await _in_time(read_uploads(request, limits), limits)
-        if len(uploads) != 1:
-            raise Problem(400, f"{len(uploads)} pictures: send one.")
         with _admitted(model, 1):
+            uploads = await _in_time(read_uploads(request, limits), limits)
+            if len(uploads) != 1:
+                raise Problem(400, f"{len(uploads)} pictures: send one.")
             work = asyncio.get_running_loop().run_in_executor(
                 explaining, model.explain, uploads[0].content, uploads[0].name
             )
@@ -219,7 +220,7 @@ def _found(models: Mapping[str, ServedModel], name: str) -> ServedModel:
 async def _answered(
     model: ServedModel, uploads: list[Upload], k: int, limits: Limits
 ) -> list[PictureAnswer]:
-    with _admitted(model, len(uploads)):
+    with _admitted(model, len(uploads) - 1):  # the first one has its place
         works = [_one(model, upload, k) for upload in uploads]
         return list(await _in_time(asyncio.gather(*works), limits))
 
@@ -275,9 +276,10 @@ def refresh(model: ServedModel, force: bool = False) -> None:
     try:
         if model.refresh(force):
             _log.info("replaced", extra={"facts": {"model": model.name}})
-    except MixerError as error:
+    except Exception as error:  # whatever it is, the old model answers and the watch goes on
         facts = {"model": model.name, "reason": str(error)}
-        _log.error("not replaced", extra={"facts": facts})
+        known = isinstance(error, MixerError)
+        _log.error("not replaced", extra={"facts": facts}, exc_info=None if known else error)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -13,9 +14,6 @@ from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.served_model import ServedModel
 from mlpmixer.errors import MixerError, UsageError
-
-CONNECTIONS_A_PICTURE = 2
-"""How many clients may be connected for each picture that may be on its way."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -62,10 +60,10 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS_A_PICTURE * limits.queue,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
     )
     server = _Server(config, on_ready)
+    _allow_many_connections()
 
     def reload(signal_number: int, frame: FrameType | None) -> None:
         for model in models.values():
@@ -76,6 +74,15 @@ def serve(
     server.run(sockets=[bound])
     if not server.started:
         raise MixerError("the server could not be started: its log says why.")
+
+
+def _allow_many_connections() -> None:
+    """Let this process hold as many connections as the system allows: refusing takes one too."""
+    if sys.platform != "win32":
+        import resource  # not on Windows
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Server(uvicorn.Server):

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from mlpmixer.data.picture import explained
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.batching import Batcher, Overloaded
+from mlpmixer.deploy.server.description import ModelDescription, describe
 from mlpmixer.deploy.server.explain import Explanation, explain
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
@@ -23,6 +25,14 @@ Load = Callable[[str], Predictor]
 
 class TooLarge(MixerError):
     """A picture has more pixels than the server takes."""
+
+
+class _Version(NamedTuple):
+    """A model as it was loaded once."""
+
+    predictor: Predictor
+    batcher: Batcher
+    description: ModelDescription
 
 
 class ServedModel:
@@ -53,24 +63,31 @@ class ServedModel:
         self._decoders = decoders
         self._observe = measures.of_batches(name)
         self._lock = threading.Lock()
+        self._replacing = threading.Lock()
         self._on_their_way = 0
         measures.watch_queue(name, lambda: self._on_their_way)
-        self._version = _version(source)
+        self._file = _file_version(source)
         self._current = self._made(_in_memory(load(source)))
 
     @property
     def predictor(self) -> Predictor:
         """The one that answers new requests."""
-        return self._current[0]
+        return self._current.predictor
 
-    def _made(self, predictor: Predictor) -> tuple[Predictor, Batcher]:
-        return predictor, Batcher(
+    @property
+    def description(self) -> ModelDescription:
+        """What it is, and how well it did when it was trained."""
+        return self._current.description
+
+    def _made(self, predictor: Predictor) -> _Version:
+        batcher = Batcher(
             predictor.probabilities,
             largest_batch=self._limits.largest_batch,
             wait_seconds=self._limits.wait_milliseconds / 1000,
             queue_size=self._limits.queue,
             observe=self._observe,
         )
+        return _Version(predictor, batcher, describe(self.name, self.source, predictor))
 
     def admit(self, pictures: int) -> None:
         """Take pictures on; `dismiss` has to follow.
@@ -94,7 +111,7 @@ class ServedModel:
         Raises:
             Overloaded: too many wait for the model.
         """
-        predictor, batcher = self._current
+        predictor, batcher, _ = self._current
         answer: Future[Tensor] = Future()
 
         def decode() -> None:
@@ -149,18 +166,19 @@ class ServedModel:
         Raises:
             MixerError: the new file cannot be read.
         """
-        version = _version(self.source)
-        if not force and (version == self._version or version is None):
-            return False
-        self._version = version
-        fresh = self._made(_in_memory(self._load(self.source)))
-        (_, old), self._current = self._current, fresh
-        old.close()
+        with self._replacing:  # a signal and the watch may both ask
+            file = _file_version(self.source)
+            if not force and (file == self._file or file is None):
+                return False
+            self._file = file
+            fresh = self._made(_in_memory(self._load(self.source)))
+            old, self._current = self._current, fresh
+            old.batcher.close()
         return True
 
     def close(self) -> None:
         """Answer what was taken on, then end."""
-        self._current[1].close()
+        self._current.batcher.close()
 
 
 def _in_memory(predictor: Predictor) -> Predictor:
@@ -177,7 +195,7 @@ def _pass_on(done: "Future[Tensor]", answer: "Future[Tensor]") -> None:
         answer.set_result(done.result())
 
 
-def _version(source: str) -> tuple[int, int, int] | None:
+def _file_version(source: str) -> tuple[int, int, int] | None:
     """Return what changes with a model's file; None where it is none of this machine's."""
     path = Path(source.rpartition("#")[0] or source)
     path = path / MODEL_FILE if path.is_dir() else path

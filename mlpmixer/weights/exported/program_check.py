@@ -54,8 +54,9 @@ def entries_of(path: Path) -> dict[str, bytes]:
             if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
                 raise MixerError(f"{path} is refused: it is compressed, which PyTorch's are not.")
             found = {info.filename.partition("/")[2]: archive.read(info) for info in infos}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError) as error:
-        raise MixerError(f"{path} is damaged: {error}. Copy it again.") from error
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:
+        # RuntimeError: an entry is encrypted, or packed in a way that Python does not know.
+        raise MixerError(f"{path} cannot be read: {error}. Copy it again.") from error
     if len(found) != len(infos):
         raise MixerError(f"{path} is refused: it holds an entry twice.")
     return found

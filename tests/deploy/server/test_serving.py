@@ -1,6 +1,7 @@
 """Overload, slowness, replacement, shutdown: no request is lost, none grows without end."""
 
 import json
+import logging
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from mlpmixer.cli.main import main
 from mlpmixer.deploy.predictor import Predictor
+from mlpmixer.deploy.server.app import refresh
 from mlpmixer.errors import MixerError
 
 PREDICT = "/v1/models/flowers/predict"
@@ -108,6 +110,64 @@ def test_a_model_whose_file_changes_is_replaced_and_what_is_on_its_way_answered(
     assert after != before
     expected = Predictor.load(source, device="cpu", engine="eager")([pictures[0]], k=1)
     assert after[0]["classes"][0]["label"] == expected[0][0].label
+
+
+def test_a_full_server_refuses_before_it_reads_the_body(
+    serve: Serve, pictures: list[bytes], held: Held
+) -> None:
+    client = serve(load=lambda _: held, queue=1)
+    read = []
+
+    def body() -> Iterator[bytes]:
+        read.append(True)
+        yield pictures[0]
+
+    with ThreadPoolExecutor(1) as clients:
+        first = clients.submit(client.post, PREDICT, content=pictures[0])
+        assert held.at_work.wait(10)
+        for verb in (PREDICT, PREDICT.replace("predict", "explain")):
+            refused = client.post(verb, content=body())
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+        held.may_go.set()
+        assert first.result(30).status_code == 200
+    assert client.post(PREDICT, content=pictures[0]).status_code == 200
+
+
+def test_two_replacements_at_once_leave_one_model_at_work(
+    serve: Serve, pictures: list[bytes], tmp_path: Path
+) -> None:
+    source = write_model(tmp_path / "flowers.safetensors")
+    client = serve(source=source)
+    model = client.app_state["model"]
+    with ThreadPoolExecutor(4) as together:
+        assert all(together.map(lambda _: model.refresh(force=True), range(4)))
+    assert client.post(PREDICT, content=pictures[0]).status_code == 200
+    at_work = [one for one in threading.enumerate() if one.name == "batches"]
+    assert len(at_work) == 1
+
+
+def test_an_unexpected_failure_to_replace_is_logged_and_tried_again(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail = False
+
+    def load(source: str) -> Predictor:
+        if fail:
+            raise RuntimeError("a defect")
+        return Predictor.load(source, device="cpu", engine="eager")
+
+    model = serve(load=load).app_state["model"]
+    fail = True
+    with caplog.at_level(logging.INFO, logger="mlpmixer.server"):
+        refresh(model, force=True)
+        fail = False
+        refresh(model, force=True)
+    told = [(one.message, one.exc_info is not None) for one in caplog.records]
+    assert [one for one in told if "replaced" in one[0]] == [
+        ("not replaced", True),
+        ("replaced", False),
+    ]
 
 
 def test_a_broken_file_keeps_the_old_model(
