@@ -4,13 +4,17 @@ A level that no machine of its author's has could be wrong; its user shall not p
 """
 
 import warnings
+from collections.abc import Callable
 from functools import cache
+from itertools import product
 
 import torch
+from torch import Tensor
 
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import MixerShape, NativeMixer, Precision, levels_here
+from mlpmixer.kernels.training import MlpOptions, mixing
 
 TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.1}
 """Largest difference that passes, as a share of the largest value."""
@@ -28,9 +32,22 @@ def choose_level(precision: Precision, tolerance: float | None = None) -> str:
     Raises:
         MixerError: there is none, and why.
     """
+    allowed = TOLERANCES[precision] if tolerance is None else tolerance
+    return _highest_right(precision, allowed, lambda level: self_check(level, precision))
+
+
+def choose_training_level(tolerance: float = TOLERANCES["float32"]) -> str:
+    """Return the highest level that agrees with the portable one in training, in float32.
+
+    Reports and raises as `choose_level` does.
+    """
+    return _highest_right("float32", tolerance, training_self_check)
+
+
+def _highest_right(precision: Precision, tolerance: float, error_of: Callable[[str], float]) -> str:
     for level in levels_here(precision):
-        error = self_check(level, precision)
-        if error <= (TOLERANCES[precision] if tolerance is None else tolerance):
+        error = error_of(level)
+        if error <= tolerance:
             return level
         _report(level, precision, error)
     raise MixerError(library().reason or f"no level can compute in {precision} here.")
@@ -68,6 +85,41 @@ def self_check(level: str, precision: Precision) -> float:
             for output in (NativeMixer.tokens, NativeMixer.logits):
                 expected, found = (output(mixer, images, threads) for mixer in (reference, tested))
                 error = ((found - expected).abs().max() / expected.abs().max()).item()
+                worst = max(worst, error if error == error else float("inf"))
+    return worst
+
+
+@cache
+def training_self_check(level: str) -> float:
+    """Return a level's largest difference from the portable one in outputs and gradients.
+
+    It is a share of the largest value, over both MLPs of small blocks with all kinds of edges.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).requires_grad_()
+
+    worst = 0.0
+    for images, tokens, channels in ((3, 23, 100), (2, 49, 33)):
+        values, upstream = random(images, tokens, channels), random(images, tokens, channels)
+        for across, gelu in product(("tokens", "channels"), ("tanh", "erf")):
+            outer = tokens if across == "tokens" else channels
+            weights = [random(*size) for size in ((channels,), (channels,), (37, outer), (37,))]
+            weights += [random(outer, 37), random(outer)]
+            found = []
+            for one in ("portable", level):
+                options = MlpOptions(
+                    across="tokens" if across == "tokens" else "channels",
+                    gelu="tanh" if gelu == "tanh" else "erf",
+                    layer_norm_epsilon=1e-6,
+                    residual=gelu == "tanh",
+                    level=one,
+                )
+                mixed = mixing(values, weights, options)
+                found.append([mixed, *torch.autograd.grad(mixed, [values, *weights], upstream)])
+            for expected, tested in zip(*found, strict=True):
+                error = ((tested - expected).abs().max() / expected.abs().max()).item()
                 worst = max(worst, error if error == error else float("inf"))
     return worst
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlpmixer.engines.training_blocks import use_native_training
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import derived_seed
@@ -48,6 +49,8 @@ class TrainingStep:
         self.sharpness = SharpnessAware(model, rho, every) if rho else None
         decay = recipe.optimizer.ema
         self.average = averaged(model, decay) if decay else None
+        if not recipe.compute.compile:
+            use_native_training(model, runtime)
         self._forward = compiled(model) if recipe.compute.compile else model
 
     def __call__(self, images: Tensor, targets: Tensor, number: int, factor: float) -> StepResult:

@@ -37,7 +37,7 @@ struct Placement {
 struct Kernels {
     const char *level;
     Precision precision;
-    int tile_rows, tile_cols, group;
+    int tile_rows, tile_cols, group;  // in float32, tile_cols is a multiple of BLOCK
     int most_weight;  // int8: weights are from -most_weight to most_weight
 
     // Sums of `rows` rows over `steps` lanes into a tile (rows, tile_cols) of float or int32, added
@@ -68,6 +68,23 @@ struct Kernels {
     // with a scale and an offset for each of the tile_cols columns.
     void (*pack_columns)(const float *values, int64_t count, int64_t steps, void *right,
                          float *scale, float *offset);
+
+    // For training, in float32: one of each form of the GELU, on `rows` rows of `width` values, a
+    // multiple of 16. A bias of the rows or of the columns is added to the values first; null: none.
+    // activated = gelu(values + bias)
+    void (*gelu_values[2])(const float *values, int64_t rows, int64_t width, const float *row_bias,
+                           const float *column_bias, float *activated);
+    // The same, and gradient = gradient·gelu'(values + bias).
+    void (*gelu_gradient[2])(const float *values, int64_t rows, int64_t width,
+                             const float *row_bias, const float *column_bias, float *activated,
+                             float *gradient);
+    // sums (width,) += the rows
+    void (*accumulate_rows)(const float *values, int64_t rows, int64_t width, float *sums);
+    // From the gradient of a LayerNorm's output, a row of `width` columns: adds those of its input,
+    // gain and shift. The columns up to the next multiple of 16 are 0 in gain and upstream.
+    void (*norm_gradient)(const float *row, float mean, float rate, const float *gain,
+                          const float *upstream, int64_t width, float *input_gradient,
+                          float *gain_gradient, float *shift_gradient);
 
     // Runs products over registers alone and returns the operations done (a multiplication and an
     // addition are two).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elementwise.h"
+#include "gradients.h"
 #include "multiply.h"
 
 namespace {
@@ -26,6 +27,12 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.accumulate_row = accumulate_row;
     kernels.pack_row = Operands::pack_row;
     kernels.pack_columns = Operands::template pack_columns<Product::tile_cols>;
+    kernels.gelu_values[0] = gelu_values<ExactTanhGelu>;
+    kernels.gelu_values[1] = gelu_values<ExactGelu>;
+    kernels.gelu_gradient[0] = gelu_gradient<ExactTanhGelu, TanhGeluSlope>;
+    kernels.gelu_gradient[1] = gelu_gradient<ExactGelu, GeluSlope>;
+    kernels.accumulate_rows = accumulate_rows;
+    kernels.norm_gradient = norm_gradient;
     kernels.ceiling = Product::ceiling;
     return kernels;
 }
