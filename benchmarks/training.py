@@ -2,10 +2,11 @@
 
     python benchmarks/training.py --out benchmarks/results/training.json
 
-Both sides train with AdamW, bfloat16 autocast where the hardware has it, crop and flip, batches
-of 128 images of 32x32 pixels that are in memory. The plain loop is as short as it can be: it
-records nothing, and its crop is the same for a whole batch, which costs it next to nothing. Ours
-is the product's trainer as it is, metrics and all. Each side runs in a process of its own, so
+All sides train with AdamW, bfloat16 autocast where the hardware has it, crop and flip, batches
+of 128 images of 32x32 pixels that are in memory; S/16 with 16 images of 224x224. The plain loop is
+as short as it can be: it records nothing, and its crop is the same for a whole batch, which costs
+it next to nothing; its compiled form runs the model through torch.compile. Ours is the product's
+trainer as it is, metrics and all. Each side runs in a process of its own, so
 that its peak memory is its own; the processes alternate, and medians over the rounds are
 reported.
 """
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,13 @@ from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import TrainingStep
 
-MODELS = ("mixer_nano", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
-SIDES = ("ours", "plain")
+MODELS = ("mixer_nano", "mixer_s16", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
+SIDES = ("ours", "plain", "compiled")
+MIXERS: dict[str, dict[str, object]] = {
+    "mixer_nano": {"patch_size": 4, "num_blocks": 8, "embed_dim": 128, "mlp_ratio": (0.5, 4.0)},
+    "mixer_s16": {"patch_size": 16, "num_blocks": 8, "embed_dim": 512, "mlp_ratio": (0.5, 4.0)},
+}
+"""timm's words for these shapes."""
 CHOICES: dict[str, dict[str, object]] = {
     "ours": {},
     "tanh_gelu": {"gelu": "tanh"},
@@ -52,15 +58,20 @@ CHOICES: dict[str, dict[str, object]] = {
     "freed_memory_given_back": {},
 }
 """Design decisions, each by itself undone or added; measured on the first model alone."""
-BATCH = 128
 CLASSES = 10
 WARMUP = 5
 
 
-def random_images() -> tuple[np.ndarray, np.ndarray]:
-    """Return uint8 images (N, 32, 32, 3) and labels: the speed does not depend on the content."""
+def sizes(name: str) -> tuple[int, int]:
+    """Return the images' side in pixels and the batch size."""
+    return (224, 16) if name == "mixer_s16" else (32, 128)
+
+
+def random_images(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return uint8 images (N, H, W, 3) and labels: the speed does not depend on the content."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8)
+    side, batch = sizes(name)
+    images = random.integers(0, 256, (32 * batch, side, side, 3), dtype=np.uint8)
     return images, random.integers(0, CLASSES, len(images))
 
 
@@ -69,12 +80,13 @@ def ours(name: str, steps: int, choice: str) -> float:
     if choice != "freed_memory_given_back":
         keep_freed_memory()
     runtime = Runtime.choose()
-    work = {"steps": steps + WARMUP, "batch_size": BATCH, "optimizer": "adamw", "evaluations": 1}
+    side, batch = sizes(name)
+    work = {"steps": steps + WARMUP, "batch_size": batch, "optimizer": "adamw", "evaluations": 1}
     augment = {"cutmix_alpha": 0.0, "mixup_alpha": 0.0, "randaugment_operations": 0, "erase": 0.0}
     recipe = find_recipe("small").override({**work, **augment, **CHOICES[choice]})
     shape: dict[str, Any] = {} if recipe.model.gelu is None else {"gelu": recipe.model.gelu}
-    model = create_model(name, image_size=32, num_classes=CLASSES, **shape).to(runtime.device)
-    pixels, labels = random_images()
+    model = create_model(name, image_size=side, num_classes=CLASSES, **shape).to(runtime.device)
+    pixels, labels = random_images(name)
     split = ArraySplit(pixels, labels, "random")
     settled = settle_crop(recipe.augment, split, model.image_size)
     images = open_images(split, model.preprocessing, DataOptions(cache="memory"), settled)
@@ -104,44 +116,46 @@ def _muon_in_bfloat16() -> AbstractContextManager[object]:
 
 def timm_model(name: str) -> nn.Module:
     """Return timm's own model of that shape."""
-    if name != "mixer_nano":
+    if name not in MIXERS:
         return create_model(name, image_size=32, num_classes=CLASSES).net  # type: ignore[return-value]
 
     # isort: split
     from timm.models.mlp_mixer import MlpMixer
 
-    shape = {"patch_size": 4, "num_blocks": 8, "embed_dim": 128, "mlp_ratio": (0.5, 4.0)}
-    model: nn.Module = MlpMixer(img_size=32, num_classes=CLASSES, **shape)
+    side, _ = sizes(name)
+    model: nn.Module = MlpMixer(img_size=side, num_classes=CLASSES, **MIXERS[name])
     return model
 
 
-def plain(name: str, steps: int) -> float:
+def plain(name: str, steps: int, compiled: bool) -> float:
     """Return the median images/s of the shortest loop over timm's model."""
     runtime = Runtime.choose()
     device = runtime.device
+    side, size = sizes(name)
     model = timm_model(name).to(device)
+    forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-    pixels, labels = random_images()
+    pixels, labels = random_images(name)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device)
     targets = torch.from_numpy(labels).to(device)
     times = []
     for step in range(steps + WARMUP):
         begun = time.perf_counter()
-        chosen = torch.randint(len(images), (BATCH,), device=device)
+        chosen = torch.randint(len(images), (size,), device=device)
         batch = images[chosen].float().div_(127.5).sub_(1)
         row, column = torch.randint(0, 9, (2,)).tolist()
         batch = F.pad(batch, (4, 4, 4, 4), mode="reflect")
-        batch = batch[:, :, row : row + 32, column : column + 32]
+        batch = batch[:, :, row : row + side, column : column + side]
         if step % 2:
             batch = batch.flip(3)
         with runtime.autocast():
-            loss = F.cross_entropy(model(batch), targets[chosen])
+            loss = F.cross_entropy(forward(batch), targets[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         runtime.synchronize()
         times.append(time.perf_counter() - begun)
-    return BATCH / statistics.median(times[WARMUP:])
+    return size / statistics.median(times[WARMUP:])
 
 
 def measure(side: str, name: str, steps: int) -> dict[str, float]:
@@ -174,21 +188,21 @@ def compare_choices(steps: int, rounds: int) -> dict[str, float]:
     return speeds
 
 
-def compare(steps: int, rounds: int) -> dict[str, object]:
-    """Measure all models, the two sides in turn."""
+def compare(names: Sequence[str], steps: int, rounds: int) -> dict[str, object]:
+    """Measure models, the sides in turn."""
     results: dict[str, object] = {}
-    for name in MODELS:
+    for name in names:
         runs = in_turn(SIDES, name, steps, rounds)
         row = {
             f"{side}_{key}": statistics.median(run[key] for run in runs[side])
             for side in SIDES
             for key in ("images_per_second", "peak_memory_mb")
         }
-        ratios = [
-            mine["images_per_second"] / other["images_per_second"]
-            for mine, other in zip(runs["ours"], runs["plain"], strict=True)
-        ]
-        row["speed_ratio"] = statistics.median(ratios)
+        for side in SIDES[1:]:
+            row[f"ratio_to_{side}"] = statistics.median(
+                mine["images_per_second"] / other["images_per_second"]
+                for mine, other in zip(runs["ours"], runs[side], strict=True)
+            )
         results[name] = {key: round(value, 3) for key, value in row.items()}
         print(f"{name}: {results[name]}", flush=True)
     return results
@@ -200,17 +214,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    sides = ("plain", *CHOICES)
+    sides = (*SIDES, *CHOICES)
     parser.add_argument("--side", choices=sides, help="run one side alone, for one model")
-    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    parser.add_argument("--model", choices=MODELS, nargs="+", default=MODELS)
     parser.add_argument("--choices", action="store_true", help="measure design decisions alone")
     options = parser.parse_args()
     device = Runtime.choose().device
     if options.side:
-        if options.side == "plain":
-            speed = plain(options.model, options.steps)
+        name = options.model[0]
+        if options.side in ("plain", "compiled"):
+            speed = plain(name, options.steps, options.side == "compiled")
         else:
-            speed = ours(options.model, options.steps, options.side)
+            speed = ours(name, options.steps, options.side)
         memory = peak_memory(device) / 1e6
         print(json.dumps({"images_per_second": speed, "peak_memory_mb": memory}))
         return
@@ -218,12 +233,12 @@ def main() -> None:
         compare_choices(options.steps, options.rounds)
         return
     result = {
-        "what": "training, batch 128, 32x32 pixels, AdamW, crop and flip",
+        "what": "training, AdamW, crop and flip; batch 128 of 32x32 pixels, S/16: 16 of 224x224",
         "command": "python benchmarks/training.py --out benchmarks/results/training.json",
         "machine": machine(device),
         "rounds": options.rounds,
         "steps": options.steps,
-        "models": compare(options.steps, options.rounds),
+        "models": compare(options.model, options.steps, options.rounds),
         "design_decisions_images_per_second": compare_choices(options.steps, options.rounds),
     }
     if options.out:
