@@ -26,7 +26,7 @@ class InspectCommand:
 
     model: Annotated[Positional[str], arg(metavar="RUN")]
     """A run directory, a checkpoint, or hf-hub:user/name."""
-    picture: tuple[Path, ...] = ()
+    picture: Annotated[tuple[Path, ...], arg(help_behavior_hint="")] = ()
     """Image files to explain the predictions for; by default some unseen images of the data."""
     data: str | None = None
     """Images to follow through the layers, as for training; by default what it was trained on."""

@@ -50,7 +50,9 @@ class PredictCommand:
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """A run directory, a model file, or hf-hub:user/name."""
-    pictures: Annotated[Positional[tuple[str, ...]], arg(metavar="PICTURE...")]
+    pictures: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="PICTURE...", help_behavior_hint="(one or more)")
+    ]
     """Files, folders, patterns, parquet files, tar shards; - reads paths, one a line or with a NUL
     after each, or one image's bytes from standard input."""
     top: Annotated[Count | None, arg(aliases=["-k"])] = None

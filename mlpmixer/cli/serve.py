@@ -38,7 +38,10 @@ class ServeCommand:
       curl --data-binary @rose.jpg 'http://127.0.0.1:8000/v1/models/flowers/predict?k=3'
     """
 
-    models: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME=]MODEL...")]
+    models: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="[NAME=]MODEL...", help_behavior_hint="(one or more)"),
+    ]
     """Run directories, model files, or hf-hub:user/name; by default called after their path."""
     host: str = "127.0.0.1"
     """Address to listen on; the default takes requests of this machine alone."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from google.protobuf import text_format
 from torch import Tensor
+from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_UINT8, ModelConfig
 
 import mlpmixer
 from mlpmixer.cli.main import main
@@ -203,9 +205,13 @@ def test_a_triton_repository_holds_model_labels_and_configuration(
     folder = repository / "flowers"
     assert (folder / "labels.txt").read_text().splitlines() == list(NAMES)
     configuration = (folder / "config.pbtxt").read_text()
-    assert 'name: "flowers"' in configuration
-    assert "data_type: TYPE_UINT8 dims: [ 3, 16, 16 ]" in configuration
-    assert "dims: [ 3 ]" in configuration
+    read = text_format.Parse(configuration, ModelConfig())  # as Triton reads it
+    assert (read.name, read.platform) == ("flowers", "onnxruntime_onnx")
+    assert (read.input[0].data_type, list(read.input[0].dims)) == (TYPE_UINT8, [3, 16, 16])
+    assert (read.output[0].data_type, list(read.output[0].dims)) == (TYPE_FP32, [3])
+    assert read.output[0].label_filename == "labels.txt"
+    assert read.max_batch_size > 1
+    assert read.dynamic_batching.max_queue_delay_microseconds > 0
     assert mlpmixer.load(folder / "1" / "model.onnx").class_names == NAMES
     assert [one.name for one in repository.iterdir()] == ["flowers"]
     assert main([*asked, "--format", "onnx"]) == 2  # it is there already

@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -20,6 +22,7 @@ from mlpmixer.deploy.server.description import ModelDescription
 from mlpmixer.deploy.server.explain import Explanation
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.openapi import EXAMPLE, OPEN, ask_for_key, body, name_of
 from mlpmixer.deploy.server.page import add_page
 from mlpmixer.deploy.server.problems import Problem, responses
 from mlpmixer.deploy.server.served_model import ServedModel, TooLarge
@@ -57,38 +60,7 @@ class PredictionAnswer(BaseModel):
     pictures: list[PictureAnswer]
 
 
-_EXAMPLE = {
-    "model": "flowers",
-    "milliseconds": 12.5,
-    "pictures": [
-        {
-            "name": "rose.jpg",
-            "classes": [{"label": "rose", "index": 2, "probability": 0.97}],
-            "error": None,
-        }
-    ],
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                }
-            },
-        },
-    }
-}
+_TOP = Query(description="How many classes to name.", json_schema_extra={"minimum": 1})
 
 
 def make_app(
@@ -126,6 +98,7 @@ def make_app(
     )
     _add_errors(app)
     _add_log(app, measures)
+    named = InPath(description="The model.", json_schema_extra=name_of(models))
 
     def checked(request: Request) -> None:
         if api_key is None:
@@ -138,15 +111,20 @@ def make_app(
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    @app.get("/healthz", summary="Whether the process answers")
+    @app.get("/healthz", summary="Whether the process answers", openapi_extra=OPEN)
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="Whether models are loaded")
+    @app.get("/readyz", summary="Whether models are loaded", openapi_extra=OPEN)
     async def readyz() -> dict[str, list[str]]:
         return {"models": sorted(models)}
 
-    @app.get("/metrics", summary="Measures for Prometheus", response_class=Response)
+    @app.get(
+        "/metrics",
+        summary="Measures for Prometheus",
+        response_class=PlainTextResponse,
+        openapi_extra=OPEN,
+    )
     async def metrics() -> Response:
         return Response(measures.text(), media_type="text/plain; version=0.0.4")
 
@@ -159,13 +137,17 @@ def make_app(
         "/v1/models/{name}/predict",
         summary="Name what is in pictures",
         description="The body is an image, or a multipart form with files.",
-        openapi_extra=_BODY,
+        openapi_extra=body(limits.files),
         responses={
-            200: {"content": {"application/json": {"example": _EXAMPLE}}},
+            200: {"content": {"application/json": {"example": EXAMPLE}}},
             **responses(400, 401, 404, 413, 415, 422, 503, 504),
         },
     )
-    async def predict(request: Request, name: str, k: int | None = None) -> PredictionAnswer:
+    async def predict(
+        request: Request,
+        name: Annotated[str, named],
+        k: Annotated[int | None, _TOP] = None,
+    ) -> PredictionAnswer:
         begun = time.monotonic()
         checked(request)
         model = _found(models, name)
@@ -186,10 +168,10 @@ def make_app(
         "/v1/models/{name}/explain",
         summary="Show what the answer for a picture rests on",
         description="The body is one image. A gradient estimates what is lost with each patch.",
-        openapi_extra=_BODY,
+        openapi_extra=body(1),
         responses=responses(400, 401, 404, 413, 415, 422, 503, 504),
     )
-    async def explain(request: Request, name: str) -> Explanation:
+    async def explain(request: Request, name: Annotated[str, named]) -> Explanation:
         checked(request)
         model = _found(models, name)
         request.state.model = name
@@ -208,6 +190,8 @@ def make_app(
                 raise Problem(422, str(error)) from error
 
     add_page(app)
+    if api_key is not None:
+        ask_for_key(app)
     return app
 
 

@@ -1,5 +1,6 @@
 """Pictures that arrive one by one, computed together: micro-batches within a budget of time."""
 
+import logging
 import queue
 import threading
 import time
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+
+_log = logging.getLogger("mlpmixer.server")
 
 
 class Overloaded(Exception):
@@ -91,9 +95,9 @@ class Batcher:
     def _work(self) -> None:
         try:
             self._compute_batches()
-        except BaseException:  # whatever ends the thread shall not end the service
+        except BaseException as error:  # whatever ends the thread shall not end the service
+            _log.critical("the thread of batches ended and is replaced", exc_info=error)
             self._thread = self._started()
-            raise
 
     def _compute_batches(self) -> None:
         while (first := self._queue.get()) is not None:

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.explain import can_explain
@@ -17,7 +17,7 @@ class ModelDescription(BaseModel):
 
     name: str
     architecture: str
-    image_size: tuple[int, int]
+    image_size: Annotated[list[int], Field(min_length=2, max_length=2)]
     """Height and width in pixels."""
     classes: int
     named: bool
@@ -42,7 +42,7 @@ def describe(name: str, source: str, predictor: Predictor) -> ModelDescription:
     return ModelDescription(
         name=name,
         architecture=model.name,
-        image_size=model.image_size,
+        image_size=list(model.image_size),
         classes=model.num_classes,
         named=model.class_names is not None,
         labels=list(predictor.class_names),

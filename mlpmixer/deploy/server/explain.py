@@ -1,6 +1,8 @@
 """What an answer rests on: one gradient for a picture, not one pass for each of its patches."""
 
-from pydantic import BaseModel
+from typing import Annotated
+
+from pydantic import BaseModel, Field
 
 from mlpmixer.data.augment import normalize
 from mlpmixer.data.picture import evaluation_box, evaluation_crop, from_bytes, least_side
@@ -15,7 +17,7 @@ class Explanation(BaseModel):
     index: int
     map: list[list[float]]
     """Row by row, the estimated log-odds of the class that are lost without each patch."""
-    box: tuple[float, float, float, float]
+    box: Annotated[list[float], Field(min_length=4, max_length=4)]
     """The part of the picture that the patches cover: left, top, right, bottom in [0, 1]."""
 
 
@@ -40,5 +42,5 @@ def explain(predictor: Predictor, content: bytes, name: str) -> Explanation:
         label=predictor.class_names[maps.predicted],
         index=maps.predicted,
         map=maps.gradient_input.tolist(),
-        box=(left / width, top / height, right / width, bottom / height),
+        box=[left / width, top / height, right / width, bottom / height],
     )

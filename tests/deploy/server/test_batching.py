@@ -110,8 +110,7 @@ def test_closing_finishes_what_was_taken_on() -> None:
         batcher.submit(picture(0))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_worker_that_is_killed_is_replaced() -> None:
+def test_a_worker_that_is_killed_is_logged_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
     class Killed(BaseException):
         pass
 
@@ -128,3 +127,6 @@ def test_a_worker_that_is_killed_is_replaced() -> None:
         lost.result(10)
     assert float(batcher.submit(picture(3)).result(10)) == 3
     batcher.close()
+    (said,) = (one for one in caplog.records if one.levelname == "CRITICAL")
+    assert said.exc_info is not None
+    assert isinstance(said.exc_info[1], Killed)

@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server([str(flowers), "--queue", "2", "--seconds", "20"], {})
     yield started
     started.process.terminate()
-    started.process.communicate()
+    started.ended()
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,9 @@ def page(
             elsewhere.append(asked.url)
 
     opened.on("request", note)
+    # Without this, file choosers are caught only a moment after `expect_file_chooser` asks for
+    # them, which is too late for a key that is pressed at once.
+    opened.on("filechooser", lambda _: None)
     opened.bring_to_front()  # else it gets no keys
     opened.goto(server.address)
     opened.locator("#about").wait_for()

@@ -202,7 +202,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     started = Server([str(source)], {"MIXER_API_KEY": "secret"})
     yield started
     started.process.kill()
-    started.process.communicate()
+    started.ended()
 
 
 def test_a_process_answers_reloads_and_ends_in_order(
@@ -222,7 +222,7 @@ def test_a_process_answers_reloads_and_ends_in_order(
         assert time.monotonic() < until
         time.sleep(0.05)
     server.process.send_signal(signal.SIGTERM)
-    _, log = server.process.communicate(timeout=30)
+    log = server.ended()
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert {"replaced", "request"} <= {line["event"] for line in lines}
     assert server.process.returncode in (0, -signal.SIGTERM)
