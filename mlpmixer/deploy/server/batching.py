@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-
 _log = logging.getLogger("mlpmixer.server")
 
 
