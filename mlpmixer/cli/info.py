@@ -132,6 +132,11 @@ def _show_machine(console: "Console") -> None:
     if here.bytes is not None:
         footer.append(f"memory: {here.bytes / 1e9:,.1f} GB/s read")
     footer.append(here.kernels or "native kernels: built, and checked against themselves")
+    footer.append(
+        f"training in float32: {here.training} kernels"
+        if here.training
+        else "training in float32: PyTorch"
+    )
     for entry in here.chosen:
         taken = ", ".join(f"{name} {took * 1e3:,.1f} ms" for name, took in entry["seconds"].items())
         size = _size(tuple(entry["model"].get("image_size", ())))

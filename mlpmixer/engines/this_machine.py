@@ -1,4 +1,4 @@
-"""What this machine offers for inference: processor, kernels, engines, limits, what was chosen."""
+"""What this machine offers: processor, kernels, engines, limits, what was chosen."""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mlpmixer.data.cache import data_home
+from mlpmixer.engines.training_blocks import native_training_level
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.ceilings import product_ceiling, read_bandwidth
 from mlpmixer.kernels.library import library
@@ -35,6 +36,8 @@ class ThisMachine:
     kernels: str
     """Empty where the native kernels are there, else why not."""
     levels: tuple[KernelLevel, ...]
+    training: str | None
+    """The level by which Mixers train in float32; None: they train by PyTorch alone."""
     operations: dict[Precision, float]
     """A second, of products over registers alone, on all threads."""
     bytes: float | None
@@ -61,9 +64,11 @@ def inspect_machine() -> ThisMachine:
             bandwidth = read_bandwidth()
         except MixerError:
             bandwidth = None  # memory is short: that is no reason to say nothing of the rest
-    facts = machine(torch.device("cpu"))
+    facts, training = machine(torch.device("cpu")), native_training_level()
     chosen = _remembered(facts)
-    return ThisMachine(facts, library().reason, tuple(levels), operations, bandwidth, chosen)
+    return ThisMachine(
+        facts, library().reason, tuple(levels), training, operations, bandwidth, chosen
+    )
 
 
 def _remembered(facts: dict[str, str]) -> tuple[dict[str, Any], ...]:

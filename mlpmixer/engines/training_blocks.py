@@ -50,6 +50,15 @@ class NativeMixerBlock(MixerBlock):
         return mixed if whole else tokens + self.stochastic_depth(mixed)
 
 
+def native_training_level() -> str | None:
+    """Return the level by which blocks train here; None where PyTorch is the faster way."""
+    try:
+        level = choose_training_level()
+    except MixerError:
+        return None  # no kernels here, as `mixer info --machine` says
+    return None if level == "portable" else level
+
+
 def use_native_training(model: nn.Module, runtime: Runtime) -> int:
     """Let a model's Mixer blocks train by the native kernels where these are the faster way.
 
@@ -61,11 +70,8 @@ def use_native_training(model: nn.Module, runtime: Runtime) -> int:
     if runtime.device.type != "cpu" or runtime.precision != torch.float32:
         return 0
     blocks = [module for module in model.modules() if type(module) is MixerBlock]
-    try:
-        level = choose_training_level() if blocks else "portable"
-    except MixerError:
-        return 0  # no kernels here, as `mixer info --machine` says
-    if level == "portable":
+    level = native_training_level() if blocks else None
+    if level is None:
         return 0
     for block in blocks:
         block.__class__ = NativeMixerBlock
