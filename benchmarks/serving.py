@@ -4,9 +4,10 @@
 
 For each model: photos a second of the predictor that decodes in threads and computes batches; then
 requests a second of the server by clients at once, with the times they wait. Then, on one server:
-ten times more clients than it takes on, broken bodies, clients that hang up, and what is left of
-its memory. Every answer is compared with the predictor's. All of it runs on this machine, so the
-clients take a part of the processor that a server alone would have.
+ten times more clients than it takes on, broken bodies, clients that hang up, the thread that
+computes killed again and again under load, and what is left of its memory. Every answer is compared
+with the predictor's. All of it runs on this machine, so the clients take a part of the processor
+that a server alone would have.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import os
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -93,7 +95,8 @@ class Server:
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.log = (folder / "server.log").open("w")
-        command = [sys.executable, "-m", "mlpmixer", "serve", f"m={model}", "--port", "0"]
+        program = Path(__file__).with_name("mortal_server.py")
+        command = [sys.executable, str(program), f"m={model}", "--port", "0"]
         self.process = subprocess.Popen(
             [*command, "--largest-batch", str(BATCH), "--queue", str(QUEUE)],
             stdout=subprocess.PIPE,
@@ -108,6 +111,10 @@ class Server:
         """Return what the process takes, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1000
+
+    def deaths(self) -> int:
+        """Return how often its thread of batches ended."""
+        return Path(self.log.name).read_text().count("the thread of batches ended")
 
     def close(self) -> None:
         """End it as a service manager does."""
@@ -252,6 +259,28 @@ async def hang_up(port: int, photo: bytes, count: int) -> None:
         await asyncio.gather(*map(leave, range(begin, min(begin + 50, count))))
 
 
+async def kill_workers(
+    server: Server, photos: Sequence[bytes], expected: Sequence[str], kills: int, pause: float
+) -> dict[str, Any]:
+    """Kill the thread that computes, again and again, while eight clients ask."""
+    before = server.deaths()
+
+    async def kill() -> None:
+        for _ in range(kills):
+            await asyncio.sleep(pause)
+            server.process.send_signal(signal.SIGUSR1)
+
+    asking = load(server.port, photos, expected, 8, (kills + 1) * pause)
+    under_fire, _ = await asyncio.gather(asking, kill())
+    return {
+        "kills": kills,
+        "worker_deaths": server.deaths() - before,
+        "crashes": int(server.process.poll() is not None),
+        "lost_requests": sum(n for status, n in under_fire["statuses"].items() if status != 200),
+        "under_fire": under_fire,
+    }
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -260,6 +289,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--broken", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--leaving", type=int, default=1_000)
     options = parser.parse_args()
     keep_freed_memory()
@@ -314,6 +344,9 @@ def faults(
         found["memory_mb"]["all of the broken"] = server.memory()
         asyncio.run(hang_up(server.port, photos[0], options.leaving))
         found["memory_mb"]["leaving"] = server.memory()
+        found["killed_worker"] = asyncio.run(
+            kill_workers(server, photos, expected, options.kills, pause=0.5)
+        )
         found["after"] = good()
         assert server.process.poll() is None, "the server ended"
     return found

@@ -65,6 +65,16 @@ def paired_order(units: NDArray[np.floating]) -> NDArray[np.intp]:
     return order_of_pairs(opposite_pairs(units)[0], spatial_frequency(units))
 
 
+def paired_sample(units: NDArray[np.floating], limit: int | None) -> NDArray[np.intp]:
+    """Return the order of `paired_order`, of more than `limit` units whole pairs spread evenly."""
+    order = paired_order(units)
+    if limit is None or len(order) <= limit:
+        return order
+    pairs = order[: len(order) // 2 * 2].reshape(-1, 2)
+    chosen = np.linspace(0, len(pairs) - 1, max(limit // 2, 1)).round().astype(int)
+    return pairs[chosen].ravel()
+
+
 def order_of_pairs(pairs: NDArray[np.intp], frequency: NDArray[np.floating]) -> NDArray[np.intp]:
     """Return units in pairs from low to high mean frequency; one without partner comes last.
 

@@ -48,6 +48,10 @@ class Mosaic:
         """Return it as PNG, a pixel for each weight."""
         return _png(self.image)
 
+    def shown_png(self) -> bytes:
+        """Return it as PNG, magnified to the pixels of the screen that it takes on a page."""
+        return _png(self.image.resize(self.size, Image.Resampling.NEAREST))
+
     def enlarged_png(self) -> bytes:
         """Return it as PNG, magnified by a whole number to a size for slides and print."""
         factor = max(1, round(_ENLARGED / self.image.width))

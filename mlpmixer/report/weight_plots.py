@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mlpmixer.measures.spatial_order import paired_order, spatial_frequency
+from mlpmixer.measures.spatial_order import paired_sample, spatial_frequency
 from mlpmixer.report.figure_style import WIDTH, bare, new_figure, styled
 from mlpmixer.report.mosaics import filter_colours, tile_up, unit_colours
 
@@ -32,12 +32,7 @@ def token_mixing_units(units: NDArray[np.floating], limit: int | None = None) ->
     beside the unit most opposed to it; see `paired_order`. `limit` keeps that many of them,
     whole pairs spread evenly over the frequencies.
     """
-    order = paired_order(units)
-    if limit is not None and len(order) > limit:
-        pairs = order[: len(order) // 2 * 2].reshape(-1, 2)
-        chosen = np.linspace(0, len(pairs) - 1, max(limit // 2, 1)).round().astype(int)
-        order = pairs[chosen].ravel()
-    return _mosaic_figure(unit_colours(units[order]))
+    return _mosaic_figure(unit_colours(units[paired_sample(units, limit)]))
 
 
 def _mosaic_figure(tiles: NDArray[np.floating]) -> Figure:

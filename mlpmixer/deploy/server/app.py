@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from mlpmixer.data.picture import UnreadableImage
-from mlpmixer.deploy.server.batching import Overloaded
+from mlpmixer.deploy.server.batching import CutOff, Overloaded
 from mlpmixer.deploy.server.description import ModelDescription
 from mlpmixer.deploy.server.explain import Explanation
 from mlpmixer.deploy.server.limits import Limits
@@ -27,6 +27,7 @@ from mlpmixer.deploy.server.page import add_page
 from mlpmixer.deploy.server.problems import Problem, responses
 from mlpmixer.deploy.server.served_model import ServedModel, TooLarge
 from mlpmixer.deploy.server.uploads import Upload, read_uploads
+from mlpmixer.deploy.server.weight_pictures import MOST_BLOCKS
 from mlpmixer.errors import MixerError
 
 Result = TypeVar("Result")
@@ -52,6 +53,12 @@ class PictureAnswer(BaseModel):
     error: str | None = None
 
 
+class Png(Response):
+    """A picture."""
+
+    media_type = "image/png"
+
+
 class PredictionAnswer(BaseModel):
     """The answer to a request."""
 
@@ -60,6 +67,10 @@ class PredictionAnswer(BaseModel):
     pictures: list[PictureAnswer]
 
 
+_BLOCK = InPath(
+    description="Counted from 0; below the model's `weight_pictures`.",
+    json_schema_extra={"minimum": 0, "maximum": MOST_BLOCKS - 1},
+)
 _TOP = Query(description="How many classes to name.", json_schema_extra={"minimum": 1})
 
 
@@ -189,6 +200,24 @@ def make_app(
             except (UnreadableImage, TooLarge) as error:
                 raise Problem(422, str(error)) from error
 
+    @app.get(
+        "/v1/models/{name}/weights/{block}",
+        summary="Show what a block's token mixing has learned",
+        description="Each tile shows what a hidden unit takes from each patch.",
+        response_class=Png,
+        responses=responses(400, 401, 404, 503, 504),
+    )
+    async def weights(
+        request: Request, name: Annotated[str, named], block: Annotated[int, _BLOCK]
+    ) -> Response:
+        checked(request)
+        model = _found(models, name)
+        if not 0 <= block < model.description.weight_pictures:
+            raise Problem(404, f"block {block} of this model has no token mixing to show.")
+        with _admitted(model, 1):
+            work = asyncio.get_running_loop().run_in_executor(explaining, model.weights, block)
+            return Png(await _in_time(work, limits))
+
     add_page(app)
     if api_key is not None:
         ask_for_key(app)
@@ -221,6 +250,10 @@ def _admitted(model: ServedModel, pictures: int) -> Iterator[None]:
         yield
     except Overloaded:
         raise busy from None
+    except CutOff:
+        raise Problem(
+            503, "the computation was cut off: try again.", {"Retry-After": "1"}
+        ) from None
     finally:
         model.dismiss(pictures)
 

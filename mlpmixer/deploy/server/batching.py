@@ -5,7 +5,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,10 @@ _log = logging.getLogger("mlpmixer.server")
 
 class Overloaded(Exception):
     """The queue is full: nothing was taken on."""
+
+
+class CutOff(Exception):
+    """The thread that computes ended with the picture at hand."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Batcher:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(queue_size)
         self._lock = threading.Lock()
         self._closed = False
+        self._last = False
         self._thread = self._started()
 
     def __len__(self) -> int:
@@ -92,43 +98,50 @@ class Batcher:
         return thread
 
     def _work(self) -> None:
+        at_hand: list[_Waiting] = []
         try:
-            self._compute_batches()
+            while not self._last:
+                self._compute_batch(at_hand)
+                at_hand.clear()
         except BaseException as error:  # whatever ends the thread shall not end the service
             _log.critical("the thread of batches ended and is replaced", exc_info=error)
-            self._thread = self._started()
+            if not self._last:
+                self._thread = self._started()
+            for one in at_hand:  # those who asked shall not wait forever
+                with suppress(InvalidStateError):  # it has its answer, or nobody waits for it
+                    one.answer.set_exception(CutOff())
 
-    def _compute_batches(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, last = self._gathered(first)
-            wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
-            if wanted:
-                self._observe(len(wanted), time.monotonic() - first.since)
-                self._answer(wanted)
-            if last:
-                return
+    def _compute_batch(self, batch: list[_Waiting]) -> None:
+        """Gather the next batch into a list, and answer it."""
+        first = self._queue.get()
+        if first is None:
+            self._last = True
+            return
+        batch.append(first)
+        self._gather(batch)
+        wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+        if wanted:
+            self._observe(len(wanted), time.monotonic() - first.since)
+            self._answer(wanted)
 
-    def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """Return a batch, and whether it is the last one."""
-        batch, until = [first], first.since + self._wait
+    def _gather(self, batch: list[_Waiting]) -> None:
+        until = batch[0].since + self._wait
         while len(batch) < self._largest:
             try:
                 one = self._queue.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                break
+                return
             if one is None:
-                return batch, True
+                self._last = True
+                return
             batch.append(one)
-        return batch, False
 
     def _answer(self, batch: list[_Waiting]) -> None:
         try:
             rows = self._compute(torch.stack([one.pixels for one in batch]))
-        except BaseException as error:  # whatever it is, those who asked shall not wait forever
+        except Exception as error:  # it belongs to those who asked
             for one in batch:
                 one.answer.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
             return
         for one, row in zip(batch, rows, strict=True):
             one.answer.set_result(row)

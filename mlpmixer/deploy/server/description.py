@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.explain import can_explain
+from mlpmixer.deploy.server.weight_pictures import drawn_blocks
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.weights.hub import public_name
 
@@ -25,6 +26,8 @@ class ModelDescription(BaseModel):
     labels: list[str]
     explains: bool
     """Whether it can tell what an answer rests on."""
+    weight_pictures: int
+    """How many of its first blocks can be shown: /v1/models/NAME/weights/0 and on."""
     trained_on: str | None
     accuracy: float | None
     """On the images that its training held back, in [0, 1]."""
@@ -47,6 +50,7 @@ def describe(name: str, source: str, predictor: Predictor) -> ModelDescription:
         named=model.class_names is not None,
         labels=list(predictor.class_names),
         explains=can_explain(predictor),
+        weight_pictures=drawn_blocks(predictor),
         trained_on=None if data is None else public_name(str(data)),
         accuracy=measured.get("top1"),
         calibration_error=measured.get("expected_calibration_error"),

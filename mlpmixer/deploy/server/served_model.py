@@ -17,6 +17,7 @@ from mlpmixer.deploy.server.description import ModelDescription, describe
 from mlpmixer.deploy.server.explain import Explanation, explain
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.weight_pictures import draw_block
 from mlpmixer.errors import MixerError
 from mlpmixer.weights.own_format import MODEL_FILE
 
@@ -136,6 +137,10 @@ class ServedModel:
         """
         self._check_pixels(content, name)
         return explain(self.predictor, content, name)
+
+    def weights(self, block: int) -> bytes:
+        """Return a picture of a block's token mixing, as PNG; drawn in the calling thread."""
+        return draw_block(self.predictor, block)
 
     def _submit(self, batcher: Batcher, predictor: Predictor, pixels: Tensor) -> "Future[Tensor]":
         try:

@@ -11,6 +11,7 @@ import pytest
 from flowers import NAMES, Serve, write_model
 from PIL import Image
 
+import mlpmixer
 from mlpmixer.deploy.predictor import Predictor
 
 PREDICT = "/v1/models/flowers/predict"
@@ -221,6 +222,32 @@ def test_an_explanation_of_a_broken_picture_says_why(serve: Serve) -> None:
     answer = serve().post("/v1/models/flowers/explain", content=b"no picture")
     assert answer.status_code == 422
     assert "not an image" in answer.json()["detail"]
+
+
+def test_learned_weights_are_a_picture_of_the_first_blocks(serve: Serve) -> None:
+    client = serve()
+    (model,) = client.get("/v1/models").json()
+    assert model["weight_pictures"] == 1
+    answer = client.get("/v1/models/flowers/weights/0")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert max(picture.size) <= 280
+        assert len(picture.convert("RGB").getcolors(1 << 16)) > 10
+    for wrong, status in (("1", 404), ("-1", 404), ("first", 400)):
+        assert client.get(f"/v1/models/flowers/weights/{wrong}").status_code == status
+
+
+def test_weights_need_the_key_too(serve: Serve) -> None:
+    assert serve(api_key="secret").get("/v1/models/flowers/weights/0").status_code == 401
+
+
+def test_a_model_without_token_mixing_shows_no_weights(serve: Serve, tmp_path: Path) -> None:
+    vit = mlpmixer.create_model("vit_nano", image_size=32, num_classes=3, depth=1)
+    vit.save(tmp_path / "vit.safetensors", NAMES)
+    client = serve(source=tmp_path / "vit.safetensors")
+    (model,) = client.get("/v1/models").json()
+    assert model["weight_pictures"] == 0
+    assert client.get("/v1/models/flowers/weights/0").status_code == 404
 
 
 def test_a_run_is_described_with_what_its_evaluation_found(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlpmixer.deploy.server.batching import Batcher, Overloaded
+from mlpmixer.deploy.server.batching import Batcher, CutOff, Overloaded
 
 
 def picture(value: int) -> Tensor:
@@ -110,23 +110,40 @@ def test_closing_finishes_what_was_taken_on() -> None:
         batcher.submit(picture(0))
 
 
-def test_a_worker_that_is_killed_is_logged_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    class Killed(BaseException):
-        pass
+class Killed(BaseException):
+    pass
 
-    computer, batcher = Computer(), None
 
-    def compute(pixels: Tensor) -> Tensor:
+class KilledByNine(Computer):
+    """Its thread does not survive the value 9."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        values = super().__call__(pixels)
         if (pixels == 9).any():
             raise Killed
-        return computer(pixels)
+        return values
 
-    batcher = Batcher(compute, largest_batch=1, wait_seconds=0, queue_size=4)
+
+def test_a_worker_that_is_killed_is_logged_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    batcher = make(KilledByNine(), largest_batch=1)
     lost = batcher.submit(picture(9))
-    with pytest.raises(Killed):
+    with pytest.raises(CutOff):
         lost.result(10)
     assert float(batcher.submit(picture(3)).result(10)) == 3
     batcher.close()
     (said,) = (one for one in caplog.records if one.levelname == "CRITICAL")
     assert said.exc_info is not None
     assert isinstance(said.exc_info[1], Killed)
+
+
+def test_a_worker_that_is_killed_with_the_last_batch_lets_the_batcher_close() -> None:
+    computer = KilledByNine(held=True)
+    batcher = make(computer, largest_batch=2, wait_seconds=30.0)
+    lost = batcher.submit(picture(9))  # gathered together with the end
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    computer.may_go.set()
+    with pytest.raises(CutOff):
+        lost.result(10)
+    closing.join(10)
+    assert not closing.is_alive()

@@ -65,6 +65,26 @@ function describe() {
   at("labels").textContent = model.named
     ? model.labels.join(", ")
     : "They have no names: their numbers stand for them.";
+  showWeights(model);
+}
+
+// Pictures of the weights; fetched, as an image's address cannot carry the key.
+async function showWeights(model) {
+  at("weights").hidden = true;
+  const pictures = await Promise.all(Array.from({ length: model.weight_pictures }, async (_, block) => {
+    const address = `v1/models/${encodeURIComponent(model.name)}/weights/${block}`;
+    const response = await fetch(address, { headers: headers() }).catch(() => null);
+    if (!response?.ok) return null;
+    const image = new Image();
+    image.src = URL.createObjectURL(await response.blob());
+    image.alt = `Learned weights of block ${block + 1}`;
+    image.addEventListener("load", () => URL.revokeObjectURL(image.src));
+    return image;
+  }));
+  const found = pictures.filter(Boolean);
+  if (at("model").value !== model.name || !found.length) return;  // another one was chosen meanwhile
+  at("blocks").replaceChildren(...found);
+  at("weights").hidden = false;
 }
 
 // Posts a picture; where the server is overloaded, again after the time that it names.
