@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any, TypeVar
@@ -25,6 +25,7 @@ from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.openapi import EXAMPLE, OPEN, ask_for_key, body, name_of
 from mlpmixer.deploy.server.page import add_page
 from mlpmixer.deploy.server.problems import Problem, responses
+from mlpmixer.deploy.server.request_log import RequestLog
 from mlpmixer.deploy.server.served_model import ServedModel, TooLarge
 from mlpmixer.deploy.server.uploads import Upload, read_uploads
 from mlpmixer.deploy.server.weight_pictures import MOST_BLOCKS
@@ -108,7 +109,7 @@ def make_app(
         redoc_url=None,
     )
     _add_errors(app)
-    _add_log(app, measures)
+    app.add_middleware(RequestLog, measures=measures)
     named = InPath(description="The model.", json_schema_extra=name_of(models))
 
     def checked(request: Request) -> None:
@@ -149,6 +150,7 @@ def make_app(
         summary="Name what is in pictures",
         description="The body is an image, or a multipart form with files.",
         openapi_extra=body(limits.files),
+        response_model=PredictionAnswer,
         responses={
             200: {"content": {"application/json": {"example": EXAMPLE}}},
             **responses(400, 401, 404, 413, 415, 422, 503, 504),
@@ -158,7 +160,7 @@ def make_app(
         request: Request,
         name: Annotated[str, named],
         k: Annotated[int | None, _TOP] = None,
-    ) -> PredictionAnswer:
+    ) -> Response:
         begun = time.monotonic()
         checked(request)
         model = _found(models, name)
@@ -173,7 +175,8 @@ def make_app(
         if all(one.error for one in pictures):
             raise Problem(422, "; ".join(one.error or "" for one in pictures[:3]))
         taken = (time.monotonic() - begun) * 1000
-        return PredictionAnswer(model=name, milliseconds=round(taken, 2), pictures=pictures)
+        answer = PredictionAnswer(model=name, milliseconds=round(taken, 2), pictures=pictures)
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     @app.post(
         "/v1/models/{name}/explain",
@@ -318,22 +321,3 @@ def _add_errors(app: FastAPI) -> None:
     async def defect(_: Request, error: Exception) -> Response:
         _log.exception("defect", exc_info=error)
         return Problem(500, "the server made a mistake; its log says which.").response()
-
-
-def _add_log(app: FastAPI, measures: Measures) -> None:
-    @app.middleware("http")
-    async def log(request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
-        begun = time.monotonic()
-        response = await handle(request)
-        seconds = time.monotonic() - begun
-        model = getattr(request.state, "model", "")
-        if model:
-            measures.answered(model, response.status_code, seconds)
-        facts = {
-            "method": request.method,
-            "path": request.url.path,
-            "status": response.status_code,
-            "milliseconds": round(seconds * 1000, 2),
-        }
-        _log.info("request", extra={"facts": facts})
-        return response
