@@ -38,6 +38,7 @@ from mlpmixer.models.registry import create_model
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
+from mlpmixer.training.keeping import Keeper
 from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.schedule import Schedule
@@ -98,15 +99,12 @@ def ours(name: str, steps: int, choice: str) -> float:
         RunDirectory.create(Path(folder) / "run", recipe.to_toml()) as run,
         Console("json").progress("training") as progress,
     ):
-        loop = TrainingLoop(step, schedule, images, augmenter, None, ignore, ignore, run)
+        keeper = Keeper(run, step, split, [str(n) for n in range(CLASSES)], "", {})
+        loop = TrainingLoop(step, schedule, images, augmenter, None, keeper, print)
         with _muon_in_bfloat16() if choice == "muon_in_bfloat16" else nullcontext():
             loop.fit(progress)
         speeds = [one["images_per_second"] for one in run.records()][WARMUP:]
     return statistics.median(speeds)
-
-
-def ignore(*_: object) -> None:
-    """Save nothing."""
 
 
 def _muon_in_bfloat16() -> AbstractContextManager[object]:

@@ -10,6 +10,8 @@ from numbers import Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, SupportsIndex, cast
 
+from filelock import FileLock, Timeout
+
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import check_utf8, write_bytes, write_text
 from mlpmixer.json_text import json_text
@@ -23,10 +25,15 @@ MODEL = "model.safetensors"
 LAST = "last"
 STATE_FILE = "state.pt"
 """What is in `LAST` once there is something to resume from."""
+PREVIOUS_STATE_FILE = "previous.pt"
+"""The state before that one."""
+LOCK = ".lock"
 
 
 class RunDirectory:
     """Paths and log of one run. Make it with `create` or `open`; close it, or use it in `with`.
+
+    While it is used in `with`, no other process can use it so: UsageError says that it is in use.
 
     TensorBoard event files lie in the folder itself, so `tensorboard --logdir runs` shows all runs.
     """
@@ -36,6 +43,7 @@ class RunDirectory:
         self._metrics_file: IO[bytes] | None = None
         self._tensorboard: SummaryWriter | None = None
         self._purge_step: int | None = None
+        self._lock = FileLock(path / LOCK)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], recipe_toml: str) -> Self:
@@ -105,6 +113,11 @@ class RunDirectory:
         return self.path / LAST
 
     @property
+    def skipped_batches(self) -> Path:
+        """Batches that made the loss explode and were passed over, as JSON; seldom there."""
+        return self.path / "skipped_batches.json"
+
+    @property
     def figures(self) -> Path:
         """Folder with the report's figures as PNG."""
         return self.path / "figures"
@@ -169,10 +182,19 @@ class RunDirectory:
             self._tensorboard = None
 
     def __enter__(self) -> Self:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise UsageError(
+                f"{self.path} is in use by another training. Wait for its end, or stop it."
+            ) from None
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror or str(error)) from error
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._lock.release()
 
     def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
         if not self.metrics.exists():

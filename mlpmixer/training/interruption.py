@@ -7,10 +7,11 @@ from typing import Self
 
 
 class Interruption:
-    """While active, the first signal to stop sets `wished`; a second one stops at once."""
+    """While active, the first signal to stop is kept; a second one stops at once."""
 
     def __init__(self) -> None:
-        self.wished = False
+        self.signal: signal.Signals | None = None
+        """What was heard; None while nobody wishes to stop."""
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # signals are heard there alone
@@ -32,6 +33,6 @@ class Interruption:
             signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.wished:
+        if self.signal is not None:
             raise KeyboardInterrupt
-        self.wished = True
+        self.signal = signal.Signals(number)

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from signal import Signals
 
 import torch
 
@@ -11,10 +13,10 @@ from mlpmixer.data.batches import Images
 from mlpmixer.errors import MixerError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import generator
-from mlpmixer.run.directory import RunDirectory
 from mlpmixer.run.progress import Progress
 from mlpmixer.training.interruption import Interruption
-from mlpmixer.training.metrics import Window
+from mlpmixer.training.keeping import Keeper
+from mlpmixer.training.metrics import BadStep, Window
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.state import Position
 from mlpmixer.training.step import TrainingStep
@@ -24,13 +26,23 @@ RECORDS = 200
 SAVE_EVERY = 300.0
 """Seconds between two saved states."""
 
+MOST_ROLLBACKS = 3
+"""How often a training may go back to one state before its settings are to blame."""
+
 Validate = Callable[[ImageModel], float]
-SaveModel = Callable[[ImageModel, Position], None]
-SaveState = Callable[[Position], None]
+Tell = Callable[[str], None]
+
+
+class _Diverged(Exception):
+    def __init__(self, bad: BadStep) -> None:
+        self.bad = bad
 
 
 class TrainingLoop:
     """Trains a model until its budget is spent.
+
+    Where the loss of a step is no number or has exploded, the training goes back to the last saved
+    state and goes on without that step's batch.
 
     Args:
         step: moves the model; its recipe says the seed and the number of validations.
@@ -39,9 +51,8 @@ class TrainingLoop:
         augmenter: turns stored images into inputs and targets.
         validate: returns the accuracy of a model on the validation images, in [0, 1]; None where
             there are none, or no validation is wanted: then the last weights are kept.
-        save_model: writes the model to where the best one belongs.
-        save_state: writes what a resumed training needs.
-        run: takes the metrics.
+        keeper: keeps models and states.
+        warn: tells what the user should know.
     """
 
     def __init__(
@@ -51,24 +62,24 @@ class TrainingLoop:
         images: Images,
         augmenter: Augmenter,
         validate: Validate | None,
-        save_model: SaveModel,
-        save_state: SaveState,
-        run: RunDirectory,
+        keeper: Keeper,
+        warn: Tell,
     ) -> None:
         self.step = step
         self.schedule = schedule
         self.images = images
         self.augmenter = augmenter
         self.validate = validate
-        self.save_model = save_model
-        self.save_state = save_state
-        self.run = run
+        self.keeper = keeper
+        self.warn = warn
         self.position = Position()
+        self.stopped_by: Signals | None = None
+        """The signal that interrupted the training; None if none did."""
 
     def resume(self, position: Position) -> None:
         """Go on from where an interrupted run was; the step holds its weights again."""
         self.position = position
-        self.run.truncate_after(position.step)
+        self.keeper.run.truncate_after(position.step)
 
     def fit(self, progress: Progress) -> bool:
         """Train until the budget is spent.
@@ -77,45 +88,95 @@ class TrainingLoop:
             Whether it was; False if the training was interrupted and its state saved.
 
         Raises:
-            MixerError: the loss is no longer a number.
+            MixerError: the loss is no longer a number, though batches were passed over.
         """
+        if not self.position.step:
+            self.keeper.save_state(self.position)  # something to go back to
+        begun = time.monotonic() - self.position.seconds
+        with Interruption() as interruption:
+            while True:
+                try:
+                    self._train(begun, interruption, progress)
+                    break
+                except _Diverged as divergence:
+                    self._go_back(divergence.bad)
+        self.stopped_by = interruption.signal
+        finished = self._share_done() >= 1
+        if finished and self.validate is None:
+            self.keeper.save_model(self.step.evaluated, self.position)
+        return finished
+
+    def _train(self, begun: float, interruption: Interruption, progress: Progress) -> None:
+        """Train from where the position is; its clock began at `begun`."""
         here, recipe, runtime = self.position, self.step.recipe, self.step.runtime
-        begun = last_saved = time.monotonic()
-        seconds_before = here.seconds
         seed = recipe.compute.seed
         batches = self.images.training_batches(recipe.optimizer.batch_size, seed, here.step)
         window = Window(runtime.device)
-        with Interruption() as interruption:
-            while (done := self._share_done()) < 1 and not interruption.wished:
-                batch = next(batches)
+        last_saved = time.monotonic()
+        while (done := self._share_done()) < 1 and interruption.signal is None:
+            batch = next(batches)
+            if here.step not in here.skipped:
                 images, targets = self.augmenter(
                     runtime.place(batch.images),
                     runtime.place(batch.labels),
                     generator(seed, "augment", here.step),
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
-                window.add(self.step(images, targets, here.step, factor), len(images))
-                here.step += 1
-                here.seconds = seconds_before + time.monotonic() - begun
-                now_done = self._share_done()
-                if math.floor(now_done * RECORDS) > math.floor(done * RECORDS):
-                    self._record(window, progress)
-                    window = Window(runtime.device)
-                due = math.floor(now_done * recipe.schedule.evaluations)
-                if due > here.evaluations:
-                    here.evaluations = due
-                    paused = time.monotonic()
-                    self._validate(progress)
-                    window.leave_out(time.monotonic() - paused)
-                    here.seconds = seconds_before + time.monotonic() - begun
-                if time.monotonic() - last_saved > SAVE_EVERY:
-                    self.save_state(here)
-                    last_saved = time.monotonic()
-        self.save_state(here)
-        finished = self._share_done() >= 1
-        if finished and self.validate is None:
-            self.save_model(self.step.evaluated, here)
-        return finished
+                result = self.step(images, targets, here.step, factor)
+                window.add(here.step, result, batch.indices)
+            here.step += 1
+            here.seconds = time.monotonic() - begun
+            now_done = self._share_done()
+            if len(window) and math.floor(now_done * RECORDS) > math.floor(done * RECORDS):
+                self._record(window, progress)
+                window = Window(runtime.device)
+            due = math.floor(now_done * recipe.schedule.evaluations)
+            if due > here.evaluations:
+                self._check(window)
+                here.evaluations = due
+                paused = time.monotonic()
+                self._validate(progress)
+                window.leave_out(time.monotonic() - paused)
+                here.seconds = time.monotonic() - begun
+            if time.monotonic() - last_saved > SAVE_EVERY:
+                self._save(window)
+                last_saved = time.monotonic()
+        self._save(window)
+
+    def _save(self, window: Window) -> None:
+        self._check(window)
+        self.position.rollbacks = 0
+        self.keeper.save_state(self.position)
+
+    def _check(self, window: Window) -> None:
+        """Raise _Diverged where a loss is no number or has exploded."""
+        if (bad := window.bad_step(self.position.first_loss)) is not None:
+            raise _Diverged(bad)
+
+    def _go_back(self, bad: BadStep) -> None:
+        """Put the last saved state in place; the step that went wrong will be passed over."""
+        before = self.position
+        if before.rollbacks >= MOST_ROLLBACKS:
+            lower = (
+                "" if self.step.runtime.precision == torch.float32 else " or --precision float32"
+            )
+            raise MixerError(
+                f"the loss became {bad.loss:.4g} in step {bad.step}, the {MOST_ROLLBACKS + 1}th "
+                f"time since the last state. Use a lower --learning-rate{lower}."
+            )
+        self.keeper.note_skipped(bad)
+        restored = self.keeper.go_back()
+        self.position = replace(
+            restored,
+            seconds=before.seconds,
+            skipped=[*before.skipped, bad.step],
+            rollbacks=before.rollbacks + 1,
+        )
+        self.keeper.save_state(self.position)
+        self.warn(
+            f"the loss became {bad.loss:.4g} in step {bad.step}: back to step {restored.step}, and "
+            f"on without that batch ({self.keeper.run.skipped_batches} names its images)"
+        )
 
     def _share_done(self) -> float:
         return self.schedule.share_done(self.position.step, self.position.seconds)
@@ -126,17 +187,12 @@ class TrainingLoop:
         return {"step": here.step, "epoch": epoch, "seconds": here.seconds}
 
     def _record(self, window: Window, progress: Progress) -> None:
+        self._check(window)
         here, means = self.position, window.means()
-        if not math.isfinite(means["loss"]):
-            lower = (
-                "" if self.step.runtime.precision == torch.float32 else " or --precision float32"
-            )
-            raise MixerError(
-                f"the loss became {means['loss']} before step {here.step}. "
-                f"Use a lower --learning-rate{lower}."
-            )
+        if here.first_loss is None:
+            here.first_loss = means["loss"]
         rate = self.step.optimizers.all[0].param_groups[0]["lr"]
-        self.run.log({**self._where(), **means, "learning_rate": rate})
+        self.keeper.run.log({**self._where(), **means, "learning_rate": rate})
         amount = (
             {"minutes": here.seconds / 60, "of_minutes": self.schedule.options.minutes}
             if self.schedule.steps is None
@@ -155,8 +211,8 @@ class TrainingLoop:
             return
         here, model = self.position, self.step.evaluated
         accuracy = self.validate(model)
-        self.run.log({**self._where(), "validation_accuracy": accuracy})
+        self.keeper.run.log({**self._where(), "validation_accuracy": accuracy})
         progress.update(self._share_done(), validation_accuracy=accuracy)
         if accuracy >= here.best_accuracy:
             here.best_accuracy, here.best_step = accuracy, here.step
-            self.save_model(model, here)
+            self.keeper.save_model(model, here)

@@ -1,38 +1,71 @@
 """What is averaged over some steps, and becomes a line of metrics."""
 
+import math
 import time
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from mlpmixer.training.step import StepResult
 
+EXPLODED = 10.0
+"""A step's loss so many times that of the first steps, when the model knows nothing yet, is no
+usual one."""
+
+
+class BadStep(NamedTuple):
+    """A step whose loss is no number, or far above that of the start."""
+
+    step: int
+    loss: float
+    indices: Tensor
+    """Positions of the batch's images in the split, int64 (B,)."""
+
 
 class Window:
-    """The steps since the last line of metrics; sums stay on the device until the next one."""
+    """The steps since the last line of metrics; losses stay on the device until the next one."""
 
     def __init__(self, device: torch.device) -> None:
-        self._loss, self._correct, self._gradient_norm = torch.zeros(3, device=device)
-        self._steps = 0
+        self._losses: list[Tensor] = []
+        self._batches: list[tuple[int, Tensor]] = []
+        self._correct, self._gradient_norm = torch.zeros(2, device=device)
         self._images = 0
         self._since = time.monotonic()
 
-    def add(self, result: StepResult, images: int) -> None:
-        """Count a step on that many images."""
-        self._loss = self._loss + result.loss
+    def __len__(self) -> int:
+        return len(self._losses)
+
+    def add(self, number: int, result: StepResult, indices: Tensor) -> None:
+        """Count a step on the images at these positions."""
+        self._losses.append(result.loss)
+        self._batches.append((number, indices))
         self._correct = self._correct + result.correct
         self._gradient_norm = self._gradient_norm + result.gradient_norm
-        self._steps += 1
-        self._images += images
+        self._images += len(indices)
 
     def leave_out(self, seconds: float) -> None:
         """Take a pause out of the time in which images were trained on."""
         self._since += seconds
 
+    def bad_step(self, first_loss: float | None) -> BadStep | None:
+        """Return the first step whose loss is no number or has exploded; waits for the device.
+
+        Args:
+            first_loss: mean of the first steps; None while it is not known.
+        """
+        limit = math.inf if first_loss is None else EXPLODED * first_loss
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        for loss, (number, indices) in zip(losses, self._batches, strict=True):
+            if not math.isfinite(loss) or loss > limit:
+                return BadStep(number, loss, indices)
+        return None
+
     def means(self) -> dict[str, float]:
         """Return the means by the names that the training curves know; waits for the device."""
         return {
-            "loss": float(self._loss) / self._steps,
+            "loss": float(torch.stack(self._losses).mean()),
             "train_accuracy": float(self._correct) / self._images,
-            "gradient_norm": float(self._gradient_norm) / self._steps,
+            "gradient_norm": float(self._gradient_norm) / len(self),
             "images_per_second": self._images / (time.monotonic() - self._since),
         }

@@ -1,7 +1,12 @@
-"""The full state of a training, saved so that it continues to the same bits."""
+"""The full state of a training, saved so that it continues to the same bits.
 
+Two states are kept, the newest and the one before: a disk that fills up, a killed process or a
+damaged file costs what was done since, and no more.
+"""
+
+import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -10,11 +15,14 @@ import torch
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
-from mlpmixer.run.directory import MODEL, RECIPE, STATE_FILE
+from mlpmixer.run.directory import MODEL, PREVIOUS_STATE_FILE, RECIPE, STATE_FILE
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.step import TrainingStep
 
-_DAMAGE = (RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError)
+_DAMAGE = (
+    *(RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError),
+    *(EOFError, zipfile.BadZipFile),
+)
 _FIXED = (
     *("model", "image_size", "patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim"),
     *("gelu", "input_shuffle", "shuffle_patch_size", "optimizer", "train_last", "layer_decay"),
@@ -36,6 +44,12 @@ class Position:
     """Best validation accuracy so far, in [0, 1]; -1 before the first."""
     best_step: int = 0
     """Step of the best validation."""
+    first_loss: float | None = None
+    """Mean loss of the first steps, beside which an exploded one is seen."""
+    skipped: list[int] = field(default_factory=list)
+    """Steps whose batches made the loss explode: they are passed over."""
+    rollbacks: int = 0
+    """How often this state was gone back to."""
 
 
 def flat_values(recipe: Recipe) -> dict[str, Any]:
@@ -47,6 +61,8 @@ def save_state(
     folder: Path, position: Position, step: TrainingStep, class_names: Sequence[str], images: str
 ) -> None:
     """Write everything that a resumed training needs into `folder`, whole or not at all.
+
+    The state that was there stays, as the one before.
 
     Args:
         folder: the run's folder for it.
@@ -65,37 +81,49 @@ def save_state(
         "sharpness": None if step.sharpness is None else step.sharpness.state_dict(),
         "average": None if step.average is None else step.average.state_dict(),
     }
-    with replacing(folder / STATE_FILE) as path:
-        torch.save(state, path)
+    newest = folder / STATE_FILE
+    with replacing(newest) as path:
+        with path.open("wb") as file:  # its errors name the reason, those of PyTorch's writer not
+            torch.save(state, file)
+        if newest.exists():
+            newest.replace(folder / PREVIOUS_STATE_FILE)
 
 
 class SavedState:
     """A state as it was read; `restore` puts it in place."""
 
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, content: Mapping[str, Any], damage: str = "") -> None:
         self.path = path
         self._content = content
+        self.damage = damage
+        """Why it is the state before the newest one; empty where it is the newest."""
         self.images: str = content["images"]
         """The digest of the data that it was trained on."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read what `save_state` wrote.
+        """Read what `save_state` wrote: the newest state, or the one before if that is damaged.
 
         Raises:
             UsageError: there is nothing to resume from.
-            MixerError: the file is damaged.
+            MixerError: all that is there is damaged.
         """
-        path = folder / STATE_FILE
-        if not path.exists():
+        paths = [folder / name for name in (STATE_FILE, PREVIOUS_STATE_FILE)]
+        present = [path for path in paths if path.exists()]
+        if not present:
             raise UsageError(
-                f"{path} is not there: the run was stopped before its first saved state. "
+                f"{paths[0]} is not there: the run was stopped before its first saved state. "
                 "Remove its folder, and start it anew."
             )
-        try:
-            return cls(path, torch.load(path, map_location="cpu", weights_only=True))
-        except _DAMAGE as error:
-            raise _damaged(path, error) from error
+        damage: list[MixerError] = []
+        for path in present:
+            try:
+                content = _load(path)
+            except _DAMAGE as error:
+                damage.append(_damaged(path, error))
+            else:
+                return cls(path, content, str(damage[0]) if damage else "")
+        raise damage[0] from damage[0].__cause__
 
     def check(self, recipe: Recipe, class_names: Sequence[str]) -> list[str]:
         """Find out whether it fits a recipe and the classes of the data.
@@ -147,6 +175,16 @@ class SavedState:
             raise _damaged(self.path, error) from error
 
 
+def _load(path: Path) -> Mapping[str, Any]:
+    with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums and does not look at them
+        if wrong := archive.testzip():
+            raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
+    content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
 def _damaged(path: Path, error: Exception) -> MixerError:
-    reason = (str(error).splitlines() or [repr(error)])[0]
-    return MixerError(f"{path} is damaged: {reason}. Start the run anew in another folder.")
+    reason = (str(error).splitlines() or [repr(error)])[0].rstrip(".")
+    damaged = MixerError(f"{path} is damaged: {reason}. Start the run anew in another folder.")
+    damaged.__cause__ = error
+    return damaged

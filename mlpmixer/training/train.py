@@ -18,13 +18,14 @@ from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
 from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
+from mlpmixer.training.keeping import Keeper
 from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
-from mlpmixer.training.state import Position, SavedState, save_state
+from mlpmixer.training.state import Position, SavedState
 from mlpmixer.training.step import TrainingStep
-from mlpmixer.weights.checkpoint import load, save
+from mlpmixer.weights.checkpoint import load
 
 
 def train(
@@ -48,7 +49,7 @@ def train(
 
     Returns:
         The outcome as plain values: accuracy, paths, speed; "finished" is False if the training
-        was interrupted.
+        was interrupted, "stopped_by" then names the signal.
 
     Raises:
         UsageError: something that was asked for cannot be done; found before long work begins.
@@ -57,6 +58,8 @@ def train(
     """
     keep_freed_memory()
     saved = SavedState.read(RunDirectory.open(out).last) if resume else None
+    if saved is not None and saved.damage:
+        console.warning(f"{saved.damage.split(': ')[0]}: going on from the state before")
     planned = plan(recipe, runtime)
     images_digest = digest(planned.dataset)
     if saved is not None:
@@ -64,9 +67,9 @@ def train(
         run = RunDirectory.open(out)
     else:
         run = RunDirectory.create(out, planned.recipe.to_toml())
-    if saved is None or saved.images != images_digest:
-        write_inventory(run.last, planned.dataset)
     with run:
+        if saved is None or saved.images != images_digest:
+            write_inventory(run.last, planned.dataset)
         for note in planned.notes:
             console.message(note)
         images = _read(planned, console)
@@ -74,14 +77,16 @@ def train(
             duplicates = find_duplicates(planned.dataset.splits, progress=progress.update)
         for sentence in duplicates.sentences():
             console.warning(sentence)
-        loop = _loop(planned, images, images_digest, run)
+        loop = _loop(planned, images, images_digest, run, console)
         if saved is not None:
             loop.resume(saved.restore(loop.step))
         console.message(_introduction(planned, images))
         with console.progress("training") as progress:
             finished = loop.fit(progress)
         if not finished:
-            return {"finished": False, "run": str(out), "step": loop.position.step}
+            stopped_by = loop.stopped_by and loop.stopped_by.name
+            step = loop.position.step
+            return {"finished": False, "run": str(out), "step": step, "stopped_by": stopped_by}
         return _report(planned, images, duplicates, run, loop.position, console)
 
 
@@ -114,26 +119,24 @@ def _read(planned: Plan, console: Console) -> dict[str, Images]:
 
 
 def _loop(
-    planned: Plan, images: Mapping[str, Images], images_digest: str, run: RunDirectory
+    planned: Plan,
+    images: Mapping[str, Images],
+    images_digest: str,
+    run: RunDirectory,
+    console: Console,
 ) -> TrainingLoop:
-    recipe, model = planned.recipe, planned.model
-    names = planned.dataset.class_names
+    recipe, model, dataset = planned.recipe, planned.model, planned.dataset
     step = TrainingStep(model, recipe, planned.runtime)
 
     def validate(candidate: ImageModel) -> float:
         return accuracy(candidate, images["validation"], planned.runtime)
 
-    def save_model(candidate: ImageModel, position: Position) -> None:
-        facts = {
-            "data": recipe.data.data,
-            "splits": recipe.data.splits,
-            "validation_fraction": recipe.data.validation_fraction,
-            "seed": recipe.compute.seed,
-            "step": position.step,
-            "validation_accuracy": position.best_accuracy,
-        }
-        save(candidate, run.model, names, **facts)
-
+    facts = {
+        "data": recipe.data.data,
+        "splits": recipe.data.splits,
+        "validation_fraction": recipe.data.validation_fraction,
+        "seed": recipe.compute.seed,
+    }
     wanted = "validation" in images and recipe.schedule.evaluations > 0
     return TrainingLoop(
         step,
@@ -141,9 +144,8 @@ def _loop(
         images["train"],
         Augmenter(recipe.augment, model.num_classes),
         validate if wanted else None,
-        save_model,
-        lambda position: save_state(run.last, position, step, names, images_digest),
-        run,
+        Keeper(run, step, dataset.splits["train"], dataset.class_names, images_digest, facts),
+        console.warning,
     )
 
 
