@@ -1,4 +1,4 @@
-"""What goes wrong in a long run, really done: kills, full disks, damage, bad losses, two at once."""
+"""What goes wrong in long runs, really done: kills, full disks, damage, bad losses, two at once."""
 
 import json
 import os

@@ -12,7 +12,7 @@ from training_steps import TrainingSteps
 import mlpmixer
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
-from mlpmixer.run.directory import STATE_FILE
+from mlpmixer.run.directory import PREVIOUS_STATE_FILE, STATE_FILE
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
@@ -97,7 +97,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(
     expected = train(recipe(**changes), whole, silent(), CPU)
     training_steps.interrupt_at = 12 + 7
     stopped = train(recipe(**changes), parts, silent(), CPU)
-    assert stopped == {"finished": False, "run": str(parts), "step": 7}
+    where = {"run": str(parts), "step": 7, "stopped_by": "SIGINT"}
+    assert stopped == {"finished": False, **where}
     assert not (parts / "report.html").exists()
     stored = Recipe.from_toml(parts / "recipe.toml")
     outcome = train(stored, parts, silent(), CPU, resume=True)
@@ -145,7 +146,8 @@ def test_resuming_with_nothing_saved_says_so(tmp_path: Path) -> None:
 def test_a_damaged_state_is_named_and_never_unpickled(tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(recipe(), out, silent(), CPU)
-    (out / "last" / STATE_FILE).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    for name in (STATE_FILE, PREVIOUS_STATE_FILE):
+        (out / "last" / name).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(MixerError, match=r"state\.pt"):
         train(recipe(), out, silent(), CPU, resume=True)
 
