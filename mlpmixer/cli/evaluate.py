@@ -42,6 +42,8 @@ class EvalCommand:
     came without, whose classes are otherwise taken to be those of the data, in the same order."""
     multi_labels: Path | None = None
     """A JSON file with a list of right classes for each image, such as ImageNet's ReaL labels."""
+    flip: bool = False
+    """Average the probabilities over each image and its mirror image, at twice the time."""
     batch_size: Count = 256
     """Images a step."""
     suite: str | None = None
@@ -54,7 +56,7 @@ class EvalCommand:
 
 
 OF_A_SUITE = {"out", "strict"}
-OF_ONE_DATA_SET = {"data", "split", "class_names", "multi_labels", "batch_size"}
+OF_ONE_DATA_SET = {"data", "split", "class_names", "multi_labels", "flip", "batch_size"}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -85,6 +87,7 @@ def _evaluate(command: EvalCommand) -> int:
         options=command.measuring.data_options(),
         class_names=command.class_names,
         multi_labels=command.multi_labels,
+        flip=command.flip,
         batch_size=command.batch_size,
         runtime=command.measuring.runtime(),
         console=console,

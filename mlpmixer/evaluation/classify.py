@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpmixer.data.batches import Images
-from mlpmixer.evaluation.forward import BATCH_SIZE, Answers, Forward
+from mlpmixer.evaluation.forward import BATCH_SIZE, Answers, Forward, logits, mirrored_logits
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.measures.metrics import METRICS, ScoredBatch
@@ -87,6 +87,7 @@ def classify(
     runtime: Runtime,
     *,
     allowed: Sequence[Sequence[int]] | None = None,
+    flip: bool = False,
     batch_size: int = BATCH_SIZE,
     on_progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
@@ -98,6 +99,7 @@ def classify(
         runtime: where to run, and in which precision.
         allowed: the classes that count as right for each image of the split, readable or not,
             as in ImageNet's "ReaL" labels (https://arxiv.org/abs/2006.07159).
+        flip: average the probabilities over each image and its mirror image, at twice the time.
         batch_size: images a step.
         on_progress: called with the share done, in [0, 1].
 
@@ -106,7 +108,10 @@ def classify(
     """
     rows = _Rows(len(images), runtime.device)
     sums: dict[str, Tensor] = {}
-    forward = Forward(model, images, runtime, batch_size=batch_size, on_progress=on_progress)
+    output = mirrored_logits if flip else logits
+    forward = Forward(
+        model, images, runtime, output, batch_size=batch_size, on_progress=on_progress
+    )
     for answers in forward:
         batch = _scored(model, answers, allowed)
         rows.add(batch, answers.indices)

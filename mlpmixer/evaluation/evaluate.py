@@ -33,11 +33,13 @@ class Measured:
     split: str
     class_names: tuple[str, ...]
     evaluation: Evaluation
+    flip: bool
+    """Whether probabilities are averages over each image and its mirror image."""
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
         measures = self.evaluation.to_json(self.class_names)
-        return {"data": self.data, "split": self.split, **measures}
+        return {"data": self.data, "split": self.split, "flip": self.flip, **measures}
 
 
 def evaluate_model(
@@ -48,6 +50,7 @@ def evaluate_model(
     options: DataOptions,
     class_names: Path | None = None,
     multi_labels: Path | None = None,
+    flip: bool = False,
     batch_size: int,
     runtime: Runtime,
     console: Console,
@@ -61,6 +64,7 @@ def evaluate_model(
         options: how images are read.
         class_names: a file with the names of the model's classes, in place of its own.
         multi_labels: a file with the classes that count as right for each image.
+        flip: average the probabilities over each image and its mirror image.
         batch_size: images a step.
         runtime: where to run, and in which precision.
         console: takes messages and progress.
@@ -81,11 +85,12 @@ def evaluate_model(
             labelled.images,
             runtime,
             allowed=label_sets,
+            flip=flip,
             batch_size=batch_size,
             on_progress=progress.update,
         )
     names = model.class_names or labelled.class_names
-    return Measured(labelled.data, labelled.name, names, evaluation)
+    return Measured(labelled.data, labelled.name, names, evaluation, flip)
 
 
 @dataclass(frozen=True)

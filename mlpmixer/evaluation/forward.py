@@ -41,6 +41,14 @@ def probabilities(model: ImageModel, images: Tensor) -> Tensor:
     return model.probabilities(model(images))
 
 
+def mirrored_logits(model: ImageModel, images: Tensor) -> Tensor:
+    """Return the logits (B, K) of probabilities averaged over each image and its mirror image."""
+    both = (model.probabilities(model(one).float()) for one in (images, images.flip(3)))
+    shares = sum(both) / 2
+    assert isinstance(shares, Tensor)
+    return shares.logit(eps=1e-7) if model.loss == "sigmoid" else shares.clamp(min=1e-30).log()
+
+
 def pooled_features(model: ImageModel, images: Tensor) -> Tensor:
     """Return the representation before the head (B, C)."""
     return model.forward_head(model.forward_features(images), pre_logits=True)

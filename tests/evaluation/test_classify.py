@@ -60,6 +60,25 @@ def ece(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_flip_averages_the_probabilities_of_image_and_mirror_image(
+    loss: Literal["softmax", "sigmoid"],
+) -> None:
+    made, images = model(loss=loss), noise()
+    mirrored = noise()
+    mirrored.pixels = mirrored.pixels.flip(3)
+    plain = classify(made, images, CPU)
+    expected = (scores(made, images)[1] + scores(made, mirrored)[1]) / 2
+    found = classify(made, images, CPU, flip=True)
+    np.testing.assert_array_equal(found.predictions.predicted, expected.argmax(axis=1))
+    np.testing.assert_allclose(found.predictions.confidence, expected.max(axis=1), atol=1e-5)
+    assert not np.allclose(found.predictions.confidence, plain.predictions.confidence, atol=1e-3)
+    again = classify(made, mirrored, CPU, flip=True)
+    np.testing.assert_allclose(
+        again.predictions.confidence, found.predictions.confidence, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_measures_are_those_of_the_models_own_probabilities(
     loss: Literal["softmax", "sigmoid"],
 ) -> None:
