@@ -20,6 +20,14 @@ class UsageError(MixerError, ValueError):
     exit_status = 2
 
 
+class EndedElsewhere(MixerError):
+    """Another process of the same work failed, and tells why: this one ends and says nothing."""
+
+    def __init__(self, exit_status: int = MixerError.exit_status) -> None:
+        super().__init__("another process of this work has ended; its error says why.")
+        self.exit_status = exit_status
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -> UsageError:
     """Return the error for a `name` that is not among the `known` ones, with the nearest of them.
 

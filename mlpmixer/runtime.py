@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlpmixer.cores import idle_cores
 from mlpmixer.errors import UsageError
+from mlpmixer.ranks import ALONE, Ranks
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
@@ -29,29 +30,22 @@ class Runtime:
     """Where models and batches lie."""
     precision: torch.dtype = torch.float32
     """Type of the matrix products."""
-    rank: int = 0
-    """Number of this process among those that share the work."""
-    world: int = 1
-    """How many processes share the work."""
+    ranks: Ranks = ALONE
+    """Which process this is of those that share the work."""
 
     @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto") -> Self:
-        """Return the runtime for `--device` and `--precision`.
+    def choose(cls, device: str = "auto", precision: str = "auto", ranks: Ranks = ALONE) -> Self:
+        """Return the runtime for `--device` and `--precision`; of several ranks each has a GPU.
 
         In a command, PyTorch's threads are limited to the cores that other programs left idle
         while it started, unless OMP_NUM_THREADS says how many there are.
 
         Raises:
-            UsageError: no such device, or it lacks the precision.
+            UsageError: no such device, or it lacks the precision; there are fewer GPUs than ranks.
         """
-        place = choose_device(device)
+        place = _own_gpu(choose_device(device), ranks)
         leave_busy_cores()
-        return cls(place, choose_precision(precision, place))
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes files and talks."""
-        return self.rank == 0
+        return cls(place, choose_precision(precision, place), ranks)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which matrix products run in the precision."""
@@ -110,6 +104,26 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N.")
     return device
+
+
+def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
+    """Return the GPU of this rank where the device is a GPU; UsageError if it has none."""
+    if device.type != "cuda" or ranks.world == 1:
+        return device
+    if device.index is not None:
+        raise UsageError(
+            f"device {device} is one GPU for {ranks.world} ranks: give --device cuda, and each "
+            "takes its own."
+        )
+    here, count = max(ranks.local_world, ranks.local_rank + 1), torch.cuda.device_count()
+    if here > count:
+        raise UsageError(
+            f"{here} ranks on a machine with {count} CUDA GPUs: use --nproc-per-node {count}, or "
+            "--device cpu."
+        )
+    own = torch.device("cuda", ranks.local_rank)
+    torch.cuda.set_device(own)
+    return own
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

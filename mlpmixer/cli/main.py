@@ -1,12 +1,13 @@
 """The command `mixer`: finds the verb, runs it, and words errors. Light to import."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from mlpmixer.cli.verbs import run_verb, verb_lines
 from mlpmixer.cores import start_watching
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import EndedElsewhere, MixerError, UsageError
 from mlpmixer.formatting import printable
 from mlpmixer.run.console import let_all_characters_pass
 
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MixerError as error:
         if debug:
             raise
-        lines = "\n".join(map(printable, str(error).split("\n")))
-        print(f"mixer: {lines}", file=sys.stderr)
+        if _tells(error):
+            lines = "\n".join(map(printable, str(error).split("\n")))
+            print(f"mixer: {lines}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         if debug:
@@ -53,6 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `| head` does
         sys.stderr.close()
         return 1
+
+
+def _tells(error: MixerError) -> bool:
+    """Say whether this process tells an error.
+
+    Of several that torchrun started all find what is wrong with a request, and the first one tells
+    it; a failure is told by the process that met it.
+    """
+    rank = os.environ.get("RANK") or "0"
+    return not isinstance(error, EndedElsewhere) and (
+        rank == "0" or not isinstance(error, UsageError)
+    )
 
 
 class _Remarks(logging.Handler):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mlpmixer.deploy.outcome import Outcome, Wanted
     from mlpmixer.deploy.predict import PredictionRun
     from mlpmixer.deploy.predictor import Predictor
-    from mlpmixer.deploy.ranks import SharedWork
     from mlpmixer.deploy.result_files import NamedRow
+    from mlpmixer.ranks import Ranks
     from mlpmixer.run.console import Console
 
 _FORMATS = ("jsonl", "csv", "parquet")
@@ -92,9 +92,9 @@ def run(arguments: Sequence[str]) -> int:
     command = parse(PredictCommand, "predict", arguments)
     kind = _format(command)
     _check(command)
-    from mlpmixer.deploy.ranks import shared_work
+    from mlpmixer.ranks import joined_ranks
 
-    with shared_work() as work:
+    with joined_ranks() as work:
         return _predict(command, kind, work)
 
 
@@ -139,7 +139,7 @@ def _check(command: PredictCommand) -> None:
         )
 
 
-def _predict(command: PredictCommand, kind: str | None, work: "SharedWork") -> int:
+def _predict(command: PredictCommand, kind: str | None, work: "Ranks") -> int:
     from mlpmixer.data.unlabelled import STANDARD_INPUT, find_pictures
     from mlpmixer.deploy.predict import PredictionOptions, PredictionRun
 
@@ -201,7 +201,7 @@ def _run(
     return 1 if outcome.unreadable else 0
 
 
-def _console(command: PredictCommand, kind: str | None, work: "SharedWork") -> "Console":
+def _console(command: PredictCommand, kind: str | None, work: "Ranks") -> "Console":
     """Return what talks to the user: nothing in processes that do not lead."""
     from mlpmixer.run.console import Console
 
@@ -213,7 +213,7 @@ def _console(command: PredictCommand, kind: str | None, work: "SharedWork") -> "
     return Console.choose(command.json)
 
 
-def _predictor(command: PredictCommand, work: "SharedWork") -> "Predictor":
+def _predictor(command: PredictCommand, work: "Ranks") -> "Predictor":
     import torch
 
     from mlpmixer.deploy.predictor import Predictor

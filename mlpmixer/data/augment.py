@@ -6,6 +6,7 @@ from torch import Tensor
 from mlpmixer.data.mixing import cutmix, mixup, one_hot, random_erase
 from mlpmixer.data.options import AugmentOptions
 from mlpmixer.data.randaugment import rand_augment
+from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.values import check_ranges
 
 
@@ -32,26 +33,28 @@ class Augmenter:
         self.num_classes = num_classes
 
     def __call__(
-        self, images: Tensor, labels: Tensor, generator: torch.Generator
+        self, images: Tensor, labels: Tensor, generator: torch.Generator, ranks: Ranks = ALONE
     ) -> tuple[Tensor, Tensor]:
         """Return augmented images (B, 3, H, W) float32 in [-1, 1] and targets (B, K).
+
+        Of several ranks each gives its own images of a batch, `ranks.own`, and gets back what one
+        process gets at their positions.
 
         `images` (B, 3, H, W) uint8 and `labels` (B,) int64 lie on one device, any; they are not
         changed. `generator`, on the CPU, is the only source of randomness.
         """
         options = self.options
         if options.randaugment_operations:
-            images = rand_augment(
-                images, options.randaugment_operations, options.randaugment_magnitude, generator
-            )
+            operations, magnitude = options.randaugment_operations, options.randaugment_magnitude
+            images = rand_augment(images, operations, magnitude, generator, ranks)
         pixels = normalize(images)
         if options.erase:
-            pixels = random_erase(pixels, options.erase, generator)
+            pixels = random_erase(pixels, options.erase, generator, ranks)
         targets = one_hot(labels, self.num_classes)
         if options.mixup_alpha and _happens(options.mixup_probability, generator):
-            return mixup(pixels, targets, options.mixup_alpha, generator)
+            return mixup(pixels, targets, options.mixup_alpha, generator, ranks)
         if options.cutmix_alpha and _happens(options.cutmix_probability, generator):
-            return cutmix(pixels, targets, options.cutmix_alpha, generator)
+            return cutmix(pixels, targets, options.cutmix_alpha, generator, ranks)
         return pixels, targets
 
 

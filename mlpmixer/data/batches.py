@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.randomness import generator
+from mlpmixer.ranks import ALONE, Ranks
 
 _ATTEMPTS = 1000
 
@@ -68,15 +69,21 @@ class Images(Protocol):
         """Return a key of the pixels and labels; None where they were not read yet."""
         ...
 
-    def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
+    def training_batches(
+        self, batch_size: int, seed: int, first_step: int, ranks: Ranks = ALONE
+    ) -> Iterator[Batch]:
         """Yield endless batches, shuffled anew each epoch; incomplete ones are left out.
 
-        In place of an image that cannot be read another one is drawn.
+        In place of an image that cannot be read another one is drawn. Of several ranks each gets
+        its own positions of every batch, `ranks.own`.
         """
         ...
 
-    def evaluation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all images in order, those that cannot be read left out."""
+    def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+        """Yield all images in order, those that cannot be read left out.
+
+        Of several ranks each gets its own batches of those, `ranks.own`.
+        """
         ...
 
 

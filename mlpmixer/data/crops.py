@@ -61,9 +61,9 @@ class BoxDraws(NamedTuple):
     corners: Tensor
     """(B, 2) where the box lies in what is free, across and down, in [0, 1]."""
 
-    def part(self, begin: int, end: int) -> Self:
-        """Return the draws of the images from `begin` to before `end`."""
-        areas, ratios, corners = (drawn[begin:end] for drawn in self)
+    def part(self, positions: slice) -> Self:
+        """Return the draws of the images at these positions."""
+        areas, ratios, corners = (drawn[positions] for drawn in self)
         return self._replace(areas=areas, ratios=ratios, corners=corners)
 
 

@@ -19,6 +19,7 @@ from mlpmixer.data.picture import (
 )
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.models.preprocessing import Preprocessing
+from mlpmixer.ranks import ALONE, Ranks
 
 _AT_ONCE = 1000  # images between two reports of progress
 
@@ -116,10 +117,13 @@ class InMemoryImages:
             key.update(tensor.cpu().contiguous().numpy().data)
         return key.hexdigest()
 
-    def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
+    def training_batches(
+        self, batch_size: int, seed: int, first_step: int, ranks: Ranks = ALONE
+    ) -> Iterator[Batch]:
         """Yield endless batches, shuffled anew each epoch; incomplete ones are left out.
 
-        In place of an image that cannot be read another one is drawn.
+        In place of an image that cannot be read another one is drawn. Of several ranks each gets
+        its own positions of every batch, `ranks.own`.
         """
         orders = training_order(len(self), batch_size, seed, first_step)
         for step, indices in enumerate(orders, first_step):
@@ -127,12 +131,16 @@ class InMemoryImages:
             for position in (~self.readable[indices]).nonzero().flatten().tolist():
                 tried = candidates(int(indices[position]), len(self), seed, step, position)
                 indices[position] = next(index for index in tried if self.readable[index])
-            draws = self.crop.draw(batch_size, seed, step)
+            indices = indices[ranks.own]
+            draws = self.crop.draw(batch_size, seed, step).part(ranks.own)
             yield self._batch(self.crop.apply(self._stored(indices), draws), indices)
 
-    def evaluation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all images in order, those that cannot be read left out."""
-        for indices in torch.arange(len(self)).split(batch_size):
+    def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+        """Yield all images in order, those that cannot be read left out.
+
+        Of several ranks each gets its own batches of those, `ranks.own`.
+        """
+        for indices in torch.arange(len(self)).split(batch_size)[ranks.own]:
             indices = indices[self.readable[indices]]
             if not len(indices):
                 continue

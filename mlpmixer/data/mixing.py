@@ -1,8 +1,12 @@
 """Augmentations after normalisation: mixup, CutMix, random erasing.
 
 mixup and CutMix draw one ratio a batch, as both papers' code and the released Mixer recipe do:
-their probability is a share of batches, and CutMix then is a single copy of one rectangle. The
-partners are a random permutation, so the order in which images arrive does not matter.
+their probability is a share of batches, and CutMix then is a single copy of one rectangle.
+
+Processes that share a batch hold every `world`-th position of it and exchange no pixels, and yet
+the same images are to be mixed however many they are. So partners are drawn within the positions
+that are equal modulo `mixing_groups(batch)`: whoever holds one of them holds all. In each such
+group the images stand in a random circle, and each one's partner is the next in it.
 """
 
 import math
@@ -13,9 +17,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlpmixer.data.crops import draw_boxes, fit_boxes, rectangle_mask
+from mlpmixer.ranks import ALONE, Ranks
 
 _ERASED_AREA = (0.02, 0.4)  # share of the image, arXiv 1708.04896, section 4
 _ERASED_RATIO = (0.3, 1 / 0.3)
+MOST_GROUPS = 64
+SMALLEST_GROUP = 8
+"""Images that partners are at least drawn among, where the batch has as many."""
+
+
+def mixing_groups(batch: int) -> int:
+    """Return into how many groups a batch falls for mixing.
+
+    It is the largest power of two up to MOST_GROUPS that divides the batch into groups of
+    SMALLEST_GROUP or more; numbers of processes that divide it can mix.
+    """
+    groups = 1
+    while groups < MOST_GROUPS and batch % (2 * groups) == 0:
+        if batch // (2 * groups) < SMALLEST_GROUP:
+            break
+        groups *= 2
+    return groups
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
@@ -24,7 +46,11 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def mixup(
-    images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+    images: Tensor,
+    targets: Tensor,
+    alpha: float,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Average each image and its target with those of a partner (arXiv 1710.09412).
 
@@ -32,12 +58,16 @@ def mixup(
     Returns new tensors of these shapes.
     """
     ratio = _draw_ratio(alpha, generator)
-    partners = _draw_partners(images, generator)
+    partners = _draw_partners(images, generator, ranks)
     return images[partners].lerp_(images, ratio), targets[partners].lerp_(targets, ratio)
 
 
 def cutmix(
-    images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator
+    images: Tensor,
+    targets: Tensor,
+    alpha: float,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Paste a rectangle of a partner into each image (arXiv 1905.04899).
 
@@ -50,7 +80,7 @@ def cutmix(
     centre_y, centre_x = torch.rand(2, generator=generator).tolist()
     top, bottom = _interval(centre_y, side, height)
     left, right = _interval(centre_x, side, width)
-    partners = _draw_partners(images, generator)
+    partners = _draw_partners(images, generator, ranks)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
     kept = 1 - (bottom - top) * (right - left) / (height * width)
@@ -63,8 +93,16 @@ def _draw_ratio(alpha: float, generator: torch.Generator) -> float:
     return float(np.random.default_rng(int(seed)).beta(alpha, alpha))
 
 
-def _draw_partners(images: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randperm(len(images), generator=generator).to(images.device)
+def _draw_partners(images: Tensor, generator: torch.Generator, ranks: Ranks) -> Tensor:
+    """Return which of the own images (B, …) is the partner of each, (B,) on their device."""
+    batch = len(images) * ranks.world
+    groups = mixing_groups(batch)
+    if groups % ranks.world:
+        raise ValueError(f"{ranks.world} ranks do not divide the {groups} groups of a batch")
+    circle = torch.rand(batch // groups, groups, generator=generator).argsort(dim=0)
+    following = torch.empty_like(circle).scatter_(0, circle, circle.roll(-1, dims=0))
+    partners = following * groups + torch.arange(groups)  # positions in the batch, (B / G, G)
+    return (partners.flatten()[ranks.own] // ranks.world).to(images.device)
 
 
 def _interval(centre: float, side: float, pixels: int) -> tuple[int, int]:
@@ -73,7 +111,9 @@ def _interval(centre: float, side: float, pixels: int) -> tuple[int, int]:
     return max(start, 0), min(stop, pixels)
 
 
-def random_erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def random_erase(
+    images: Tensor, probability: float, generator: torch.Generator, ranks: Ranks = ALONE
+) -> Tensor:
     """Replace a rectangle of an image by noise with the given probability (arXiv 1708.04896).
 
     `images` (B, C, H, W) float in [-1, 1]; rectangles cover 2 … 40 % of the image with an aspect
@@ -81,9 +121,10 @@ def random_erase(images: Tensor, probability: float, generator: torch.Generator)
     """
     count, _, height, width = images.shape
     aspect_ratios = torch.full((count,), width / height, dtype=torch.float64)
-    draws = draw_boxes(count, generator, scale=_ERASED_AREA, ratio=_ERASED_RATIO)
-    boxes, found = fit_boxes(draws, aspect_ratios)
-    erased = found & (torch.rand(count, generator=generator) < probability)
+    whole, own = count * ranks.world, ranks.own
+    draws = draw_boxes(whole, generator, scale=_ERASED_AREA, ratio=_ERASED_RATIO)
+    boxes, found = fit_boxes(draws.part(own), aspect_ratios)
+    erased = found & (torch.rand(whole, generator=generator)[own] < probability)
     boxes *= erased[:, None]  # a box of no size covers no pixel
     # One noise image serves all rectangles of a batch: it is drawn on the CPU, where an image's
     # worth is cheap and the generator gives the same bits whatever the device.

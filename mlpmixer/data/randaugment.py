@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mlpmixer.data.crops import rectangle_mask
+from mlpmixer.ranks import ALONE, Ranks
 
 _FULL_RANGE = 10.0  # the magnitude at which an operation has its usual full range
 _REFERENCE_SIZE = 224  # image side for which the authors' pixel lengths hold
@@ -28,28 +29,34 @@ _LIFTED_BELOW = 128  # SolarizeAdd lifts the values below this
 
 
 def rand_augment(
-    images: Tensor, operations: int, magnitude: float, generator: torch.Generator
+    images: Tensor,
+    operations: int,
+    magnitude: float,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Apply `operations` operations to each image, drawn uniformly with replacement.
 
-    `images` (B, 3, H, W) uint8; `magnitude` is the strength of all of them, 10 being the full
-    range. Returns a new tensor of that shape. Raises ValueError for images that are not uint8.
+    `images` (B, 3, H, W) uint8, the own ones of a batch; `magnitude` is the strength of all of
+    them, 10 being the full range. Returns a new tensor of that shape. Raises ValueError for images
+    that are not uint8.
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"RandAugment works on uint8 images, not {images.dtype}")
     images = images.clone()
     for _ in range(operations):
-        _apply_one(images, magnitude / _FULL_RANGE, generator)
+        _apply_one(images, magnitude / _FULL_RANGE, generator, ranks)
     return images
 
 
-def _apply_one(images: Tensor, strength: float, generator: torch.Generator) -> None:
+def _apply_one(images: Tensor, strength: float, generator: torch.Generator, ranks: Ranks) -> None:
     """Change each image in place by one drawn operation; `strength` 1 is the full range."""
     count, _, height, width = images.shape
-    chosen = torch.randint(len(OPERATIONS), (count,), generator=generator)
+    whole, own = count * ranks.world, ranks.own
+    chosen = torch.randint(len(OPERATIONS), (whole,), generator=generator)[own]
     # Drawn for every image, needed or not: the number of draws depends on the batch size alone.
-    signs = torch.randint(2, (count,), generator=generator) * 2.0 - 1
-    centres = torch.rand(count, 2, generator=generator)
+    signs = torch.randint(2, (whole,), generator=generator)[own] * 2.0 - 1
+    centres = torch.rand(whole, 2, generator=generator)[own]
 
     for number, name in enumerate(_PHOTOMETRIC):
         members = (chosen == number).nonzero().flatten()

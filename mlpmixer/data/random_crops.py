@@ -30,11 +30,11 @@ class CropDraws(NamedTuple):
     boxes: crops.BoxDraws | None
     """Of Inception crops; None for others."""
 
-    def part(self, begin: int, end: int) -> Self:
-        """Return the draws of the images from `begin` to before `end`."""
-        boxes = None if self.boxes is None else self.boxes.part(begin, end)
+    def part(self, positions: slice) -> Self:
+        """Return the draws of the images at these positions."""
+        boxes = None if self.boxes is None else self.boxes.part(positions)
         return self._replace(
-            flips=self.flips[begin:end], offsets=self.offsets[begin:end], boxes=boxes
+            flips=self.flips[positions], offsets=self.offsets[positions], boxes=boxes
         )
 
 

@@ -19,6 +19,7 @@ from mlpmixer.data.picture import UnreadableImage, pixels_for
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.errors import MixerError
 from mlpmixer.models.preprocessing import Preprocessing
+from mlpmixer.ranks import ALONE, Ranks
 
 PART = 64
 """Images that a worker is asked for at a time."""
@@ -29,7 +30,9 @@ class _Wanted(NamedTuple):
 
     step: int | None  # None asks for evaluation crops
     batch_size: int
-    begin: int  # position in the batch of the first of them
+    own: int  # how many of the batch this process wants in all
+    begin: int  # how many of those come before these
+    positions: range  # of these in the batch
     indices: list[int]
 
 
@@ -66,7 +69,7 @@ class _Worker(Dataset[_Part]):
         indices: list[int] = []
         failure = None
         try:
-            for position, index in enumerate(wanted.indices, wanted.begin):
+            for position, index in zip(wanted.positions, wanted.indices, strict=True):
                 for tried in self._to_try(index, wanted.step, position):
                     try:
                         images.append(self._read(tried, wanted.step))
@@ -100,7 +103,8 @@ class _Worker(Dataset[_Part]):
 
     def _crop(self, images: list[Tensor], wanted: _Wanted, step: int) -> Tensor:
         draws = self.crop.draw(wanted.batch_size, self.seed, step)
-        draws = draws.part(wanted.begin, wanted.begin + len(images))
+        first, step_between = wanted.positions.start, wanted.positions.step
+        draws = draws.part(slice(first, first + len(images) * step_between, step_between))
         if self.crop.of_whole_pictures:
             return self.crop.apply(images, draws)
         return self.crop.apply(torch.stack(images), draws)
@@ -150,36 +154,44 @@ class StreamedImages:
         """Return None: the pixels are not known before they are wanted."""
         return None
 
-    def training_batches(self, batch_size: int, seed: int, first_step: int) -> Iterator[Batch]:
+    def training_batches(
+        self, batch_size: int, seed: int, first_step: int, ranks: Ranks = ALONE
+    ) -> Iterator[Batch]:
         """Yield endless batches, shuffled anew each epoch; incomplete ones are left out.
 
-        In place of an image that cannot be read another one is drawn.
+        In place of an image that cannot be read another one is drawn. Of several ranks each gets
+        its own positions of every batch, `ranks.own`.
         """
         orders = training_order(len(self), batch_size, seed, first_step)
-        return self._batches(enumerate(orders, first_step), batch_size, seed)
+        return self._batches(enumerate(orders, first_step), batch_size, seed, ranks.own)
 
-    def evaluation_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all images in order, those that cannot be read left out."""
-        orders = torch.arange(len(self)).split(batch_size)
-        return self._batches(((None, order) for order in orders), batch_size, seed=0)
+    def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+        """Yield all images in order, those that cannot be read left out.
+
+        Of several ranks each gets its own batches of those, `ranks.own`.
+        """
+        orders = torch.arange(len(self)).split(batch_size)[ranks.own]
+        wanted = ((None, order) for order in orders)
+        return self._batches(wanted, batch_size, 0, slice(0, None, 1))
 
     def _batches(
-        self, orders: Iterable[tuple[int | None, Tensor]], batch_size: int, seed: int
+        self, orders: Iterable[tuple[int | None, Tensor]], batch_size: int, seed: int, own: slice
     ) -> Iterator[Batch]:
+        """Yield the `own` positions of the batches in `orders`, each with its step."""
         pixels = torch.empty(0)
         indices: list[int] = []
-        for part in self._parts(orders, batch_size, seed):
+        for part in self._parts(orders, batch_size, seed, own):
             for problem in part.problems:
                 self.unreadable.add(problem.name, problem.reason)
             if part.failure is not None:
                 raise part.failure
             asked, begin = len(part.wanted.indices), part.wanted.begin
-            last = begin + asked == part.wanted.batch_size
+            last = begin + asked == part.wanted.own
             if begin == 0 and last and not self._pinned:
                 pixels, indices = part.pixels, part.indices  # the whole batch: no need to copy it
             else:
                 if begin == 0:
-                    pixels, indices = self._room(part.wanted.batch_size), []
+                    pixels, indices = self._room(part.wanted.own), []
                 pixels[len(indices) : len(indices) + len(part.indices)] = part.pixels
                 indices += part.indices
             if last and indices:
@@ -193,16 +205,25 @@ class StreamedImages:
         return torch.empty(count, 3, *size, dtype=torch.uint8, pin_memory=self._pinned)
 
     def _parts(
-        self, orders: Iterable[tuple[int | None, Tensor]], batch_size: int, seed: int
+        self, orders: Iterable[tuple[int | None, Tensor]], batch_size: int, seed: int, own: slice
     ) -> Iterator[_Part]:
         wanted = (
-            _Wanted(step, len(order), begin, order[begin : begin + PART].tolist())
+            _Wanted(
+                step,
+                len(order),
+                len(positions),
+                begin,
+                positions[begin : begin + PART],
+                order[own][begin : begin + PART].tolist(),
+            )
             for step, order in orders
-            for begin in range(0, len(order), PART)
+            for positions in [range(len(order))[own]]
+            for begin in range(0, len(positions), PART)
         )
         at_work = torch.full((max(1, self.workers), 2), -1).share_memory_()
         # While a step computes, the workers prepare the next batch, and no more than that.
-        ahead = max(2, -(-batch_size // (PART * max(1, self.workers))))
+        own_size = len(range(batch_size)[own])
+        ahead = max(2, -(-own_size // (PART * max(1, self.workers))))
         loader = DataLoader(
             _Worker(self.split, self.preprocessing, self.crop, seed, at_work),
             batch_size=None,

@@ -13,10 +13,10 @@ from mlpmixer.data.unlabelled import Pictures
 from mlpmixer.deploy.partial_results import PartialResults
 from mlpmixer.deploy.prediction_stream import predict_stream
 from mlpmixer.deploy.predictor import Predictor
-from mlpmixer.deploy.ranks import SharedWork
 from mlpmixer.deploy.result_files import NamedRow, write_rows
 from mlpmixer.files import replacing
 from mlpmixer.models.digest import model_digest
+from mlpmixer.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class PredictionRun:
         *,
         out: Path | None = None,
         resume: bool = False,
-        work: SharedWork | None = None,
+        work: Ranks | None = None,
     ) -> None:
         self.predictor = predictor
         self.pictures = pictures
         self.options = options
-        self.work = work or SharedWork()
+        self.work = work or Ranks()
         self._out = out
         self._resume = resume
 

@@ -5,6 +5,7 @@ from mlpmixer.data.augment import Augmenter, normalize
 from mlpmixer.data.options import AugmentOptions
 from mlpmixer.data.randaugment import rand_augment
 from mlpmixer.errors import UsageError
+from mlpmixer.ranks import Ranks
 
 EVERYTHING = AugmentOptions(
     randaugment_operations=2, mixup_alpha=0.5, mixup_probability=0.5, cutmix_alpha=1.0, erase=0.5
@@ -127,3 +128,17 @@ def test_mixup_in_every_batch_leaves_none_to_cutmix():
 def test_options_out_of_range_are_refused_by_name(wrong, named):
     with pytest.raises(UsageError, match=named):
         Augmenter(AugmentOptions(**wrong), 4)
+
+
+@pytest.mark.parametrize("world", [2, 4, 8])
+def test_ranks_get_what_one_process_gets_at_their_positions(world):
+    images, labels = some_images(64)
+    augmenter = Augmenter(EVERYTHING, 4)
+    for seed in range(3):
+        whole = augmenter(images, labels, generator(seed))
+        for rank in range(world):
+            own = augmenter(
+                images[rank::world], labels[rank::world], generator(seed), Ranks(rank, world)
+            )
+            for one, other in zip(own, whole, strict=True):
+                assert torch.equal(one, other[rank::world])

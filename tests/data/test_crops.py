@@ -129,7 +129,7 @@ def test_a_part_of_the_draws_gives_that_part_of_the_boxes():
     draws = crops.draw_inception_boxes(50, generator())
     whole = crops.inception_boxes(draws, ratios)
     for begin, end in ((0, 1), (1, 18), (18, 50)):
-        part = crops.inception_boxes(draws.part(begin, end), ratios[begin:end])
+        part = crops.inception_boxes(draws.part(slice(begin, end)), ratios[begin:end])
         assert torch.equal(part, whole[begin:end])
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mlpmixer.data.mixing import cutmix, mixup, one_hot, random_erase
+from mlpmixer.data.mixing import cutmix, mixing_groups, mixup, one_hot, random_erase
 
 
 def generator(seed=0):
@@ -109,3 +109,22 @@ def test_erasing_happens_with_its_probability():
     erased = (random_erase(images, 0.25, generator()) != 5).any(dim=(1, 2, 3))
     assert erased.double().mean().item() == pytest.approx(0.25, abs=0.05)
     assert images.eq(5).all()
+
+
+def test_partners_are_others_of_the_same_group_and_each_serves_once():
+    images, targets = torch.rand(32, 1, 4, 4), torch.eye(32)
+    assert mixing_groups(32) == 4
+    _, weights = mixup(images, targets, 1.0, generator(3))
+    partners = (weights - torch.diag(weights.diagonal())).argmax(dim=1)
+    numbers = torch.arange(32)
+    assert torch.equal(partners % 4, numbers % 4)
+    assert torch.equal(partners.sort().values, numbers)
+    assert not (partners == numbers).any()
+
+
+@pytest.mark.parametrize(
+    ("batch", "groups"),
+    [(1, 1), (8, 1), (15, 1), (16, 2), (96, 8), (100, 4), (512, 64), (4096, 64)],
+)
+def test_groups_of_mixing_are_powers_of_two_with_room_for_partners(batch, groups):
+    assert mixing_groups(batch) == groups

@@ -139,5 +139,5 @@ def test_a_part_of_a_batch_is_cropped_like_the_whole(kind):
     draws = random.draw(40, 0, 0)
     whole = random.apply(images, draws)
     for begin, end in ((0, 7), (7, 40)):
-        part = random.apply(images[begin:end], draws.part(begin, end))
+        part = random.apply(images[begin:end], draws.part(slice(begin, end)))
         assert torch.equal(part, whole[begin:end])

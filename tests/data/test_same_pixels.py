@@ -18,6 +18,7 @@ from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.evaluation.forward import Forward
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.models.registry import create_model
+from mlpmixer.ranks import Ranks
 from mlpmixer.runtime import Runtime
 
 SIZE = (16, 12)
@@ -194,3 +195,28 @@ def test_the_key_of_the_pixels_changes_with_them_alone() -> None:
     assert key(photos()) != key(changed)
     assert key(photos(), crop="inception") != key(changed, crop="inception")
     assert key(photos(), cache="none") is None
+
+
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize(("cache", "workers"), [("memory", 1), ("none", 0), ("none", 2)])
+@pytest.mark.parametrize("kind", ["the model's size, some damaged", "photos, some damaged"])
+def test_ranks_take_turns_at_the_images_of_one_process(
+    kind: str, cache: str, workers: int, world: int
+) -> None:
+    images = opened(SPLITS[kind](), cache, workers)
+    whole = list(itertools.islice(images.training_batches(8, 3, 1), 3))
+    shown = list(images.evaluation_batches(4))
+    for rank in range(world):
+        ranks = Ranks(rank, world)
+        own = list(itertools.islice(images.training_batches(8, 3, 1, ranks), 3))
+        assert_equal(own, [Batch(*(column[rank::world] for column in batch)) for batch in whole])
+        assert_equal(list(images.evaluation_batches(4, ranks)), shown[rank::world])
+
+
+def test_the_share_of_a_rank_may_need_several_parts_of_a_worker() -> None:
+    split = Stored([part(number, 20, 20) for number in range(400)])
+    whole = next(opened(split, "memory", 1).training_batches(390, 0, 0))
+    for rank in range(3):
+        images = opened(split, "none", 2)
+        own = next(images.training_batches(390, 0, 0, Ranks(rank, 3)))
+        assert_equal([own], [Batch(*(column[rank::3] for column in whole))])
