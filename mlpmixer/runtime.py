@@ -110,7 +110,7 @@ def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
     """Return the GPU of this rank where the device is a GPU; UsageError if it has none."""
     if device.type != "cuda" or ranks.world == 1:
         return device
-    if device.index is not None:
+    if str(device) != device.type:  # it has a number
         raise UsageError(
             f"device {device} is one GPU for {ranks.world} ranks: give --device cuda, and each "
             "takes its own."

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,8 +14,10 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import derived_seed
 from mlpmixer.runtime import Runtime
+from mlpmixer.training.by_position import draw_by_position
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers, averaged
+from mlpmixer.training.parallel import SharedModel
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.sharpness import SharpnessAware
 
@@ -24,9 +26,9 @@ class StepResult(NamedTuple):
     """What a step saw: scalars that stay on the device, so that nobody waits for them."""
 
     loss: Tensor
-    """Mean over the batch."""
+    """Mean over the rank's images of the batch."""
     correct: Tensor
-    """How many images had the target's largest class as their most probable one."""
+    """How many of them had the target's largest class as their most probable one."""
     gradient_norm: Tensor
     """Global norm before clipping."""
 
@@ -49,15 +51,19 @@ class TrainingStep:
         self.sharpness = SharpnessAware(model, rho, every) if rho else None
         decay = recipe.optimizer.ema
         self.average = averaged(model, decay) if decay else None
+        self._positions = draw_by_position(model)
         if not recipe.compute.compile:
             use_native_training(model, runtime)
-        self._forward = compiled(model) if recipe.compute.compile else model
+        self._shared = SharedModel(model, runtime)
+        shared = self._shared.module
+        self._forward = compiled(shared) if recipe.compute.compile else shared
 
     def __call__(self, images: Tensor, targets: Tensor, number: int, factor: float) -> StepResult:
         """Make the step.
 
         Args:
-            images: (B, 3, H, W) in [-1, 1], on the device.
+            images: (B, 3, H, W) in [-1, 1], on the device; of several ranks its own ones of the
+                batch, every `world`-th.
             targets: (B, K) shares in [0, 1].
             number: of the step; what dropout draws follows from it and the seed.
             factor: share of the peak learning rates, in [0, 1].
@@ -81,18 +87,29 @@ class TrainingStep:
 
     def _backward(self, images: Tensor, targets: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Add the batch's gradients to those that are there; return its loss and right answers."""
-        torch.manual_seed(derived_seed(self.recipe.compute.seed, "dropout", number))
+        seed = derived_seed(self.recipe.compute.seed, "dropout", number)
         loss = correct = torch.zeros((), device=images.device)
         parts = self.recipe.optimizer.accumulate
-        for part, wanted in zip(images.chunk(parts), targets.chunk(parts), strict=True):
-            with self.runtime.autocast():
-                logits = self._forward(part)
-            own = classification_loss(logits, wanted, self.recipe.loss)
-            own = own * (len(part) / len(images))
-            own.backward()
+        shares = zip(images.chunk(parts), targets.chunk(parts), self._shown(images), strict=True)
+        for n, (part, wanted, self._positions.shown) in enumerate(shares, start=1):
+            torch.manual_seed(seed)
+            with self._shared.passing(last=n == parts):
+                with self.runtime.autocast():
+                    logits = self._forward(part)
+                own = classification_loss(logits, wanted, self.recipe.loss)
+                own = own * (len(part) / len(images))
+                own.backward()
             loss = loss + own.detach()
             correct = correct + (logits.detach().argmax(dim=1) == wanted.argmax(dim=1)).sum()
         return loss, correct
+
+    def _shown(self, images: Tensor) -> Sequence[Tensor | None]:
+        """Return the positions in the whole batch of each part; None where it is the batch."""
+        ranks, parts = self.runtime.ranks, self.recipe.optimizer.accumulate
+        if ranks.world == parts == 1:
+            return [None]
+        batch = self._positions.batch = len(images) * ranks.world
+        return torch.arange(batch, device=images.device)[ranks.own].chunk(parts)
 
     @property
     def evaluated(self) -> ImageModel:
