@@ -37,9 +37,9 @@ class _Drawn(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         shown = self.positions.shown
         if not self.training or shown is None:
-            return cast(Tensor, super().forward(values))  # type: ignore[misc]
+            return cast(Tensor, super().forward(values))
         ones = _ones(self.positions.batch, values, single=self.for_images)
-        return values * cast(Tensor, super().forward(ones)).index_select(0, shown)  # type: ignore[misc]
+        return values * cast(Tensor, super().forward(ones)).index_select(0, shown)
 
 
 def draw_by_position(model: nn.Module) -> Positions:

@@ -102,7 +102,7 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.training:
-            return cast(Tensor, super().forward(values))
+            return super().forward(values)
         shape = [1, -1] + [1] * (values.ndim - 2)
         dims = [0, *range(2, values.ndim)]
         wide = values.float()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpmixer.engines.training_blocks import use_native_training
 from mlpmixer.errors import MixerError, UsageError
@@ -120,7 +120,7 @@ class TrainingStep:
         return self.average.module
 
 
-def compiled(model: ImageModel) -> Callable[[Tensor], Tensor]:
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the model's forward pass, compiled when it is called first.
 
     That call raises MixerError where the compiler fails.
