@@ -9,8 +9,10 @@ from typing_extensions import Doc
 from tyro.conf import Positional, arg
 
 from mlpmixer.cli.options import parse
+from mlpmixer.cli.verbs import find_verbs, run_verb
 from mlpmixer.data.sources import forms, open_source, sources
 from mlpmixer.errors import UsageError
+from mlpmixer.files import located
 from mlpmixer.values import Seed
 
 if TYPE_CHECKING:
@@ -28,12 +30,14 @@ class DataCommand:
     """Look at a data source: images per class, sizes, unreadable files, a contact sheet.
 
     Without a source, the kinds of sources are listed. Exit status 1 if an image cannot be read.
+    `mixer data pack` writes a source as tar shards; a folder of that name is `./pack`.
 
     Examples:
       mixer data
       mixer data digits --out digits.png
       mixer data photos/ --verify --duplicates
       mixer data 'shards/train-{000..127}.tar' --json
+      mixer data pack photos/ shards/
     """
 
     source: Annotated[Positional[str | None], arg(metavar="SOURCE"), Doc(f"{forms()}.")] = None
@@ -45,7 +49,8 @@ class DataCommand:
     seed: Seed = 0
     """Which images come onto the contact sheet."""
     verify: bool = False
-    """Decode every image, not only its header: slower, and finds all damage."""
+    """Decode every image, not only its header: slower, and finds all damage. Of what
+    `mixer data pack` has written, the checksum of each shard, too."""
     duplicates: bool = False
     """Look for images that are almost the same too, such as resized ones: decodes every image.
     Images that are the same to the last byte are always looked for."""
@@ -58,6 +63,8 @@ class DataCommand:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
+    if arguments and arguments[0] in find_verbs(within="data"):
+        return run_verb(arguments[0], arguments[1:], within="data")
     command = parse(DataCommand, "data", arguments)
     if command.out is not None and command.out.suffix.lower() not in _SHEET_SUFFIXES:
         raise UsageError(
@@ -74,6 +81,7 @@ def run(arguments: Sequence[str]) -> int:
     console = Console.choose(command.json)
     if command.source is None:
         return _list_sources(console)
+    damaged = _damaged_shards(command.source, console) if command.verify else None
     dataset = open_source(command.source)
     if command.split is not None and command.split not in dataset.splits:
         raise UsageError(
@@ -106,6 +114,7 @@ def run(arguments: Sequence[str]) -> int:
         "duplicates": duplicates.as_json(),
         "near_duplicates": None if near is None else near.as_json(),
         "contact_sheet": command.out,
+        "damaged_shards": damaged,
     }
     dark = darkness(dataset.splits) if command.sixteen_bit == "full" else ""
     notes = [*dataset.remarks, *filter(None, [dark]), *duplicates.sentences()]
@@ -125,7 +134,23 @@ def run(arguments: Sequence[str]) -> int:
             console.message("--out sheet.png draws a contact sheet.")
         if console.mode == "live" and not summary.verified:
             console.message("Only headers were read; --verify decodes every image.")
-    return 1 if any(split.unreadable for split in summary.splits.values()) else 0
+    return 1 if damaged or any(split.unreadable for split in summary.splits.values()) else 0
+
+
+def _damaged_shards(source: str, console: "Console") -> dict[str, str] | None:
+    """Return the shards of a pack that have changed, and how; None where it is no pack."""
+    from mlpmixer.data.pack_index import damaged_shards, read_index
+
+    folder = located(Path(source).expanduser())
+    if not folder.is_dir() or read_index(folder) is None:
+        return None
+    with console.progress("checking shards") as progress:
+        found = damaged_shards(
+            folder, lambda done, total: progress.update(done / total, shards=done)
+        )
+    for name, reason in (found or {}).items():
+        console.warning(f"{folder / name} is damaged: {reason}.")
+    return found
 
 
 def _list_sources(console: "Console") -> int:

@@ -78,7 +78,7 @@ def decode(
 
     Raises UnreadableImage.
     """
-    encoded = _fetch(split, index)
+    encoded = fetch(split, index)
     if isinstance(encoded, np.ndarray):
         return _reduced(Image.fromarray(encoded), at_least)
     name = split.name(index)
@@ -230,7 +230,7 @@ def read_size(split: Split, index: int, *, at_least: int | None = None) -> tuple
                 raise UnreadableImage(name, _EMPTY)
             size = _header_size(file, name, at_least)
     else:
-        encoded = _fetch(split, index)
+        encoded = fetch(split, index)
         if isinstance(encoded, np.ndarray):
             size = (encoded.shape[1], encoded.shape[0])
         else:
@@ -239,7 +239,8 @@ def read_size(split: Split, index: int, *, at_least: int | None = None) -> tuple
     return _reduced_size(size, at_least)
 
 
-def _fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:
+def fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:
+    """Return what `Split.encoded` does; raises UnreadableImage where that is nothing."""
     try:
         encoded = split.encoded(index)
     except OSError as error:

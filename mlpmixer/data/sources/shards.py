@@ -21,7 +21,7 @@ SOURCE = Source(
     example="shards/{000..127}.tar",
     help="WebDataset shards: `.cls` or `.json` labels, names from `classes.txt`",
     suffix=".tar",
-    in_folder=lambda folder: sorted(folder.glob("[!.]*.tar")),
+    in_folder=lambda folder: _shards_in(folder),
     open=lambda spec, files: open_shards(files, spec),
 )
 
@@ -63,6 +63,29 @@ def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
     for index in indexes.values():
         passed_over.update(index.passed_over)
     return Dataset(spec, names, splits, passed_over=dict(passed_over))
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    """Return the shards in a folder.
+
+    Raises UsageError where `mixer data pack` has not finished them, or one is missing.
+    """
+    found = sorted(folder.glob("[!.]*.tar"))
+    if not found and not (folder / "index.json").exists():
+        return []
+    from mlpmixer.data.pack_index import UNFINISHED, missing_shards
+
+    if (folder / UNFINISHED).exists():
+        raise UsageError(
+            f"{folder} is not fully packed: start the same `mixer data pack` again, which goes on "
+            "where it was stopped."
+        )
+    if missing := missing_shards(folder):
+        raise UsageError(
+            f"{len(missing)} of the shards that index.json in {folder} names are missing, first "
+            f"{missing[0]}: copy them there, or start the same `mixer data pack` again."
+        )
+    return found
 
 
 def _listed_classes(folder: Path) -> tuple[str, ...] | None:
