@@ -11,6 +11,7 @@ import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.order import blocks_in
 
 _CHUNK = 256  # images a thread reads at a time
 _EXAMPLES = 5
@@ -71,12 +72,16 @@ def find_duplicates(
     """Return which images of some splits are the same to the last byte.
 
     Only images of the same size in bytes are read, which among photos are few. Images that cannot
-    be read are left out. `progress` is called in this thread with the share that is done.
+    be read are left out, and so are those that are read in blocks: too many, and too far away.
+    `progress` is called in this thread with the share that is done.
     """
     sizes = [split.sizes() for split in splits.values()]
     different, counts = np.unique(np.concatenate(sizes), return_counts=True)
     repeated = different[(counts > 1) & (different > 0)]
-    places = [np.flatnonzero(np.isin(part, repeated)) for part in sizes]
+    places = [
+        np.flatnonzero(np.isin(part, repeated) & (blocks_in(split) is None))
+        for part, split in zip(sizes, splits.values(), strict=True)
+    ]
     total = sum(map(len, places))
     digests: list[int] = []
     with ThreadPoolExecutor(threads) as pool:

@@ -7,9 +7,10 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from mlpmixer.data.batches import Batch, Unreadable, candidates, training_order
+from mlpmixer.data.batches import Batch, Unreadable, candidates
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.image_sizes import common_size
+from mlpmixer.data.order import order_of
 from mlpmixer.data.picture import (
     UnreadableImage,
     as_picture,
@@ -50,6 +51,7 @@ class InMemoryImages:
         unreadable: Unreadable,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
+        self.split = split
         self.preprocessing = preprocessing
         self.crop = crop
         self.unreadable = unreadable
@@ -125,7 +127,7 @@ class InMemoryImages:
         In place of an image that cannot be read another one is drawn. Of several ranks each gets
         its own positions of every batch, `ranks.own`.
         """
-        orders = training_order(len(self), batch_size, seed, first_step)
+        orders = order_of(self.split, batch_size, seed, first_step)
         for step, indices in enumerate(orders, first_step):
             indices = indices.clone()
             for position in (~self.readable[indices]).nonzero().flatten().tolist():

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
+from mlpmixer.data.remote import RemotePath
 from mlpmixer.errors import UsageError
 
+File = TypeVar("File", Path, RemotePath)
 SPLITS = ("train", "validation", "test")
 ALIASES = {
     "train": "train",
@@ -29,14 +32,14 @@ def split_of_name(name: str) -> str | None:
     return next((ALIASES[word] for word in words if word in ALIASES), None)
 
 
-def group_by_split(paths: Iterable[Path]) -> dict[str, list[Path]]:
+def group_by_split(paths: Iterable[File]) -> dict[str, list[File]]:
     """Return the files of each split by their names, or by their folders' if those tell nothing.
 
     Where no name tells a split, all files are the training split. Raises UsageError where some
     names tell one and others do not.
     """
-    groups: dict[str, list[Path]] = {}
-    unnamed: list[Path] = []
+    groups: dict[str, list[File]] = {}
+    unnamed: list[File] = []
     for path in sorted(paths):
         split = split_of_name(path.stem) or ALIASES.get(path.parent.name.lower())
         (groups.setdefault(split, []) if split else unnamed).append(path)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlpmixer.data.batches import Batch, Unreadable, candidates, training_order
+from mlpmixer.data.batches import Batch, Unreadable, candidates
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.order import order_of, prepare
 from mlpmixer.data.picture import UnreadableImage, pixels_for
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.errors import MixerError
@@ -69,6 +70,7 @@ class _Worker(Dataset[_Part]):
         indices: list[int] = []
         failure = None
         try:
+            prepare(self.split, wanted.indices)
             for position, index in zip(wanted.positions, wanted.indices, strict=True):
                 for tried in self._to_try(index, wanted.step, position):
                     try:
@@ -162,7 +164,7 @@ class StreamedImages:
         In place of an image that cannot be read another one is drawn. Of several ranks each gets
         its own positions of every batch, `ranks.own`.
         """
-        orders = training_order(len(self), batch_size, seed, first_step)
+        orders = order_of(self.split, batch_size, seed, first_step)
         return self._batches(enumerate(orders, first_step), batch_size, seed, ranks.own)
 
     def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:

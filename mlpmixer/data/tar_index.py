@@ -4,7 +4,7 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.dataset import counted
 from mlpmixer.data.formats import is_image, kind_of, readable_suffixes
+from mlpmixer.data.remote import RemotePath
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
@@ -55,7 +56,10 @@ class ShardSplit:
     """The images of some uncompressed tar files; it holds no open file, so it can be pickled."""
 
     def __init__(
-        self, shards: Sequence[Path], index: ShardIndex, labels: npt.NDArray[np.int64]
+        self,
+        shards: Sequence[Path] | Sequence[RemotePath],
+        index: ShardIndex,
+        labels: npt.NDArray[np.int64],
     ) -> None:
         """Hold the images that `index` finds in `shards`, with their `labels` (N,)."""
         self.shards = tuple(shards)
@@ -73,7 +77,9 @@ class ShardSplit:
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image member."""
-        with self.shards[self.index.shard[index]].open("rb", buffering=0) as file:
+        shard = self.shards[self.index.shard[index]]
+        assert isinstance(shard, Path)
+        with shard.open("rb", buffering=0) as file:
             file.seek(int(self.index.offset[index]))
             content: bytes = file.read(int(self.index.size[index]))
             return content
@@ -95,7 +101,7 @@ class _Sample(NamedTuple):
     label: str
 
 
-def index_shards(shards: Sequence[Path], *, labelled: bool = True) -> ShardIndex:
+def index_shards(shards: Sequence[Path | RemotePath], *, labelled: bool = True) -> ShardIndex:
     """Return the index of `shards`, from the cache below `data_home` where it has one.
 
     Of the labelled images or, where labels are not needed, of every image member.
@@ -108,8 +114,9 @@ def index_shards(shards: Sequence[Path], *, labelled: bool = True) -> ShardIndex
     if cached.exists():
         with np.load(cached) as stored:
             return ShardIndex(**stored)
+    index_one = _index_shard if labelled else _index_images
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(_index_shard if labelled else _index_images, shards))
+        found = list(pool.map(lambda shard: _indexed(index_one, shard), shards))
     samples = [sample for part, _ in found for sample in part]
     passed_over = sum((kinds for _, kinds in found), Counter[str]())
     if labelled and not samples:
@@ -144,6 +151,19 @@ def _store(index: ShardIndex, target: Path) -> None:
             f"cannot write the index of the shards to {target}: {error.strerror}. "
             "Free some space, or set MLPMIXER_DATA to another folder."
         ) from error
+
+
+def _indexed(
+    index_one: Callable[[Path], tuple[list[_Sample], Counter[str]]], shard: Path | RemotePath
+) -> tuple[list[_Sample], Counter[str]]:
+    """Return what `index_one` finds in a shard; a remote one is read once from end to end."""
+    if isinstance(shard, Path):
+        return index_one(shard)
+    with shard.copied(data_home() / "shards") as copy:
+        try:
+            return index_one(copy)
+        except MixerError as error:
+            raise type(error)(str(error).replace(str(copy), str(shard))) from error
 
 
 def _index_shard(shard: Path) -> tuple[list[_Sample], Counter[str]]:

@@ -53,8 +53,9 @@ def open_source(spec: str) -> Dataset:
     Args:
         spec: one of the names that the sources declare (`digits`, `cifar10`), what begins with
             one of their prefixes (`hf:user/name`), a folder, a file, or a pattern of files
-            (`shards/{000..127}.tar`). A known name means the known data set even where a folder of
-            that name exists; write `./cifar10` for the folder.
+            (`shards/{000..127}.tar`), also on a server or in a bucket, by a URL. A known name
+            means the known data set even where a folder of that name exists; write `./cifar10`
+            for the folder.
 
     Raises:
         UsageError: there is no such source, or it is not laid out as its kind must be.
@@ -107,6 +108,8 @@ def _open(spec: str) -> Dataset:
     for source in sources():
         if source.prefix and spec.startswith(source.prefix):
             return source.open(spec, [])
+    if "://" in spec:
+        return next(source.open_remote for source in sources() if source.open_remote)(spec)
     path = located(Path(spec).expanduser())
     if os.path.isdir(path):
         try:

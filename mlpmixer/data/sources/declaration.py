@@ -30,6 +30,8 @@ class Source:
     """Single words that stand for known data sets."""
     prefix: str = ""
     """What its specs begin with: "hf:"."""
+    open_remote: Callable[[str], Dataset] | None = None
+    """Takes a URL, where the source can be read from afar."""
     suffix: str = ""
     """What the names of its files end with, in lower case: ".parquet"."""
     in_folder: Callable[[Path], list[Path]] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
-from mlpmixer.data.split_names import group_by_split
+from mlpmixer.data.split_names import File, group_by_split
 from mlpmixer.errors import UsageError
 from mlpmixer.formatting import printable
 
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mlpmixer.data.remote import RemotePath
+
 SOURCE = Source(
     example="shards/{000..127}.tar",
     help="WebDataset shards: `.cls` or `.json` labels, names from `classes.txt`",
     suffix=".tar",
     in_folder=lambda folder: _shards_in(folder),
     open=lambda spec, files: open_shards(files, spec),
+    open_remote=lambda url: open_remote_shards(url),
 )
 
 
-def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
+def open_shards(shards: Sequence[File], spec: str) -> Dataset:
     """Return the images in WebDataset shards; their names tell the split, else all are training.
 
     Members with one key (the path up to the first dot of the file name) make a sample: an image
@@ -44,7 +48,8 @@ def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
     """
     import numpy as np
 
-    from mlpmixer.data.tar_index import ShardSplit, index_shards
+    from mlpmixer.data.remote_shards import shard_split
+    from mlpmixer.data.tar_index import index_shards
 
     groups = group_by_split(shards)
     indexes = {split: index_shards(paths) for split, paths in groups.items()}
@@ -57,7 +62,7 @@ def open_shards(shards: Sequence[Path], spec: str) -> Dataset:
         spec,
     )
     splits: dict[str, Split] = {
-        split: ShardSplit(groups[split], index, labels[split]) for split, index in indexes.items()
+        split: shard_split(groups[split], index, labels[split]) for split, index in indexes.items()
     }
     passed_over: Counter[str] = Counter()
     for index in indexes.values():
@@ -88,7 +93,34 @@ def _shards_in(folder: Path) -> list[Path]:
     return found
 
 
-def _listed_classes(folder: Path) -> tuple[str, ...] | None:
+def open_remote_shards(url: str) -> Dataset:
+    """Return the images in shards on a web server or in a bucket, as `open_shards` does.
+
+    The URL has {000..127} or {a,b} for several shards, or is that of the index.json of a packed
+    data set, or of the folder that it is in. Shards are read once from end to end for their index,
+    which is kept; from then on only by blocks of the images that are wanted.
+    """
+    from mlpmixer.data.remote import RemotePath, expand_url
+
+    if url.partition("?")[0].endswith(".tar"):
+        return open_shards(expand_url(url), url)
+    index = RemotePath(url if url.endswith(".json") else f"{url.rstrip('/')}/index.json")
+    try:
+        names = [shard["name"] for shard in json.loads(index.read_bytes())["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{index} is no index of packed shards ({error!r}): give the URL of one that "
+            "`mixer data pack` has written, or those of the shards, as …/{000..127}.tar."
+        ) from error
+    if not names:
+        raise UsageError(f"{index} names no shards: pack the data anew.")
+    shards = [index.parent / name for name in names]
+    for shard in shards:
+        shard.describe()  # now, and not when the training has begun
+    return open_shards(shards, url)
+
+
+def _listed_classes(folder: Path | RemotePath) -> tuple[str, ...] | None:
     """Return the names in classes.txt, None where there is no such file."""
     listing = folder / "classes.txt"
     if not listing.exists():
