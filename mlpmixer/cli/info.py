@@ -1,13 +1,14 @@
 """`mixer info`: list models, show one (layers, parameters, GMACs), or the machine."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from mlpmixer.cli.model_argument import is_stored
 from mlpmixer.cli.options import parse
+from mlpmixer.cli.plan_table import PlanOptions, show_plan
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
 from mlpmixer.models.costs import listed_costs
@@ -30,6 +31,7 @@ class InfoCommand:
       mixer info mixer_b16
       mixer info Mixer-B_16.npz
       mixer info vit_nano --image-size 64 --num-classes 100 --json
+      mixer info mixer_h14 --plan --gpus 8 --memory 80 --batch-size 4096
       mixer info --machine
     """
 
@@ -45,6 +47,7 @@ class InfoCommand:
     """Show this machine instead: kernels, engines, limits, and what was timed on it."""
     json: bool = False
     """Print JSON."""
+    training: PlanOptions = field(default_factory=PlanOptions)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,6 +58,10 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"image size {size}: give one side, or height and width, in pixels.")
     if command.machine and len(arguments) > 1 + command.json:
         raise UsageError("--machine is about no model: leave all but --json out.")
+    if command.training != PlanOptions(plan=command.training.plan) and not command.training.plan:
+        raise UsageError("GPUs and a training are given: add --plan to see what fits.")
+    if command.name is None and command.training.plan:
+        raise UsageError("name a model to plan for, as in `mixer info mixer_h14 --plan --gpus 8`.")
     if command.name is None and (size, command.num_classes, command.all) != (None, None, False):
         raise UsageError("name a model to see its layers, as in `mixer info mixer_b16`.")
     from mlpmixer.run.console import Console
@@ -71,14 +78,17 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(
             f"{command.name} has a size and classes of its own: leave the options out."
         )
-    from mlpmixer.models.model_summary import summarize_model
-
     if stored:
         from mlpmixer.weights.checkpoint import load
 
         model = load(command.name)
     else:
         model = _hollow_model(command.name, size, command.num_classes)
+
+    if command.training.plan:
+        show_plan(model, command.training, console)
+        return 0
+    from mlpmixer.models.model_summary import summarize_model
 
     _show(console, summarize_model(model), command.all)
     return 0
