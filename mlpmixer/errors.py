@@ -28,6 +28,13 @@ class EndedElsewhere(MixerError):
         self.exit_status = exit_status
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asked to stop (SIGTERM), and what was reached is saved: starting again goes on."""
+
+    exit_status = 75
+    """EX_TEMPFAIL of sysexits.h: "try again later", by which schedulers know what to requeue."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -> UsageError:
     """Return the error for a `name` that is not among the `known` ones, with the nearest of them.
 

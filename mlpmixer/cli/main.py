@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlpmixer.cli.verbs import run_verb, verb_lines
 from mlpmixer.cores import start_watching
-from mlpmixer.errors import EndedElsewhere, MixerError, UsageError
+from mlpmixer.errors import EndedElsewhere, MixerError, Terminated, UsageError
 from mlpmixer.formatting import printable
 from mlpmixer.run.console import let_all_characters_pass
 
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = "\n".join(map(printable, str(error).split("\n")))
             print(f"mixer: {lines}", file=sys.stderr)
         return error.exit_status
+    except Terminated:
+        print("mixer: told to stop; the same command goes on.", file=sys.stderr)
+        return Terminated.exit_status
     except KeyboardInterrupt:
         if debug:
             raise

@@ -8,12 +8,10 @@ from typing import Annotated, TypeVar
 from tyro.conf import arg
 
 from mlpmixer.cli.options import given, parse
-from mlpmixer.errors import UsageError
+from mlpmixer.errors import Terminated, UsageError
 from mlpmixer.training.recipe import BUDGETS, Recipe
 from mlpmixer.training.recipes import find_recipe, purposes
 
-TERMINATED = 75
-"""Exit status after SIGTERM, once the state is saved: EX_TEMPFAIL of sysexits.h, try again."""
 DEFAULT_RECIPE = "small"
 RECIPE_HELP = "\n".join(
     [
@@ -96,7 +94,7 @@ def run_command(command: TrainCommand, named: set[str]) -> int:
     if not outcome["finished"]:
         run = outcome["run"]
         console.message(f"stopped and saved; continue with: mixer train --resume {run}")
-        return TERMINATED if outcome["stopped_by"] == "SIGTERM" else 130
+        return Terminated.exit_status if outcome["stopped_by"] == "SIGTERM" else 130
     console.result(outcome, f"report: {outcome['report']}")
     return 0
 

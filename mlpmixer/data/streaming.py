@@ -6,6 +6,7 @@ processes takes a file descriptor each, of which a process has often no more tha
 
 import os
 import re
+import signal
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -110,6 +111,15 @@ class _Worker(Dataset[_Part]):
         if self.crop.of_whole_pictures:
             return self.crop.apply(images, draws)
         return self.crop.apply(torch.stack(images), draws)
+
+
+def _leave_stopping_to_the_parent(_: int) -> None:
+    """Ignore signals that a terminal or a scheduler sends to all processes of a command at once.
+
+    The parent needs the workers until it has saved, and they end when it does.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class StreamedImages:
@@ -232,6 +242,7 @@ class StreamedImages:
             sampler=wanted,
             num_workers=self.workers,
             prefetch_factor=ahead if self.workers else None,
+            worker_init_fn=_leave_stopping_to_the_parent,
         )
         try:
             yield from loader

@@ -5,16 +5,16 @@ from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mlpmixer.data.batches import Images
 from mlpmixer.data.cache import data_home
 from mlpmixer.evaluation.forward import BATCH_SIZE, Forward, layer_features, pooled_features
-from mlpmixer.files import replacing
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.runtime import Runtime
+from mlpmixer.weights.own_format import write_tensors
 
 
 def extract(
@@ -54,8 +54,7 @@ def extract(
     features, labels = zip(*((one.values.cpu(), one.labels.cpu()) for one in forward), strict=True)
     found = {"features": torch.cat(features), "labels": torch.cat(labels)}
     if file is not None:
-        with replacing(file) as temporary:
-            save_file(found, temporary)
+        write_tensors(found, file, {})
     return found["features"], found["labels"]
 
 

@@ -50,29 +50,25 @@ class RunDirectory:
         """Make the folder and write the recipe into it.
 
         Raises:
-            UsageError: if `path` is a file, already holds a run, is not UTF-8 or cannot be written
-                to. Nothing has been written then.
+            UsageError: if `path` is a file, already holds a run, is not UTF-8, cannot be written to
+                or is in use by another process. Nothing has been written then.
         """
         path = Path(path)
         check_utf8(path)
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file. Choose another folder with --out.")
-        present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]
-        if present:
-            begun = (path / LAST / STATE_FILE).exists()
-            resumable = f", or continue that run by --resume {path}" if begun else ""
-            raise UsageError(
-                f"{path} already holds a run ({present[0]}). "
-                f"Choose another folder with --out{resumable}."
-            )
+        _check_empty(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(path, error.strerror or str(error)) from error
         if not os.access(path, os.W_OK | os.X_OK):
             raise _unwritable(path, "permission denied")
-        write_text(path / RECIPE, recipe_toml)
-        return cls(path)
+        directory = cls(path)
+        with directory:
+            _check_empty(path)  # another process may have begun a run meanwhile
+            write_text(path / RECIPE, recipe_toml)
+        return directory
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -91,6 +87,11 @@ class RunDirectory:
             hint = f" Did you mean {', '.join(map(str, runs[:3]))}?" if runs else ""
             raise UsageError(f"no run at {path}: {RECIPE} is missing.{hint}")
         return cls(path)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a saved state to go on from."""
+        return any((self.last / name).exists() for name in (STATE_FILE, PREVIOUS_STATE_FILE))
 
     @property
     def recipe(self) -> Path:
@@ -226,6 +227,18 @@ class RunDirectory:
             )
             self._purge_step = None
         return self._tensorboard
+
+
+def _check_empty(path: Path) -> None:
+    """Raise UsageError where there is a run already."""
+    present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]
+    if present:
+        begun = RunDirectory(path).resumable
+        resumable = f", or continue that run by --resume {path}" if begun else ""
+        raise UsageError(
+            f"{path} already holds a run ({present[0]}). "
+            f"Choose another folder with --out{resumable}."
+        )
 
 
 def _unwritable(path: Path, reason: str) -> UsageError:

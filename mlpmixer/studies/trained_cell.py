@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError, Terminated, UsageError
 from mlpmixer.files import write_json
 from mlpmixer.run.console import Console
-from mlpmixer.run.directory import LAST, STATE_FILE, RunDirectory
+from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.inventory import ChangedData
 from mlpmixer.training.plan import Plan, plan
@@ -56,7 +56,7 @@ def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> di
         except ValueError as error:
             raise MixerError(f"{file} is damaged ({error}): remove the folder {run}.") from error
         return outcome
-    begun = (run / LAST / STATE_FILE).exists()
+    begun = RunDirectory(run).resumable
     if begun:
         recipe = Recipe.from_toml(run / "recipe.toml")
     elif run.exists():
@@ -66,7 +66,7 @@ def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> di
     except ChangedData as error:
         raise UsageError(f"{error} Put it back, or remove the folder {run}.") from error
     if not outcome["finished"]:
-        raise KeyboardInterrupt
+        raise Terminated if outcome["stopped_by"] == "SIGTERM" else KeyboardInterrupt
     write_json(file, outcome)
     return outcome
 

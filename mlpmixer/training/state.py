@@ -4,6 +4,7 @@ Two states are kept, the newest and the one before: a disk that fills up, a kill
 damaged file costs what was done since, and no more.
 """
 
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ from mlpmixer.run.directory import MODEL, PREVIOUS_STATE_FILE, RECIPE, STATE_FIL
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.step import TrainingStep
 
+DAMAGED_STATE_FILE = "damaged.pt"
+"""What a damaged newest state is called once a run goes on from the one before it."""
 _DAMAGE = (
     *(RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError),
     *(EOFError, zipfile.BadZipFile),
@@ -64,6 +67,10 @@ def save_state(
 
     The state that was there stays, as the one before.
 
+    Raises:
+        MixerError: it cannot be written, for example on a full disk; those that were there are
+            there still.
+
     Args:
         folder: the run's folder for it.
         position: how far the training is.
@@ -82,11 +89,32 @@ def save_state(
         "average": None if step.average is None else step.average.state_dict(),
     }
     newest = folder / STATE_FILE
-    with replacing(newest) as path:
-        with path.open("wb") as file:  # its errors name the reason, those of PyTorch's writer not
-            torch.save(state, file)
-        if newest.exists():
-            newest.replace(folder / PREVIOUS_STATE_FILE)
+    try:
+        with replacing(newest) as path:
+            with path.open("wb") as file:  # its errors name the reason, PyTorch's writer's do not
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())  # before the one that it replaces is moved away
+            if newest.exists():
+                newest.replace(folder / PREVIOUS_STATE_FILE)
+    except MixerError as error:
+        raise MixerError(
+            f"{error} What was saved before is whole: make room, and go on by "
+            f"`mixer train --resume {folder.parent}`."
+        ) from error
+
+
+def clear_up(folder: Path, saved: "SavedState") -> None:
+    """Make the folder fit to be saved into again; only for who holds the run.
+
+    What a killed save left half written goes. A damaged newest state gets another name: else the
+    next save would put it in the place of the good one that the run goes on from.
+    """
+    for name in (STATE_FILE, PREVIOUS_STATE_FILE):
+        for leftover in folder.glob(f".{Path(name).stem}.*{Path(name).suffix}"):
+            leftover.unlink()
+    if saved.damage:
+        (folder / STATE_FILE).replace(folder / DAMAGED_STATE_FILE)
 
 
 class SavedState:

@@ -1,6 +1,7 @@
 """A whole training: from a recipe to a run directory with a model, its evaluation and a report."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
-from mlpmixer.training.state import Position, SavedState
+from mlpmixer.training.state import Position, SavedState, clear_up
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load
 
@@ -57,17 +58,21 @@ def train(
         MixerError: the data or the training failed.
     """
     keep_freed_memory()
-    saved = SavedState.read(RunDirectory.open(out).last) if resume else None
-    if saved is not None and saved.damage:
-        console.warning(f"{saved.damage.split(': ')[0]}: going on from the state before")
-    planned = plan(recipe, runtime)
-    images_digest = digest(planned.dataset)
-    if saved is not None:
-        _check_state(saved, planned, images_digest, allow_changed_data, console)
-        run = RunDirectory.open(out)
-    else:
-        run = RunDirectory.create(out, planned.recipe.to_toml())
-    with run:
+    with ExitStack() as stack:
+        saved = None
+        if resume:
+            run = stack.enter_context(RunDirectory.open(out))
+            saved = SavedState.read(run.last)
+            if saved.damage:
+                console.warning(f"{saved.damage.split(': ')[0]}: going on from the state before")
+        planned = plan(recipe, runtime)
+        images_digest = digest(planned.dataset)
+        if saved is not None:
+            _check_state(saved, planned, images_digest, allow_changed_data, console)
+            clear_up(run.last, saved)
+        else:
+            run = RunDirectory.create(out, planned.recipe.to_toml())
+            stack.enter_context(run)
         if saved is None or saved.images != images_digest:
             write_inventory(run.last, planned.dataset)
         for note in planned.notes:

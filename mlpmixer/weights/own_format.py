@@ -57,12 +57,20 @@ def plain_state(model: ImageModel) -> dict[str, Tensor]:
 def write_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str]
 ) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        MixerError: it cannot be written, for example on a full disk.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(whole, temporary, metadata=metadata)
+        try:
+            save_file(whole, temporary, metadata=metadata)
+        except SafetensorError as error:  # its text ends in the system's reason
+            raise MixerError(f"cannot write {path}: {str(error).split(': ')[-1]}.") from error
 
 
 def read_model(file: TensorTable) -> ImageModel:

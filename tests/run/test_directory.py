@@ -132,3 +132,9 @@ def test_a_damaged_line_is_named(run):
 def test_resuming_a_run_that_logged_nothing_is_fine(run):
     run.truncate_after(0)
     assert run.records() == []
+
+
+def test_of_two_processes_that_begin_a_run_one_is_refused_before_it_writes(tmp_path):
+    with RunDirectory(tmp_path), pytest.raises(UsageError, match="in use by another training"):
+        RunDirectory.create(tmp_path, "")
+    assert not (tmp_path / "recipe.toml").exists()

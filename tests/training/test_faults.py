@@ -1,6 +1,7 @@
 """What goes wrong in long runs, really done: kills, full disks, damage, bad losses, two at once."""
 
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -17,8 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mlpmixer.cli.main import main
+from mlpmixer.errors import Terminated
+from mlpmixer.run.console import Console
 from mlpmixer.run.directory import PREVIOUS_STATE_FILE, STATE_FILE, RunDirectory
+from mlpmixer.runtime import Runtime
+from mlpmixer.studies.trained_cell import trained
 from mlpmixer.training import loop
+from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.state import DAMAGED_STATE_FILE
 from mlpmixer.training.step import StepResult, TrainingStep
 
 TINY = """
@@ -130,6 +137,27 @@ def test_termination_saves_and_asks_to_be_started_again(
     assert same(run, undisturbed)
 
 
+def test_workers_that_are_told_to_stop_as_well_serve_on(
+    tmp_path: Path, command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Schedulers signal all processes of a command; what the state lacks is still to be read."""
+    make, told = TrainingStep.__call__, []
+
+    def step(
+        self: TrainingStep, images: Tensor, targets: Tensor, at: int, factor: float
+    ) -> StepResult:
+        if at == 3:
+            for worker in multiprocessing.active_children():
+                assert worker.pid is not None
+                os.kill(worker.pid, signal.SIGTERM)
+                told.append(worker)
+        return make(self, images, targets, at, factor)
+
+    monkeypatch.setattr(TrainingStep, "__call__", step)
+    assert main(command(tmp_path / "run", "--cache", "none", "--workers", "1")) == 0
+    assert told
+
+
 @pytest.mark.parametrize("how", ["a wrong byte", "cut short", "gone"])
 def test_the_state_before_serves_where_the_newest_is_damaged(
     how: str, interrupted: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
@@ -145,7 +173,40 @@ def test_the_state_before_serves_where_the_newest_is_damaged(
     assert main(["train", "--resume", str(interrupted)]) == 0
     said = capsys.readouterr().err
     assert ("going on from the state before" in said) == (how != "gone")
+    assert (interrupted / "last" / DAMAGED_STATE_FILE).exists() == (how != "gone")
     assert same(interrupted, undisturbed)
+
+
+def test_a_damaged_state_never_takes_the_place_of_the_good_one(
+    interrupted: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(interrupted / "last" / STATE_FILE)
+    with monkeypatch.context() as patch:
+        signal_at(patch, 14, signal.SIGINT)
+        assert main(["train", "--resume", str(interrupted)]) == 130
+    assert (interrupted / "last" / PREVIOUS_STATE_FILE).exists()
+    damage(interrupted / "last" / STATE_FILE)
+    assert main(["train", "--resume", str(interrupted)]) == 0
+    assert same(interrupted, undisturbed)
+
+
+def test_what_a_killed_save_left_half_written_is_removed(interrupted: Path) -> None:
+    leftovers = [interrupted / "last" / f".{name}.0123abcd.pt" for name in ("state", "previous")]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    assert main(["train", "--resume", str(interrupted)]) == 0
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
+def test_a_terminated_part_of_a_study_asks_for_the_study_to_be_started_again(
+    tmp_path: Path, command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Recipe.from_toml(Path(command(tmp_path)[2]))
+    signal_at(monkeypatch, 3, signal.SIGTERM)
+    console, runtime = Console("plain"), Runtime(torch.device("cpu"))
+    with pytest.raises(Terminated):
+        trained(written, tmp_path / "run", console, runtime)
+    assert trained(written, tmp_path / "run", console, runtime)["finished"]
 
 
 def test_two_damaged_states_are_named(
@@ -199,6 +260,7 @@ def test_a_disk_that_fills_up_costs_what_was_done_since_the_last_state(
         signal.signal(signal.SIGXFSZ, was)
     line = capsys.readouterr().err.splitlines()[-1]
     assert f"cannot write {interrupted / 'last' / STATE_FILE}: File too large." in line
+    assert f"mixer train --resume {interrupted}" in line
     assert not list((interrupted / "last").glob(".*"))
     assert main(["train", "--resume", str(interrupted)]) == 0
     assert same(interrupted, undisturbed)

@@ -1,6 +1,8 @@
 """Model files: the same bits come back, and damage is named."""
 
 import json
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,24 @@ def test_a_saved_model_comes_back_to_the_same_bits(name: str, tmp_path: Path) ->
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(model.eval()(images), again(images))
+
+
+def test_a_disk_without_room_is_named_and_the_file_that_was_there_stays(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    model = mlpmixer.create_model("mixer_nano", image_size=32)
+    mlpmixer.save(model, file)
+    content = file.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, before[1]))
+    try:
+        with pytest.raises(MixerError, match=r"cannot write .*model\.safetensors: File too large"):
+            mlpmixer.save(model, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, was)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == content
 
 
 def test_the_preprocessing_belongs_to_the_weights(tmp_path: Path) -> None:
