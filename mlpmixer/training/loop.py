@@ -20,6 +20,7 @@ from mlpmixer.training.metrics import BadStep, Window
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.state import Position
 from mlpmixer.training.step import TrainingStep
+from mlpmixer.training.utilisation import Utilisation
 
 RECORDS = 200
 """Lines of training metrics that a run writes, spread over its steps or its minutes."""
@@ -112,9 +113,12 @@ class TrainingLoop:
         seed = recipe.compute.seed
         batches = self.images.training_batches(recipe.optimizer.batch_size, seed, here.step)
         window = Window(runtime.device)
+        utilisation = Utilisation(self.step.model, runtime)
         last_saved = time.monotonic()
         while (done := self._share_done()) < 1 and interruption.signal is None:
+            asked = time.monotonic()
             batch = next(batches)
+            window.wait(time.monotonic() - asked)
             if here.step not in here.skipped:
                 images, targets = self.augmenter(
                     runtime.place(batch.images),
@@ -128,7 +132,9 @@ class TrainingLoop:
             here.seconds = time.monotonic() - begun
             now_done = self._share_done()
             if len(window) and math.floor(now_done * RECORDS) > math.floor(done * RECORDS):
-                self._record(window, progress)
+                self._record(window, utilisation, progress)
+                utilisation.measure()
+                here.seconds = time.monotonic() - begun
                 window = Window(runtime.device)
             due = math.floor(now_done * recipe.schedule.evaluations)
             if due > here.evaluations:
@@ -186,9 +192,10 @@ class TrainingLoop:
         epoch = here.step / self.schedule.steps_per_epoch
         return {"step": here.step, "epoch": epoch, "seconds": here.seconds}
 
-    def _record(self, window: Window, progress: Progress) -> None:
+    def _record(self, window: Window, utilisation: Utilisation, progress: Progress) -> None:
         self._check(window)
         here, means = self.position, window.means()
+        means |= utilisation.facts(means["images_per_second"])
         if here.first_loss is None:
             here.first_loss = means["loss"]
         rate = self.step.optimizers.all[0].param_groups[0]["lr"]
@@ -198,12 +205,12 @@ class TrainingLoop:
             if self.schedule.steps is None
             else {"step": here.step, "steps": self.schedule.steps}
         )
-        shown = ("loss", "train_accuracy", "images_per_second")
+        shown = ("loss", "train_accuracy", "images_per_second", "data_wait", "memory_bytes", "mfu")
         progress.update(
             self._share_done(),
             **amount,
             epoch=self._where()["epoch"],
-            **{name: means[name] for name in shown},
+            **{name: means.get(name) for name in shown},
         )
 
     def _validate(self, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from mlpmixer.training.step import StepResult
 
 EXPLODED = 10.0
 """A step's loss so many times that of the first steps, when the model knows nothing yet, is no
-usual one."""
+usual one; nor is one below this, as hard batches have after a start from good weights."""
 
 
 class BadStep(NamedTuple):
@@ -31,6 +31,7 @@ class Window:
         self._batches: list[tuple[int, Tensor]] = []
         self._correct, self._gradient_norm = torch.zeros(2, device=device)
         self._images = 0
+        self._waited = 0.0
         self._since = time.monotonic()
 
     def __len__(self) -> int:
@@ -44,6 +45,10 @@ class Window:
         self._gradient_norm = self._gradient_norm + result.gradient_norm
         self._images += len(indices)
 
+    def wait(self, seconds: float) -> None:
+        """Count the time in which there was no batch to train on."""
+        self._waited += seconds
+
     def leave_out(self, seconds: float) -> None:
         """Take a pause out of the time in which images were trained on."""
         self._since += seconds
@@ -54,7 +59,7 @@ class Window:
         Args:
             first_loss: mean of the first steps; None while it is not known.
         """
-        limit = math.inf if first_loss is None else EXPLODED * first_loss
+        limit = math.inf if first_loss is None else EXPLODED * max(first_loss, 1.0)
         losses = torch.stack(self._losses).tolist() if self._losses else []
         for loss, (number, indices) in zip(losses, self._batches, strict=True):
             if not math.isfinite(loss) or loss > limit:
@@ -62,10 +67,17 @@ class Window:
         return None
 
     def means(self) -> dict[str, float]:
-        """Return the means by the names that the training curves know; waits for the device."""
+        """Return the means by the names that the training curves know; waits for the device.
+
+        "data_wait" is the share of the time in which the loop waited for its next batch. A GPU may
+        have computed meanwhile, so it says from where on data cannot be the limit.
+        """
+        losses = float(torch.stack(self._losses).mean())
+        seconds = time.monotonic() - self._since
         return {
-            "loss": float(torch.stack(self._losses).mean()),
+            "loss": losses,
             "train_accuracy": float(self._correct) / self._images,
             "gradient_norm": float(self._gradient_norm) / len(self),
-            "images_per_second": self._images / (time.monotonic() - self._since),
+            "images_per_second": self._images / seconds,
+            "data_wait": min(1.0, self._waited / seconds),
         }
