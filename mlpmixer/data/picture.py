@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.formats import register_readers
+from mlpmixer.data.jpeg import decode_jpeg
 from mlpmixer.data.sixteen_bit import is_deep, to_eight_bits
 from mlpmixer.data.splits import FileSplit
 from mlpmixer.errors import MixerError
@@ -47,6 +48,16 @@ _DAMAGE = (
 register_readers()
 
 _SIDEWAYS = (5, 6, 7, 8)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture of each EXIF orientation upright."""
 _EMPTY = "it is empty"
 
 
@@ -94,10 +105,41 @@ def from_bytes(
     """
     image: Image.Image
     with explained(name), Image.open(io.BytesIO(content)) as image:
-        _remark_size(image, name)
-        if at_least is not None:
-            image.draft(None, (at_least, at_least))
-        return _upright(image, content, at_least, sixteen_bit)
+        found = _from_jpeg(image, content, name, at_least)
+        if found is None:
+            return _upright(image, content, at_least, sixteen_bit)
+        pixels, turn = found
+        picture = Image.fromarray(pixels)
+        return _reduced(picture if turn is None else picture.transpose(turn), at_least)
+
+
+def _from_jpeg(
+    image: Image.Image, content: bytes, name: str, at_least: int | None
+) -> tuple[npt.NDArray[np.uint8], Image.Transpose | None] | None:
+    """Return an opened JPEG's pixels and how they are to be turned; None where Pillow decodes."""
+    _remark_size(image, name)
+    if at_least is not None:
+        image.draft(None, (at_least, at_least))
+    pixels = decode_jpeg(image, content)
+    return None if pixels is None else (pixels, _TURNS.get(_orientation(image)))
+
+
+def _whole_pixels(split: Split, index: int, preprocessing: Preprocessing) -> Tensor:
+    """Return what `picture_for` does as a tensor; pixels that need no change are not copied."""
+    encoded, name = fetch(split, index), split.name(index)
+    at_least, sixteen_bit = least_side(preprocessing), preprocessing.sixteen_bit
+    if isinstance(encoded, np.ndarray):
+        return as_tensor(_reduced(Image.fromarray(encoded), at_least))
+    with explained(name), Image.open(io.BytesIO(encoded)) as image:
+        found = _from_jpeg(image, encoded, name, at_least)
+        if found is None:
+            return as_tensor(_upright(image, encoded, at_least, sixteen_bit))
+    pixels, turn = found
+    size = (pixels.shape[1], pixels.shape[0])
+    if turn is None and _reduced_size(size, at_least) == size:
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+    picture = Image.fromarray(pixels)
+    return as_tensor(_reduced(picture if turn is None else picture.transpose(turn), at_least))
 
 
 def from_picture(
@@ -149,8 +191,9 @@ def pixels_for(split: Split, index: int, preprocessing: Preprocessing, *, whole:
     Raises UnreadableImage. An unexpected error carries a note that names the image.
     """
     try:
-        picture = picture_for(split, index, preprocessing)
-        return as_tensor(picture) if whole else evaluation_crop(picture, preprocessing)
+        if whole:
+            return _whole_pixels(split, index, preprocessing)
+        return evaluation_crop(picture_for(split, index, preprocessing), preprocessing)
     except MixerError:
         raise
     except Exception as error:
@@ -204,6 +247,8 @@ def training_crop(
     left, top = min(round(left * width), width - 1), min(round(top * height), height - 1)
     right, bottom = max(round(right * width), left + 1), max(round(bottom * height), top + 1)
     part = picture[None, :, top:bottom, left:right]
+    # Else the resampling gathers rows that are far apart: the copy saves a third of its time.
+    part = part.contiguous(memory_format=torch.channels_last)
     part = functional.interpolate(part, size, mode="bilinear", antialias=True)[0]
     return part.flip(2) if flip else part
 
@@ -304,12 +349,17 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def _lies_on_its_side(image: Image.Image) -> bool:
-    if image.format == "TIFF":  # Pillow turns these itself
-        return False
+    # Pillow turns TIFF files itself.
+    return image.format != "TIFF" and _orientation(image) in _SIDEWAYS
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; 1, which is upright, without one that can be read."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, *_DAMAGE):
-        return False
+        return 1
+    return orientation
 
 
 def _reduced(picture: Image.Image, at_least: int | None) -> Image.Image:
