@@ -156,11 +156,10 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined_ranks(*, on_gpus: bool = False) -> Iterator[Ranks]:
+def joined_ranks() -> Iterator[Ranks]:
     """Yield which process this is, able to talk to the others while the block runs.
 
-    Args:
-        on_gpus: gradients are exchanged between GPUs, by NCCL.
+    What lies on GPUs goes from one to the other, by NCCL.
 
     Raises:
         UsageError: torchrun's variables are missing in part, or wrong.
@@ -170,23 +169,25 @@ def joined_ranks(*, on_gpus: bool = False) -> Iterator[Ranks]:
     if ranks.world == 1:
         yield ALONE
         return
+    import torch
     import torch.distributed as dist
 
+    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     try:
         dist.init_process_group(backend, timeout=_LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
+        reason = (str(error).splitlines() or [repr(error)])[0].rstrip(".")
         raise MixerError(
             f"the {ranks.world} processes cannot find each other: {reason}. Start them by torchrun."
         ) from error
-    failed = True
     try:
         yield ranks
-        failed = False
-    finally:
-        if not failed or not on_gpus:
+    except BaseException:
+        if not on_gpus:  # NCCL would wait for the others, who may wait for this one
             dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 @contextmanager

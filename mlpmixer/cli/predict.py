@@ -1,6 +1,5 @@
 """`mixer predict`: name what is in pictures."""
 
-import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -206,8 +205,7 @@ def _console(command: PredictCommand, kind: str | None, work: "Ranks") -> "Conso
     from mlpmixer.run.console import Console
 
     if not work.leads:
-        nowhere = io.StringIO()
-        return Console("plain", out=nowhere, err=nowhere)
+        return Console.silent()
     if command.out is None and kind is not None:  # standard output is the file
         return Console("plain", out=sys.stderr)
     return Console.choose(command.json)

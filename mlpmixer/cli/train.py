@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import arg
 
@@ -11,6 +11,9 @@ from mlpmixer.cli.options import given, parse
 from mlpmixer.errors import Terminated, UsageError
 from mlpmixer.training.recipe import BUDGETS, Recipe
 from mlpmixer.training.recipes import find_recipe, purposes
+
+if TYPE_CHECKING:
+    from mlpmixer.ranks import Ranks
 
 DEFAULT_RECIPE = "small"
 RECIPE_HELP = "\n".join(
@@ -57,27 +60,36 @@ def run(arguments: Sequence[str]) -> int:
 
 def run_command(command: TrainCommand, named: set[str]) -> int:
     """Train as the command says; `named` are the options that were given."""
+    from mlpmixer.ranks import joined_ranks
+
+    with joined_ranks() as ranks:
+        return _run_on(ranks, command, named)
+
+
+def _run_on(ranks: "Ranks", command: TrainCommand, named: set[str]) -> int:
     from mlpmixer.run.console import Console
     from mlpmixer.runtime import Runtime
     from mlpmixer.training.inventory import ChangedData
     from mlpmixer.training.train import train
 
-    console = Console.choose(command.json)
-    if command.resume is not None:
+    console = Console.choose(command.json) if ranks.leads else Console.silent()
+    resumed = command.resume
+    if resumed is not None:
         foreign = sorted(named - WHILE_RESUMING)
         if foreign:
             raise UsageError(
                 f"--{foreign[0].replace('_', '-')} cannot be changed while resuming: the run's "
                 "own recipe holds. Leave it out, or start a new run with --recipe RUN/recipe.toml."
             )
-        recipe = Recipe.from_toml(command.resume / "recipe.toml")
-        out = command.resume
+        recipe = ranks.from_lead(lambda: Recipe.from_toml(resumed / "recipe.toml"))
+        out = resumed
     else:
         if command.allow_changed_data:
             raise UsageError("--allow-changed-data belongs to --resume: leave it out.")
         recipe = command.fields
-        out = command.out or _new_directory(recipe)
-    runtime = Runtime.choose(recipe.compute.device, recipe.compute.precision)
+        out = command.out or ranks.from_lead(lambda: _new_directory(recipe))
+    with ranks.together():
+        runtime = Runtime.choose(recipe.compute.device, recipe.compute.precision, ranks)
     try:
         outcome = train(
             recipe,
@@ -95,7 +107,8 @@ def run_command(command: TrainCommand, named: set[str]) -> int:
         run = outcome["run"]
         console.message(f"stopped and saved; continue with: mixer train --resume {run}")
         return Terminated.exit_status if outcome["stopped_by"] == "SIGTERM" else 130
-    console.result(outcome, f"report: {outcome['report']}")
+    if ranks.leads:
+        console.result(outcome, f"report: {outcome['report']}")
     return 0
 
 

@@ -127,11 +127,9 @@ class Forward:
         """
         self.model.eval()
         begun, seen, first = time.monotonic(), 0, 0
-        for batch in self.images.evaluation_batches(self.batch_size):
-            inputs = normalize(self.runtime.place(batch.images))
-            values = respond(self.model, inputs, self.runtime, self.output)
-            yield Answers(values, self.runtime.place(batch.labels), batch.indices)
-            seen += len(batch.labels)
+        for answers in self._of_all_ranks():
+            yield answers
+            seen += len(answers.labels)
             if not first and seen < len(self.images):
                 self.runtime.synchronize()
                 begun, first = time.monotonic(), seen
@@ -141,3 +139,31 @@ class Forward:
             raise UsageError("there is no readable image to run the model on.")
         self.runtime.synchronize()
         self.images_per_second = (seen - first) / max(time.monotonic() - begun, 1e-9)
+
+    def _of_own_batches(self) -> Iterator[Answers]:
+        ranks = self.runtime.ranks
+        for batch in self.images.evaluation_batches(self.batch_size, ranks):
+            inputs = normalize(self.runtime.place(batch.images))
+            values = respond(self.model, inputs, self.runtime, self.output)
+            yield Answers(values, self.runtime.place(batch.labels), batch.indices)
+
+    def _of_all_ranks(self) -> Iterator[Answers]:
+        """Yield the answers of all batches in order, though each rank looks at its own alone.
+
+        They are those of one process to the bit: the batches are the same.
+        """
+        ranks, own = self.runtime.ranks, self._of_own_batches()
+        if ranks.world == 1:
+            yield from own
+            return
+        following = next(own, None)
+        for turn in range(-(-len(self.images) // (self.batch_size * ranks.world))):
+            place = (turn * ranks.world + ranks.rank) * self.batch_size
+            mine = None
+            if following is not None and following.indices[0] < place + self.batch_size:
+                mine = Answers(*(one.cpu() for one in following))
+                following = next(own, None)  # a batch without readable images has no turn
+            for answers in ranks.gather(mine):
+                if answers is not None:
+                    values, labels, indices = answers
+                    yield Answers(self.runtime.place(values), self.runtime.place(labels), indices)

@@ -54,6 +54,12 @@ class Console:
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         return cls("live" if terminal else "plain")
 
+    @classmethod
+    def silent(cls) -> Console:
+        """Return a console that says nothing, for a process that others speak for."""
+        nowhere = io.StringIO()
+        return cls("plain", out=nowhere, err=nowhere)
+
     def message(self, text: str) -> None:
         """Tell what is going on."""
         text = _shown(text)

@@ -18,6 +18,8 @@ from mlpmixer.weights.checkpoint import save
 class Keeper:
     """Keeps the best model, the states to go on from, and which batches were passed over.
 
+    Of several ranks the leading one alone touches the run directory.
+
     Args:
         run: where.
         step: holds the weights and the optimizers.
@@ -42,20 +44,35 @@ class Keeper:
         self.class_names = class_names
         self.images_digest = images_digest
         self.facts = facts
+        self.ranks = step.runtime.ranks
+
+    def log(self, record: Mapping[str, object]) -> None:
+        """Append a line to the run's metrics."""
+        if self.ranks.leads:
+            self.run.log(record)
+
+    def forget_after(self, step: int) -> None:
+        """Forget the metrics after a step."""
+        if self.ranks.leads:
+            self.run.truncate_after(step)
 
     def save_model(self, model: ImageModel, position: Position) -> None:
         """Write the model that is now the best one."""
+        if not self.ranks.leads:
+            return
         where = {"step": position.step, "validation_accuracy": position.best_accuracy}
         save(model, self.run.model, self.class_names, **self.facts, **where)
 
     def save_state(self, position: Position) -> None:
         """Write what a resumed training needs."""
-        save_state(self.run.last, position, self.step, self.class_names, self.images_digest)
+        if self.ranks.leads:
+            save_state(self.run.last, position, self.step, self.class_names, self.images_digest)
 
     def go_back(self) -> Position:
         """Put the last saved state in place, and forget what was logged since."""
-        position = SavedState.read(self.run.last).restore(self.step)
-        self.run.truncate_after(position.step)
+        saved = self.ranks.from_lead(lambda: SavedState.read(self.run.last))
+        position = saved.restore(self.step)
+        self.forget_after(position.step)
         return position
 
     def note_skipped(self, bad: BadStep) -> None:
@@ -64,6 +81,8 @@ class Keeper:
         Raises:
             MixerError: the list cannot be written or is damaged.
         """
+        if not self.ranks.leads:
+            return
         path = self.run.skipped_batches
         try:
             entries = json.loads(path.read_text()) if path.exists() else []

@@ -80,7 +80,7 @@ class TrainingLoop:
     def resume(self, position: Position) -> None:
         """Go on from where an interrupted run was; the step holds its weights again."""
         self.position = position
-        self.keeper.run.truncate_after(position.step)
+        self.keeper.forget_after(position.step)
 
     def fit(self, progress: Progress) -> bool:
         """Train until the budget is spent.
@@ -101,7 +101,6 @@ class TrainingLoop:
                     break
                 except _Diverged as divergence:
                     self._go_back(divergence.bad)
-        self.stopped_by = interruption.signal
         finished = self._share_done() >= 1
         if finished and self.validate is None:
             self.keeper.save_model(self.step.evaluated, self.position)
@@ -110,12 +109,18 @@ class TrainingLoop:
     def _train(self, begun: float, interruption: Interruption, progress: Progress) -> None:
         """Train from where the position is; its clock began at `begun`."""
         here, recipe, runtime = self.position, self.step.recipe, self.step.runtime
-        seed = recipe.compute.seed
-        batches = self.images.training_batches(recipe.optimizer.batch_size, seed, here.step)
-        window = Window(runtime.device)
+        seed, batch_size, ranks = recipe.compute.seed, recipe.optimizer.batch_size, runtime.ranks
+
+        def agree() -> None:
+            # One clock for all ranks, and what one of them is told to do: else they would part.
+            here.seconds, wish = ranks.agree(time.monotonic() - begun, interruption.signal or 0)
+            self.stopped_by = Signals(wish) if wish else None
+
+        batches = self.images.training_batches(batch_size, seed, here.step, ranks)
+        window = Window(runtime)
         utilisation = Utilisation(self.step.model, runtime)
-        last_saved = time.monotonic()
-        while (done := self._share_done()) < 1 and interruption.signal is None:
+        last_saved = here.seconds
+        while (done := self._share_done()) < 1 and self.stopped_by is None:
             asked = time.monotonic()
             batch = next(batches)
             window.wait(time.monotonic() - asked)
@@ -124,18 +129,19 @@ class TrainingLoop:
                     runtime.place(batch.images),
                     runtime.place(batch.labels),
                     generator(seed, "augment", here.step),
+                    ranks,
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
                 result = self.step(images, targets, here.step, factor)
                 window.add(here.step, result, batch.indices)
             here.step += 1
-            here.seconds = time.monotonic() - begun
+            agree()
             now_done = self._share_done()
             if len(window) and math.floor(now_done * RECORDS) > math.floor(done * RECORDS):
                 self._record(window, utilisation, progress)
                 utilisation.measure()
-                here.seconds = time.monotonic() - begun
-                window = Window(runtime.device)
+                agree()
+                window = Window(runtime)
             due = math.floor(now_done * recipe.schedule.evaluations)
             if due > here.evaluations:
                 self._check(window)
@@ -143,10 +149,10 @@ class TrainingLoop:
                 paused = time.monotonic()
                 self._validate(progress)
                 window.leave_out(time.monotonic() - paused)
-                here.seconds = time.monotonic() - begun
-            if time.monotonic() - last_saved > SAVE_EVERY:
+                agree()
+            if here.seconds - last_saved > SAVE_EVERY:
                 self._save(window)
-                last_saved = time.monotonic()
+                last_saved = here.seconds
         self._save(window)
 
     def _save(self, window: Window) -> None:
@@ -199,7 +205,7 @@ class TrainingLoop:
         if here.first_loss is None:
             here.first_loss = means["loss"]
         rate = self.step.optimizers.all[0].param_groups[0]["lr"]
-        self.keeper.run.log({**self._where(), **means, "learning_rate": rate})
+        self.keeper.log({**self._where(), **means, "learning_rate": rate})
         amount = (
             {"minutes": here.seconds / 60, "of_minutes": self.schedule.options.minutes}
             if self.schedule.steps is None
@@ -218,7 +224,7 @@ class TrainingLoop:
             return
         here, model = self.position, self.step.evaluated
         accuracy = self.validate(model)
-        self.keeper.run.log({**self._where(), "validation_accuracy": accuracy})
+        self.keeper.log({**self._where(), "validation_accuracy": accuracy})
         progress.update(self._share_done(), validation_accuracy=accuracy)
         if accuracy >= here.best_accuracy:
             here.best_accuracy, here.best_step = accuracy, here.step

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlpmixer.runtime import Runtime
 from mlpmixer.training.step import StepResult
 
 EXPLODED = 10.0
@@ -26,10 +27,11 @@ class BadStep(NamedTuple):
 class Window:
     """The steps since the last line of metrics; losses stay on the device until the next one."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._ranks = runtime.ranks
         self._losses: list[Tensor] = []
         self._batches: list[tuple[int, Tensor]] = []
-        self._correct, self._gradient_norm = torch.zeros(2, device=device)
+        self._correct, self._gradient_norm = torch.zeros(2, device=runtime.device)
         self._images = 0
         self._waited = 0.0
         self._since = time.monotonic()
@@ -61,23 +63,26 @@ class Window:
         """
         limit = math.inf if first_loss is None else EXPLODED * max(first_loss, 1.0)
         losses = torch.stack(self._losses).tolist() if self._losses else []
+        losses = self._ranks.mean(losses)
         for loss, (number, indices) in zip(losses, self._batches, strict=True):
             if not math.isfinite(loss) or loss > limit:
-                return BadStep(number, loss, indices)
+                whole = torch.stack(self._ranks.gather(indices), dim=1).flatten()
+                return BadStep(number, loss, whole)
         return None
 
     def means(self) -> dict[str, float]:
         """Return the means by the names that the training curves know; waits for the device.
 
-        "data_wait" is the share of the time in which the loop waited for its next batch. A GPU may
-        have computed meanwhile, so it says from where on data cannot be the limit.
+        They are those of all ranks. "data_wait" is the share of the time in which the loop waited
+        for its next batch. A GPU may have computed meanwhile, so it says from where on data cannot
+        be the limit.
         """
-        losses = float(torch.stack(self._losses).mean())
         seconds = time.monotonic() - self._since
-        return {
-            "loss": losses,
+        own = {
+            "loss": float(torch.stack(self._losses).mean()),
             "train_accuracy": float(self._correct) / self._images,
             "gradient_norm": float(self._gradient_norm) / len(self),
-            "images_per_second": self._images / seconds,
+            "images_per_second": self._images * self._ranks.world / seconds,
             "data_wait": min(1.0, self._waited / seconds),
         }
+        return dict(zip(own, self._ranks.mean(list(own.values())), strict=True))

@@ -32,6 +32,8 @@ def check_batch(recipe: Recipe, ranks: Ranks) -> None:
         )
     )
     whole = mixing_groups(batch) if mixes else batch
+    if batch % parts:
+        return  # no matter of ranks
     if whole % world == 0 and batch % (world * parts) == 0:
         return
     fitting = [n for n in range(1, world) if whole % n == 0 and batch % (n * parts) == 0]

@@ -20,6 +20,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
 from mlpmixer.runtime import Runtime
+from mlpmixer.training.parallel import check_batch
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import check_compiler
@@ -53,6 +54,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     """
     check_ranges(recipe)
     check_budget(recipe.schedule)
+    check_batch(recipe, runtime.ranks)
     dataset = open_source(recipe.data.data)
     if "train" not in dataset.splits:
         raise UsageError(f"{recipe.data.data} has no training images, only {list(dataset.splits)}.")

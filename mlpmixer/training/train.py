@@ -10,10 +10,12 @@ from mlpmixer.data.batches import Images
 from mlpmixer.data.duplicates import Duplicates, find_duplicates
 from mlpmixer.data.loader import UNCHANGED, open_images
 from mlpmixer.data.placement import place_images
+from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.files import write_json
 from mlpmixer.formatting import number, percent
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.ranks import Ranks
 from mlpmixer.report.run_page import write_report
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
@@ -58,31 +60,37 @@ def train(
         MixerError: the data or the training failed.
     """
     keep_freed_memory()
+    ranks = runtime.ranks
     with ExitStack() as stack:
         saved = None
+        with ranks.together():
+            run = RunDirectory.open(out) if resume and ranks.leads else RunDirectory(out)
+            if resume and ranks.leads:
+                stack.enter_context(run)
         if resume:
-            run = stack.enter_context(RunDirectory.open(out))
-            saved = SavedState.read(run.last)
+            saved = ranks.from_lead(lambda: SavedState.read(run.last))
             if saved.damage:
                 console.warning(f"{saved.damage.split(': ')[0]}: going on from the state before")
-        planned = plan(recipe, runtime)
-        images_digest = digest(planned.dataset)
-        if saved is not None:
-            _check_state(saved, planned, images_digest, allow_changed_data, console)
-            clear_up(run.last, saved)
-        else:
-            run = RunDirectory.create(out, planned.recipe.to_toml())
-            stack.enter_context(run)
-        if saved is None or saved.images != images_digest:
-            write_inventory(run.last, planned.dataset)
+        with ranks.together():
+            planned = plan(recipe, runtime)
+            images_digest = digest(planned.dataset)
+        _check_same_data(ranks, images_digest)
+        with ranks.together():
+            if saved is not None:
+                _check_state(saved, planned, images_digest, allow_changed_data, console)
+            if ranks.leads and saved is not None:
+                clear_up(run.last, saved)
+            elif ranks.leads:
+                run = RunDirectory.create(out, planned.recipe.to_toml())
+                stack.enter_context(run)
+            if ranks.leads and (saved is None or saved.images != images_digest):
+                write_inventory(run.last, planned.dataset)
         for note in planned.notes:
             console.message(note)
-        images = _read(planned, console)
-        with console.progress("looking for duplicates") as progress:
-            duplicates = find_duplicates(planned.dataset.splits, progress=progress.update)
-        for sentence in duplicates.sentences():
-            console.warning(sentence)
+        with ranks.together():
+            images = _read(planned, console)
         loop = _loop(planned, images, images_digest, run, console)
+        duplicates = _duplicates(planned, console) if ranks.leads else None
         if saved is not None:
             loop.resume(saved.restore(loop.step))
         console.message(_introduction(planned, images))
@@ -93,6 +101,23 @@ def train(
             step = loop.position.step
             return {"finished": False, "run": str(out), "step": step, "stopped_by": stopped_by}
         return _report(planned, images, duplicates, run, loop.position, console)
+
+
+def _check_same_data(ranks: Ranks, images: str) -> None:
+    """Raise UsageError where the ranks, on several machines, see different data."""
+    others = [rank for rank, one in enumerate(ranks.gather(images)) if one != images]
+    if others:
+        raise UsageError(
+            f"rank {others[0]} finds other images at the same place: copy the data to all machines."
+        )
+
+
+def _duplicates(planned: Plan, console: Console) -> Duplicates:
+    with console.progress("looking for duplicates") as progress:
+        duplicates = find_duplicates(planned.dataset.splits, progress=progress.update)
+    for sentence in duplicates.sentences():
+        console.warning(sentence)
+    return duplicates
 
 
 def _check_state(
@@ -169,19 +194,23 @@ def _introduction(planned: Plan, images: Mapping[str, Images]) -> str:
 def _report(
     planned: Plan,
     images: Mapping[str, Images],
-    duplicates: Duplicates,
+    duplicates: Duplicates | None,
     run: RunDirectory,
     position: Position,
     console: Console,
 ) -> dict[str, Any]:
-    """Evaluate the best model and write evaluation.json and report.html."""
+    """Evaluate the best model and write evaluation.json and report.html.
+
+    Of several ranks all evaluate, and the leading one, which alone has `duplicates`, writes.
+    """
     training_peak = peak_memory(planned.runtime.device)
     split = next((name for name in ("test", "validation") if name in images), "train")
-    model = load(run.model).to(planned.runtime.device)
+    model = _best(planned, run)
+    runtime = Runtime(planned.runtime.device, ranks=planned.runtime.ranks)
     with console.progress(f"evaluating on the {split} images") as progress:
-        evaluation = classify(
-            model, images[split], Runtime(planned.runtime.device), on_progress=progress.update
-        )
+        evaluation = classify(model, images[split], runtime, on_progress=progress.update)
+    if duplicates is None:
+        return {"finished": True, "run": str(run.path)}
     measures = evaluation.to_json(planned.dataset.class_names)
     where = {"split": split, "machine": machine(planned.runtime.device)}
     write_json(run.evaluation, {**where, **measures})
@@ -222,3 +251,13 @@ def _report(
     )
     console.message(f"{split} accuracy: {percent(evaluation.top1, 2)}")
     return outcome
+
+
+def _best(planned: Plan, run: RunDirectory) -> ImageModel:
+    """Return the best model; to the ranks that do not lead its weights are sent."""
+    runtime = planned.runtime
+    model = load(run.model) if runtime.ranks.leads else planned.model
+    weights = runtime.ranks.from_lead(model.state_dict)
+    if not runtime.ranks.leads:
+        model.load_state_dict(weights)
+    return model.to(runtime.device)
