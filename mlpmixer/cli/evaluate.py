@@ -14,6 +14,7 @@ from mlpmixer.errors import UsageError
 from mlpmixer.values import Count
 
 if TYPE_CHECKING:
+    from mlpmixer.ranks import Ranks
     from mlpmixer.run.console import Console
     from mlpmixer.suites.result import Mean, SuiteResult
 
@@ -66,20 +67,22 @@ def run(arguments: Sequence[str]) -> int:
     if command.suite is None:
         if foreign := sorted(named & OF_A_SUITE):
             raise UsageError(f"--{foreign[0]} belongs to a suite: give --suite too.")
-        return _evaluate(command)
+        from mlpmixer.ranks import joined_ranks
+
+        with joined_ranks() as ranks:
+            return _evaluate(command, ranks)
     if foreign := sorted(named & OF_ONE_DATA_SET):
         flag = f"--{foreign[0].replace('_', '-')}"
         raise UsageError(f"{flag} and --suite exclude each other: the suite's tasks say it.")
     return _run_suite(command, command.suite)
 
 
-def _evaluate(command: EvalCommand) -> int:
+def _evaluate(command: EvalCommand, ranks: "Ranks") -> int:
     from mlpmixer.evaluation.evaluate import evaluate_model
     from mlpmixer.formatting import number, percent
     from mlpmixer.measures.metrics import in_words, shown
-    from mlpmixer.run.console import Console
 
-    console = Console.choose(command.measuring.json)
+    console = command.measuring.console(ranks)
     measured = evaluate_model(
         command.model,
         data=command.data,
@@ -89,7 +92,7 @@ def _evaluate(command: EvalCommand) -> int:
         multi_labels=command.multi_labels,
         flip=command.flip,
         batch_size=command.batch_size,
-        runtime=command.measuring.runtime(),
+        runtime=command.measuring.runtime(ranks),
         console=console,
     )
     result = measured.evaluation

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
 from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import parse
 from mlpmixer.values import Count, Pixels, Repetitions
+
+if TYPE_CHECKING:
+    from mlpmixer.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +46,17 @@ class FewShotCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(FewShotCommand, "fewshot", arguments)
+    from mlpmixer.ranks import joined_ranks
+
+    with joined_ranks() as ranks:
+        return _probe(command, ranks)
+
+
+def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
     from mlpmixer.evaluation.probe import probe
     from mlpmixer.formatting import percent
-    from mlpmixer.run.console import Console
 
-    console = Console.choose(command.measuring.json)
+    console = command.measuring.console(ranks)
     probed = probe(
         command.source,
         command.data,
@@ -56,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
         shots=command.shots,
         seeds=command.seeds,
         options=command.measuring.data_options(),
-        runtime=command.measuring.runtime(),
+        runtime=command.measuring.runtime(ranks),
         keep=command.keep,
         console=console,
     )
@@ -71,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
             f"{count:>5}  {percent(result.mean[row], 2):>8}  {percent(result.spread[row], 2):>6}  "
             f"{result.strengths[result.best_strength[row]]:g}"
         )
-    if command.out is not None:
+    if command.out is not None and ranks.leads:
         from mlpmixer.report.figure_style import save_png
         from mlpmixer.report.probe_plots import accuracy_by_shots
 

@@ -7,6 +7,8 @@ from mlpmixer.values import Share, Workers
 
 if TYPE_CHECKING:
     from mlpmixer.data.options import DataOptions
+    from mlpmixer.ranks import Ranks
+    from mlpmixer.run.console import Console
     from mlpmixer.runtime import Runtime
 
 
@@ -31,12 +33,21 @@ class MeasuringOptions:
 
         return DataOptions(workers=self.workers, max_unreadable=self.max_unreadable)
 
-    def runtime(self) -> "Runtime":
-        """Return where to measure.
+    def runtime(self, ranks: "Ranks | None" = None) -> "Runtime":
+        """Return where to measure; of several ranks each takes its share of the images.
 
         Raises:
             UsageError: the machine lacks what is asked for.
         """
+        from mlpmixer.ranks import ALONE
         from mlpmixer.runtime import Runtime
 
-        return Runtime.choose(self.device, self.precision)
+        ranks = ranks or ALONE
+        with ranks.together():
+            return Runtime.choose(self.device, self.precision, ranks)
+
+    def console(self, ranks: "Ranks") -> "Console":
+        """Return what talks to the user: nothing in ranks that do not lead."""
+        from mlpmixer.run.console import Console
+
+        return Console.choose(self.json) if ranks.leads else Console.silent()

@@ -44,8 +44,8 @@ def extract(
         UsageError: there is no readable image.
     """
     file = _file(model, images, layer, runtime.precision) if keep else None
-    if file is not None and file.exists():
-        stored = load_file(file)
+    stored = runtime.ranks.from_lead(lambda: _stored(file))
+    if stored is not None:
         return stored["features"], stored["labels"]
     output = pooled_features if layer is None else layer_features(layer)
     forward = Forward(
@@ -53,9 +53,13 @@ def extract(
     )
     features, labels = zip(*((one.values.cpu(), one.labels.cpu()) for one in forward), strict=True)
     found = {"features": torch.cat(features), "labels": torch.cat(labels)}
-    if file is not None:
+    if file is not None and runtime.ranks.leads:
         write_tensors(found, file, {})
     return found["features"], found["labels"]
+
+
+def _stored(file: Path | None) -> dict[str, Tensor] | None:
+    return None if file is None or not file.exists() else load_file(file)
 
 
 def _file(

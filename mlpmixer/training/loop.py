@@ -201,7 +201,8 @@ class TrainingLoop:
     def _record(self, window: Window, utilisation: Utilisation, progress: Progress) -> None:
         self._check(window)
         here, means = self.position, window.means()
-        means |= utilisation.facts(means["images_per_second"])
+        own_speed = means["images_per_second"] / self.step.runtime.ranks.world
+        means |= utilisation.facts(own_speed)
         if here.first_loss is None:
             here.first_loss = means["loss"]
         rate = self.step.optimizers.all[0].param_groups[0]["lr"]
