@@ -30,7 +30,7 @@ def on_ranks(world: int, function: Callable[..., Any], *arguments: Any) -> list[
         reader, writer = _CONTEXT.Pipe(duplex=False)
         answers.append(reader)
         given = (rank, world, port, writer, function, arguments)
-        started.append(_CONTEXT.Process(target=_run, args=given, daemon=True))
+        started.append(_CONTEXT.Process(target=_run, args=given))
         started[-1].start()
         writer.close()
     try:
