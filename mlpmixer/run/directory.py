@@ -27,6 +27,8 @@ STATE_FILE = "state.pt"
 """What is in `LAST` once there is something to resume from."""
 PREVIOUS_STATE_FILE = "previous.pt"
 """The state before that one."""
+SHARDED_STATES = "sharded-*/complete.json"
+"""What is in `LAST` where the ranks each wrote their share of a state."""
 LOCK = ".lock"
 
 
@@ -91,7 +93,10 @@ class RunDirectory:
     @property
     def resumable(self) -> bool:
         """Whether there is a saved state to go on from."""
-        return any((self.last / name).exists() for name in (STATE_FILE, PREVIOUS_STATE_FILE))
+        states = any(self.last.glob(SHARDED_STATES))
+        return (
+            any((self.last / name).exists() for name in (STATE_FILE, PREVIOUS_STATE_FILE)) or states
+        )
 
     @property
     def recipe(self) -> Path:

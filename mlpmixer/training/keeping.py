@@ -2,17 +2,44 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlpmixer.data.dataset import Split
 from mlpmixer.errors import MixerError
 from mlpmixer.files import write_json
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.run.directory import RunDirectory
+from mlpmixer.ranks import ALONE, Ranks
+from mlpmixer.run.directory import SHARDED_STATES, STATE_FILE, RunDirectory
 from mlpmixer.training.metrics import BadStep
 from mlpmixer.training.state import Position, SavedState, save_state
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import save
+
+if TYPE_CHECKING:
+    from mlpmixer.training.sharded_state import ShardedSaving
+
+
+def newest_state(folder: Path, ranks: Ranks = ALONE) -> SavedState:
+    """Read the state that was saved last into a run's folder for states, sharded or not.
+
+    All ranks ask for it at once.
+
+    Raises:
+        UsageError: there is nothing to resume from.
+        MixerError: all that is there is damaged.
+    """
+    if not ranks.from_lead(lambda: _sharded_last(folder)):
+        return ranks.from_lead(lambda: SavedState.read(folder))
+    from mlpmixer.training.sharded_state import ShardedState  # slow to load
+
+    return ShardedState.read_newest(folder, ranks)
+
+
+def _sharded_last(folder: Path) -> bool:
+    sharded = [path.stat().st_mtime for path in folder.glob(SHARDED_STATES)]
+    single = folder / STATE_FILE
+    return bool(sharded) and not (single.exists() and single.stat().st_mtime > max(sharded))
 
 
 class Keeper:
@@ -45,6 +72,7 @@ class Keeper:
         self.images_digest = images_digest
         self.facts = facts
         self.ranks = step.runtime.ranks
+        self._sharded = self._sharded_saving() if step.sharded else None
 
     def log(self, record: Mapping[str, object]) -> None:
         """Append a line to the run's metrics."""
@@ -56,6 +84,11 @@ class Keeper:
         if self.ranks.leads:
             self.run.truncate_after(step)
 
+    def _sharded_saving(self) -> "ShardedSaving":
+        from mlpmixer.training.sharded_state import ShardedSaving  # slow to load
+
+        return ShardedSaving(self.run.last, self.step, self.class_names, self.images_digest)
+
     def save_model(self, model: ImageModel, position: Position) -> None:
         """Write the model that is now the best one."""
         if not self.ranks.leads:
@@ -64,14 +97,26 @@ class Keeper:
         save(model, self.run.model, self.class_names, **self.facts, **where)
 
     def save_state(self, position: Position) -> None:
-        """Write what a resumed training needs."""
+        """Write what a resumed training needs; a sharded one goes on while it is written."""
+        if self._sharded is not None:
+            self._sharded.begin(position)
+            return
         if self.ranks.leads:
             save_state(self.run.last, position, self.step, self.class_names, self.images_digest)
 
+    def finish(self) -> None:
+        """Wait until what is being written is on the disk.
+
+        Raises:
+            MixerError: it could not be written.
+        """
+        if self._sharded is not None:
+            self._sharded.wait()
+
     def go_back(self) -> Position:
         """Put the last saved state in place, and forget what was logged since."""
-        saved = self.ranks.from_lead(lambda: SavedState.read(self.run.last))
-        position = saved.restore(self.step)
+        self.finish()
+        position = newest_state(self.run.last, self.ranks).restore(self.step)
         self.forget_after(position.step)
         return position
 

@@ -101,6 +101,7 @@ class TrainingLoop:
                     break
                 except _Diverged as divergence:
                     self._go_back(divergence.bad)
+        self.keeper.finish()
         finished = self._share_done() >= 1
         if finished and self.validate is None:
             self.keeper.save_model(self.step.evaluated, self.position)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlpmixer.runtime import multiplies_bfloat16
+from mlpmixer.training.shares import share_like, whole
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd quintic that drives all singular values towards 1."""
@@ -73,10 +74,10 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
         momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        update = orthogonalize(gradient.lerp(momentum, group["momentum"]).flatten(1))
+        direction = whole(gradient.lerp(momentum, group["momentum"]))
+        update = orthogonalize(direction.flatten(1))
         rows, columns = update.shape
+        update = update.reshape(parameter.shape).to(parameter.dtype)
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(
-            update.reshape(parameter.shape).to(parameter.dtype),
-            alpha=-group["lr"] * max(1, rows / columns) ** 0.5,
-        )
+        length = group["lr"] * max(1, rows / columns) ** 0.5
+        parameter.add_(share_like(update, parameter), alpha=-length)

@@ -1,6 +1,7 @@
 """From a recipe to optimizers and averaged weights."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.training.muon import Muon
 from mlpmixer.training.recipe import OptimizerOptions
+from mlpmixer.training.shares import shares_like, whole
 from mlpmixer.training.transfer import blocks_behind
 
 MUON_MOMENTUM = 0.95
@@ -65,7 +67,7 @@ class Optimizers:
             The gradient's global norm before clipping, a scalar.
         """
         limit = self.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        norm = whole(nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True))
         for optimizer, peaks in zip(self.all, self.peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
@@ -77,10 +79,15 @@ class Optimizers:
         """Return everything that a resumed training needs."""
         return [optimizer.state_dict() for optimizer in self.all]
 
-    def load_state_dict(self, states: list[dict[str, object]]) -> None:
-        """Take up the state of an interrupted training."""
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Take up the state of an interrupted training; of whole tensors a rank takes its share."""
         for optimizer, state in zip(self.all, states, strict=True):
-            optimizer.load_state_dict(state)
+            moved = [one for group in optimizer.param_groups for one in group["params"]]
+            kept = {
+                number: shares_like(values, dict.fromkeys(values, moved[number]))
+                for number, values in state["state"].items()
+            }
+            optimizer.load_state_dict({**state, "state": kept})
 
 
 def _outer_parameters(model: nn.Module) -> set[int]:

@@ -149,6 +149,9 @@ class ComputeOptions:
     """auto: bfloat16 where the hardware multiplies it, else float32."""
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on CPUs."""
+    shard: Literal["auto", "always", "never"] = "auto"
+    """Cut weights, gradients and moments up over the ranks of torchrun; auto: where they would
+    take more than half of a GPU's memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

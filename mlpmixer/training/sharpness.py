@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from mlpmixer.training.shares import own, share_like, whole
+
 Result = TypeVar("Result")
 SHARE = 0.7
 """Length of what LookSAM adds, as a share of the gradient's; α of its paper."""
@@ -62,10 +64,12 @@ class SharpnessAware:
         with _statistics_kept(self.model):
             backward()
         with torch.no_grad():
-            torch._foreach_copy_(self.parameters, weights)  # to the bit, unlike climbing down
+            # To the bit, unlike climbing down.
+            torch._foreach_copy_(own(self.parameters), own(weights))
         if self.every > 1:
             above = self._gradients()
-            along = sum((a * u).sum() for a, u in zip(above, usual, strict=True)) / usual_length**2
+            products = [(a * u).sum() for a, u in zip(above, usual, strict=True)]
+            along = whole(sum(products[1:], start=products[0])) / usual_length**2
             sideways = [a - along * u for a, u in zip(above, usual, strict=True)]
             length = _length(sideways) + _SMALLEST
             self.sideways = [one / length for one in sideways]
@@ -83,11 +87,11 @@ class SharpnessAware:
     def load_state_dict(self, state: list[Tensor]) -> None:
         """Take up the state of an interrupted training."""
         pairs = zip(state, self.parameters, strict=False)
-        self.sideways = [one.to(parameter.device) for one, parameter in pairs]
+        self.sideways = [share_like(one.to(other.device), other) for one, other in pairs]
 
 
 def _length(tensors: list[Tensor]) -> Tensor:
-    return torch.stack(torch._foreach_norm(tensors)).norm()
+    return whole(torch.stack(torch._foreach_norm(tensors)).norm())
 
 
 @contextmanager

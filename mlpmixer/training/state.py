@@ -16,13 +16,14 @@ import torch
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
-from mlpmixer.run.directory import MODEL, PREVIOUS_STATE_FILE, RECIPE, STATE_FILE
+from mlpmixer.run.directory import MODEL, PREVIOUS_STATE_FILE, RECIPE, SHARDED_STATES, STATE_FILE
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.shares import shares_like
 from mlpmixer.training.step import TrainingStep
 
 DAMAGED_STATE_FILE = "damaged.pt"
 """What a damaged newest state is called once a run goes on from the one before it."""
-_DAMAGE = (
+DAMAGE = (
     *(RuntimeError, ValueError, KeyError, TypeError, OSError, UnpicklingError),
     *(EOFError, zipfile.BadZipFile),
 )
@@ -113,7 +114,11 @@ def clear_up(folder: Path, saved: "SavedState") -> None:
     for name in (STATE_FILE, PREVIOUS_STATE_FILE):
         for leftover in folder.glob(f".{Path(name).stem}.*{Path(name).suffix}"):
             leftover.unlink()
-    if saved.damage:
+    if saved.damage and saved.path.is_dir():
+        for newer in folder.glob(SHARDED_STATES):
+            if newer.parent > saved.path:
+                newer.unlink()  # so it counts no longer
+    elif saved.damage:
         (folder / STATE_FILE).replace(folder / DAMAGED_STATE_FILE)
 
 
@@ -147,7 +152,7 @@ class SavedState:
         for path in present:
             try:
                 content = _load(path)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 damage.append(_damaged(path, error))
             else:
                 return cls(path, content, str(damage[0]) if damage else "")
@@ -192,14 +197,16 @@ class SavedState:
             MixerError: the file is damaged.
         """
         try:
-            step.model.load_state_dict(self._content["model"])
+            weights = step.model.state_dict()
+            step.model.load_state_dict(shares_like(self._content["model"], weights))
             step.optimizers.load_state_dict(self._content["optimizers"])
             if step.sharpness is not None:
                 step.sharpness.load_state_dict(self._content.get("sharpness") or [])
             if step.average is not None:
-                step.average.load_state_dict(self._content["average"])
+                averages = step.average.state_dict()
+                step.average.load_state_dict(shares_like(self._content["average"], averages))
             return Position(**self._content["position"])
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _damaged(self.path, error) from error
 
 

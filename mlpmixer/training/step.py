@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,12 @@ from mlpmixer.runtime import Runtime
 from mlpmixer.training.by_position import draw_by_position
 from mlpmixer.training.loss import classification_loss
 from mlpmixer.training.optim import Optimizers, averaged
-from mlpmixer.training.parallel import SharedModel
+from mlpmixer.training.parallel import SharedModel, shards
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.sharpness import SharpnessAware
+
+if TYPE_CHECKING:
+    from mlpmixer.training.sharding import Assembly
 
 
 class StepResult(NamedTuple):
@@ -46,15 +49,16 @@ class TrainingStep:
         self.model = model
         self.recipe = recipe
         self.runtime = runtime
-        self.optimizers = Optimizers(model, recipe.optimizer)
-        rho, every = recipe.optimizer.sam_rho, recipe.optimizer.sam_every
-        self.sharpness = SharpnessAware(model, rho, every) if rho else None
         decay = recipe.optimizer.ema
         self.average = averaged(model, decay) if decay else None
         self._positions = draw_by_position(model)
         if not recipe.compute.compile:
             use_native_training(model, runtime)
-        self._shared = SharedModel(model, runtime)
+        self._assembly = self._shard() if shards(model, recipe, runtime) else None
+        self._shared = SharedModel(model, runtime, sharded=self._assembly is not None)
+        self.optimizers = Optimizers(model, recipe.optimizer)
+        rho, every = recipe.optimizer.sam_rho, recipe.optimizer.sam_every
+        self.sharpness = SharpnessAware(model, rho, every) if rho else None
         shared = self._shared.module
         self._forward = compiled(shared) if recipe.compute.compile else shared
 
@@ -113,11 +117,29 @@ class TrainingStep:
 
     @property
     def evaluated(self) -> ImageModel:
-        """The weights that count: the averaged ones where there are."""
-        if self.average is None:
-            return self.model
-        assert isinstance(self.average.module, ImageModel)
-        return self.average.module
+        """The weights that count: the averaged ones where there are.
+
+        Of a sharded model, a copy that is put together anew: all ranks ask for it at once.
+        """
+        model = self.model if self.average is None else self.average.module
+        assert isinstance(model, ImageModel)
+        return model if self._assembly is None else self._assembly(model, self.runtime.device)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether weights and what belongs to them are cut up over the ranks."""
+        return self._assembly is not None
+
+    def _shard(self) -> "Assembly":
+        from mlpmixer.training.sharding import Assembly, mesh_of, shard  # slow to load
+
+        mesh = mesh_of(self.runtime)
+        assembly = Assembly(self.model)
+        shard(self.model, mesh)
+        if self.average is not None:
+            assert isinstance(self.average.module, ImageModel)
+            shard(self.average.module, mesh)
+        return assembly
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:

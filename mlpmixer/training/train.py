@@ -21,12 +21,12 @@ from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
 from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
-from mlpmixer.training.keeping import Keeper
+from mlpmixer.training.keeping import Keeper, newest_state
 from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
-from mlpmixer.training.state import Position, SavedState, clear_up
+from mlpmixer.training.state import SavedState, clear_up
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load
 
@@ -68,7 +68,7 @@ def train(
             if resume and ranks.leads:
                 stack.enter_context(run)
         if resume:
-            saved = ranks.from_lead(lambda: SavedState.read(run.last))
+            saved = newest_state(run.last, ranks)
             if saved.damage:
                 console.warning(f"{saved.damage.split(': ')[0]}: going on from the state before")
         with ranks.together():
@@ -100,7 +100,7 @@ def train(
             stopped_by = loop.stopped_by and loop.stopped_by.name
             step = loop.position.step
             return {"finished": False, "run": str(out), "step": step, "stopped_by": stopped_by}
-        return _report(planned, images, duplicates, run, loop.position, console)
+        return _report(planned, images, duplicates, run, loop, console)
 
 
 def _check_same_data(ranks: Ranks, images: str) -> None:
@@ -196,7 +196,7 @@ def _report(
     images: Mapping[str, Images],
     duplicates: Duplicates | None,
     run: RunDirectory,
-    position: Position,
+    loop: TrainingLoop,
     console: Console,
 ) -> dict[str, Any]:
     """Evaluate the best model and write evaluation.json and report.html.
@@ -205,7 +205,7 @@ def _report(
     """
     training_peak = peak_memory(planned.runtime.device)
     split = next((name for name in ("test", "validation") if name in images), "train")
-    model = _best(planned, run)
+    position, model = loop.position, _best(loop.step, run)
     runtime = Runtime(planned.runtime.device, ranks=planned.runtime.ranks)
     with console.progress(f"evaluating on the {split} images") as progress:
         evaluation = classify(model, images[split], runtime, on_progress=progress.update)
@@ -253,10 +253,10 @@ def _report(
     return outcome
 
 
-def _best(planned: Plan, run: RunDirectory) -> ImageModel:
+def _best(step: TrainingStep, run: RunDirectory) -> ImageModel:
     """Return the best model; to the ranks that do not lead its weights are sent."""
-    runtime = planned.runtime
-    model = load(run.model) if runtime.ranks.leads else planned.model
+    runtime, last = step.runtime, step.evaluated
+    model = load(run.model) if runtime.ranks.leads else last
     weights = runtime.ranks.from_lead(model.state_dict)
     if not runtime.ranks.leads:
         model.load_state_dict(weights)
