@@ -108,5 +108,6 @@ def _advice(found: "ResourcePlan") -> str:
         options.append("--grad-checkpointing")
     if setting.accumulate > 1:
         options.append(f"--accumulate {setting.accumulate}")
-    sharded = ", with the state split over the GPUs (FSDP), which `mixer train` does not do"
-    return f"It fits by {' '.join(options)}{sharded if setting.sharded else ''}."
+    if setting.sharded:
+        options.append("--shard always")
+    return f"It fits by {' '.join(options)}."

@@ -97,7 +97,7 @@ def plan_resources(
             )
         )
     fitting = [index for index, setting in enumerate(settings) if setting.fits]
-    fitting.sort(key=lambda index: settings[index].sharded)  # the trainer here splits no state
+    fitting.sort(key=lambda index: settings[index].sharded)  # whole models first
     return ResourcePlan(
         model=model.name,
         image_size=model.image_size,
