@@ -4,6 +4,9 @@ A worker is asked for a part of a batch and returns it as one tensor: what trave
 processes takes a file descriptor each, of which a process has often no more than 1024.
 """
 
+import atexit
+import multiprocessing.process
+import multiprocessing.util  # registers first what it does at the end
 import os
 import re
 import signal
@@ -111,6 +114,20 @@ class _Worker(Dataset[_Part]):
         if self.crop.of_whole_pictures:
             return self.crop.apply(images, draws)
         return self.crop.apply(torch.stack(images), draws)
+
+
+_at_work: set[multiprocessing.process.BaseProcess] = set()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End the workers of batches that nobody took to the end.
+
+    Python ends them by SIGTERM, which they do not heed, and would wait forever. What is registered
+    last is called first.
+    """
+    for process in _at_work:
+        process.kill()
 
 
 def _leave_stopping_to_the_parent(_: int) -> None:
@@ -244,8 +261,12 @@ class StreamedImages:
             prefetch_factor=ahead if self.workers else None,
             worker_init_fn=_leave_stopping_to_the_parent,
         )
+        others = set(multiprocessing.active_children())
+        parts = iter(loader)
+        started = set(multiprocessing.active_children()) - others
+        _at_work.update(started)
         try:
-            yield from loader
+            yield from parts
         except RuntimeError as error:
             text = str(error).splitlines()[0]
             ended = re.findall(r"\d+", text) if text.startswith("DataLoader worker (pid") else ()
@@ -256,3 +277,5 @@ class StreamedImages:
                         "Look at that image; if memory ran out, use fewer --workers."
                     ) from error
             raise
+        finally:
+            _at_work.difference_update(started)

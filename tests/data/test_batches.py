@@ -152,7 +152,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
 batches = opened(Grey(count=4100), "none", 2).training_batches(2048, 0, 0)
 print([len(next(batches).images) for _ in range(3)])
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    # The time bounds a wait without end: the program leaves its workers at work when it ends.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.stdout == "[2048, 2048, 2048]\n", done.stderr
 
 
