@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,10 +33,8 @@ def test_a_long_run_tells_memory_waiting_and_its_share_of_the_peak(
     monkeypatch.setattr(utilisation, "LONG_RUN", 0.0)
     run, slowed = tmp_path / "run", InMemoryImages.training_batches
 
-    def slowly(
-        self: InMemoryImages, batch_size: int, seed: int, first_step: int
-    ) -> Iterator[Batch]:
-        for batch in slowed(self, batch_size, seed, first_step):
+    def slowly(self: InMemoryImages, *which: Any) -> Iterator[Batch]:
+        for batch in slowed(self, *which):
             time.sleep(0.05)
             yield batch
 
