@@ -2,12 +2,13 @@
 
 import torch
 
+from mlpmixer.runtime import Runtime
 from mlpmixer.training.metrics import Window
 from mlpmixer.training.step import StepResult
 
 
 def test_a_loss_near_zero_at_the_start_makes_no_hard_batch_an_explosion() -> None:
-    window, nothing = Window(torch.device("cpu")), torch.zeros(())
+    window, nothing = Window(Runtime(torch.device("cpu"))), torch.zeros(())
     window.add(0, StepResult(torch.tensor(0.9), nothing, nothing), torch.arange(2))
     assert window.bad_step(0.001) is None
     window.add(1, StepResult(torch.tensor(10.5), nothing, nothing), torch.arange(2))
