@@ -3,13 +3,11 @@
 import json
 import multiprocessing
 import os
-import random
 import resource
 import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -345,45 +343,14 @@ def test_a_clock_that_jumps_changes_no_budget(
 def test_fifty_kills_at_any_moment_leave_a_run_that_ends_in_the_same_bits(
     tmp_path: Path, command: Callable[..., list[str]]
 ) -> None:
-    """Forked children save after every step, and are killed soon after their first state or so."""
     run, whole = tmp_path / "run", tmp_path / "whole"
-    longer = ("--steps", "400")
-    assert main(command(whole, *longer)) == 0
-    state, chance = run / "last" / STATE_FILE, random.Random(0)
-
-    def train() -> int:
-        """Start a child; returns its process."""
-        begun = run.exists()
-        child = os.fork()
-        if child == 0:
-            code = 70
-            try:
-                os.dup2(os.open(tmp_path / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-                loop.SAVE_EVERY = 0.0
-                code = main(["train", "--resume", str(run)] if begun else command(run, *longer))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        return child
-
-    for _ in range(50):
-        before, child = written(state), train()
-        while written(state) == before:
-            assert os.waitpid(child, os.WNOHANG)[0] == 0, "it ended before its 50th kill"
-            time.sleep(0.002)
-        time.sleep(chance.random() * 0.03)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (tmp_path / "said").read_text()
-    assert os.waitstatus_to_exitcode(os.waitpid(train(), 0)[1]) == 0
+    script = str(Path(__file__).parents[1] / "killed_trainings.py")
+    options = [*command(run)[:-2], "--steps", "400"]
+    done = subprocess.run(
+        [sys.executable, script, str(whole), str(run), "50", *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
     assert same(run, whole)
-
-
-def written(file: Path) -> tuple[int, int]:
-    """Return what changes whenever the file is written anew."""
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_ino, found.st_mtime_ns
