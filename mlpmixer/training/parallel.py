@@ -39,18 +39,25 @@ def check_batch(recipe: Recipe, ranks: Ranks) -> None:
     fitting = [n for n in range(1, world) if whole % n == 0 and batch % (n * parts) == 0]
     each = f" in {parts} parts each" if parts > 1 else ""
     why = " whose images are mixed" if mixes else ""
+    unit = world * parts
+    instead = _fitting_batch(batch, unit, world) if mixes else f"--batch-size {_next(batch, unit)}"
     raise UsageError(
         f"{world} ranks cannot share batches of {batch}{each}{why}: use {fitting[-1]} ranks, or "
-        f"--batch-size {_fitting_batch(batch, world * parts, mixes, world)}."
+        f"{instead}."
     )
 
 
-def _fitting_batch(batch: int, unit: int, mixes: bool, world: int) -> int:
-    """Return the smallest batch from `batch` on that the ranks can share; the next unit else."""
-    first = -(-batch // unit) * unit
-    sizes = range(first, first + 1000 * unit, unit)
-    fitting = (one for one in sizes if not mixes or mixing_groups(one) % world == 0)
-    return next(fitting, first)
+def _fitting_batch(batch: int, unit: int, world: int) -> str:
+    """Return the options of the next batch that the ranks can share mixed, unmixed where none."""
+    first = _next(batch, unit)
+    for size in range(first, first + 1000 * unit, unit):
+        if mixing_groups(size) % world == 0:
+            return f"--batch-size {size}"
+    return f"--mixup-alpha 0 --cutmix-alpha 0 --batch-size {first}"
+
+
+def _next(batch: int, unit: int) -> int:
+    return -(-batch // unit) * unit
 
 
 BYTES_PER_PARAMETER = 20

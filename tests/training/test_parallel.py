@@ -169,6 +169,20 @@ def test_batches_that_ranks_cannot_share_are_refused(
     assert f"{world} ranks cannot share batches of 32" in str(refusal.value)
 
 
+@pytest.mark.parametrize("world", [3, 6, 8, 128])
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_the_batch_that_is_offered_can_be_shared(world: int, mixup: float) -> None:
+    recipe = Recipe().override({"batch_size": 20, "mixup_alpha": mixup, "cutmix_alpha": mixup})
+    with pytest.raises(UsageError) as refusal:
+        check_batch(recipe, Ranks(0, world))
+    words = str(refusal.value).rstrip(".").split(", or ")[1].split()
+    names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
+    offered = dict(zip(names, map(float, words[1::2]), strict=True))
+    check_batch(
+        recipe.override({**offered, "batch_size": int(offered["batch_size"])}), Ranks(0, world)
+    )
+
+
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_batches_that_ranks_can_share_pass(world: int) -> None:
     mixing = {"mixup_alpha": 0.2, "mixup_probability": 0.5}
