@@ -24,6 +24,7 @@ LEVEL_FLAGS = {
 }
 """What the compiler may use in the file of a level; all other files run on any processor."""
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-pthread"]
+FLAGS += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # GCC 12 finds them in its own headers
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g1"]
 """Added where MLPMIXER_SANITIZE is set, as `make sanitize` does."""
 

@@ -28,6 +28,15 @@ def test_precision_follows_the_hardware(native: bool, monkeypatch: pytest.Monkey
     assert runtime.choose_precision("float32", cpu) == torch.float32
 
 
+def test_bfloat16_is_taken_where_it_is_asked_for_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda _: False)
+    assert runtime.choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda _: False)
+    with pytest.raises(UsageError, match="--precision float32"):
+        runtime.choose_precision("bfloat16", torch.device("cpu"))
+
+
 def test_autocast_multiplies_in_the_precision_asked_for() -> None:
     cpu, layer, row = torch.device("cpu"), torch.nn.Linear(4, 4), torch.randn(1, 4)
     with runtime.autocast(cpu, torch.bfloat16):

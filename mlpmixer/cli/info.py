@@ -142,6 +142,11 @@ def _show_machine(console: "Console") -> None:
     if here.bytes is not None:
         footer.append(f"memory: {here.bytes / 1e9:,.1f} GB/s read")
     footer.append(here.kernels or "native kernels: built, and checked against themselves")
+    footer += [
+        f"{asked}: computed in {computed}, which is faster here"
+        for asked, computed in here.computed.items()
+        if computed != asked
+    ]
     footer.append(
         f"training in float32: {here.training} kernels"
         if here.training

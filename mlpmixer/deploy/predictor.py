@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -111,7 +112,7 @@ class Predictor:
         runtime = Runtime.choose(device, "float32")
         return cls(model, runtime, precision=precision, engine=engine, flip=flip)
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, or its number where the model has no names."""
         return self.model.class_names or tuple(map(str, range(self.model.num_classes)))
@@ -167,11 +168,14 @@ class Predictor:
         """
         self.check_k(k)
         names = self.class_names
-        values, indices = probabilities.sort(dim=1, descending=True, stable=True)
-        return [
-            [Prediction(names[i], i, p) for i, p in zip(row, shares, strict=True)]
-            for row, shares in zip(indices[:, :k].tolist(), values[:, :k].tolist(), strict=True)
-        ]
+        found = []
+        for row in probabilities.numpy():
+            least = np.partition(row, -k)[-k]
+            candidates = np.flatnonzero(~(row < least))  # in this form NaN does not get lost
+            order = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
+            best = zip(order.tolist(), row[order].tolist(), strict=True)
+            found.append([Prediction(names[i], i, p) for i, p in best])
+        return found
 
     def check_k(self, k: int) -> None:
         """Raise UsageError where the model has fewer classes than `k`, or `k` is below 1."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.kernels.ceilings import arithmetic
 from mlpmixer.kernels.native import PRECISIONS, NativeMixer, Precision
 from mlpmixer.kernels.self_check import choose_level
 from mlpmixer.models.interface import ImageModel
@@ -43,9 +44,10 @@ class NativeEngine:
             raise MixerError(f"the native kernels compute Mixers alone, not {model.name}.")
         if model.device.type != "cpu":
             raise MixerError(f"the native kernels run on CPUs, the model is on {model.device}.")
-        level = choose_level(precision)
-        self._mixer = NativeMixer(*parts, precision, level)
-        self.description = f"native kernels, {precision}, {level}"
+        computed = arithmetic(precision)
+        level = choose_level(computed)
+        self._mixer = NativeMixer(*parts, computed, level)
+        self.description = f"native kernels, {computed}, {level}"
 
     def features(self, images: Tensor) -> Tensor:
         return self._mixer.tokens(images)

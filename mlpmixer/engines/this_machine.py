@@ -9,7 +9,7 @@ import torch
 from mlpmixer.data.cache import data_home
 from mlpmixer.engines.training_blocks import native_training_level
 from mlpmixer.errors import MixerError
-from mlpmixer.kernels.ceilings import product_ceiling, read_bandwidth
+from mlpmixer.kernels.ceilings import arithmetic, product_ceiling, read_bandwidth
 from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import PRECISIONS, Precision, levels_here
 from mlpmixer.kernels.self_check import TOLERANCES, self_check
@@ -36,6 +36,8 @@ class ThisMachine:
     kernels: str
     """Empty where the native kernels are there, else why not."""
     levels: tuple[KernelLevel, ...]
+    computed: dict[Precision, Precision]
+    """In which precision the kernels compute where one is enough; see `arithmetic`."""
     training: str | None
     """The level by which Mixers train in float32; None: they train by PyTorch alone."""
     operations: dict[Precision, float]
@@ -49,16 +51,17 @@ class ThisMachine:
 def inspect_machine() -> ThisMachine:
     """Look at this machine, and measure it: about two seconds."""
     levels, operations = [], dict[Precision, float]()
-    bandwidth = None
+    computed, bandwidth = dict[Precision, Precision](), None
     if library().functions is not None:
         for precision in PRECISIONS:
-            taken = False
+            taken = arithmetic(precision) != precision
             for level in levels_here(precision):
                 error = self_check(level, precision)
                 used = not taken and error <= TOLERANCES[precision]
                 taken = taken or used
                 levels.append(KernelLevel(precision, level, error, used))
             if levels_here(precision):
+                computed[precision] = arithmetic(precision)
                 operations[precision] = product_ceiling(precision)
         try:
             bandwidth = read_bandwidth()
@@ -67,7 +70,7 @@ def inspect_machine() -> ThisMachine:
     facts, training = machine(torch.device("cpu")), native_training_level()
     chosen = _remembered(facts)
     return ThisMachine(
-        facts, library().reason, tuple(levels), training, operations, bandwidth, chosen
+        facts, library().reason, tuple(levels), computed, training, operations, bandwidth, chosen
     )
 
 

@@ -1,5 +1,7 @@
 """What this machine can do at most, measured: products over registers alone, and memory."""
 
+from functools import cache
+
 import torch
 
 from mlpmixer.errors import MixerError
@@ -10,13 +12,32 @@ LARGER_THAN_CACHES = 256 << 20
 """Bytes that each thread reads."""
 
 
+def arithmetic(precision: Precision) -> Precision:
+    """Return the precision that products are computed in where this one is enough.
+
+    bfloat16 is computed in float32, which is more exact, where it is not faster: without an
+    instruction for it, and on Intel's processors that have AVX512_BF16 but not AMX.
+    """
+    levels = levels_here(precision)
+    if precision != "bfloat16" or not levels:
+        return precision
+    faster = levels[0].endswith("_bf16") and _is_faster(levels[0], levels_here("float32")[0])
+    return "bfloat16" if faster else "float32"
+
+
+@cache
+def _is_faster(bfloat16_level: str, float32_level: str) -> bool:
+    rate = _rate(bfloat16_level, "bfloat16", threads=1, seconds=0.01)
+    return rate > _rate(float32_level, "float32", threads=1, seconds=0.01)
+
+
 def product_ceiling(
     precision: Precision, threads: int | None = None, seconds: float = 0.25
 ) -> float:
     """Return the operations a second of the best level's products with all operands in registers.
 
     A multiplication and an addition are two operations. No product of matrices can be faster. For
-    bfloat16 without an instruction for it, it is the ceiling of float32, in which it is computed.
+    bfloat16 it is the ceiling of the arithmetic in which it is computed.
 
     Args:
         precision: of the operands.
@@ -26,13 +47,18 @@ def product_ceiling(
     Raises:
         MixerError: there are no native kernels here, and why.
     """
-    functions, levels = library().functions, levels_here(precision)
-    if functions is None or not levels:
+    levels = levels_here(precision)
+    if library().functions is None or not levels:
         raise MixerError(library().reason or f"no level can compute in {precision} here.")
-    level = levels[0]
-    if precision == "bfloat16" and not level.endswith("_bf16"):
-        return product_ceiling("float32", threads, seconds)
-    number, threads = PRECISIONS.index(precision), threads or torch.get_num_threads()
+    if (computed := arithmetic(precision)) != precision:
+        return product_ceiling(computed, threads, seconds)
+    return _rate(levels[0], precision, threads or torch.get_num_threads(), seconds)
+
+
+def _rate(level: str, precision: Precision, threads: int, seconds: float) -> float:
+    functions = library().functions
+    assert functions is not None  # there is a level
+    number = PRECISIONS.index(precision)
     return max(
         float(functions.mlpmixer_ceiling(level.encode(), number, threads, seconds / 3))
         for _ in range(3)

@@ -163,7 +163,7 @@ def test_a_processor_without_bfloat16_is_offered_float32(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda _: False)
     said = refusal([*command, "--precision", "bfloat16"], capsys)
     accepted(following(said, command), monkeypatch)
 

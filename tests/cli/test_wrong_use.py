@@ -135,7 +135,7 @@ def test_a_misspelt_field_of_a_recipe_file_is_named(
 def test_a_precision_that_the_device_lacks_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "multiplies_bfloat16", lambda _: False)
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda _: False)
     said = refused([*TRAIN, "--precision", "bfloat16"], capsys, monkeypatch)
     assert "bfloat16" in said
     assert "--precision float32" in said

@@ -4,7 +4,7 @@ import pytest
 
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels import ceilings
-from mlpmixer.kernels.ceilings import product_ceiling, read_bandwidth
+from mlpmixer.kernels.ceilings import arithmetic, product_ceiling, read_bandwidth
 from mlpmixer.kernels.library import Library
 from mlpmixer.kernels.native import Precision, levels_here
 
@@ -20,6 +20,15 @@ def test_every_level_and_precision_has_a_ceiling(
         pytest.skip(f"no {level} here")
     monkeypatch.setenv("MLPMIXER_KERNEL_LEVEL", level)
     assert product_ceiling(precision, threads=2, seconds=0.003) > 0
+
+
+def test_bfloat16_without_an_instruction_is_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert arithmetic("float32") == "float32"
+    assert arithmetic("int8") == "int8"
+    monkeypatch.setenv("MLPMIXER_KERNEL_LEVEL", "portable")
+    assert arithmetic("bfloat16") == "float32"
 
 
 def test_memory_is_read_at_some_speed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,9 @@ def test_a_level_that_trains_wrongly_is_reported_and_passed_over(
 ) -> None:
     assert choose_training_level() == LEVELS[0]
     if len(LEVELS) > 1:
-        with pytest.warns(RuntimeWarning, match=f"level {LEVELS[0]} are wrong"):
+        with pytest.warns(RuntimeWarning) as reports:
             assert choose_training_level(tolerance=0) == "portable"
+        passed_over = zip(reports, LEVELS[:-1], strict=True)
+        assert all(f"level {level} are wrong" in str(one.message) for one, level in passed_over)
     monkeypatch.setenv(LEVEL_VARIABLE, "portable")
     assert choose_training_level() == "portable"

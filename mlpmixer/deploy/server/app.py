@@ -278,7 +278,8 @@ async def _one(model: ServedModel, upload: Upload, k: int) -> PictureAnswer:
 
 async def _in_time(work: Awaitable[Result], limits: Limits) -> Result:
     try:
-        return await asyncio.wait_for(work, limits.seconds)
+        async with asyncio.timeout(limits.seconds):
+            return await work
     except TimeoutError:
         raise Problem(504, f"the answer took more than {limits.seconds:g} s.") from None
 

@@ -119,8 +119,8 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
         });
     divide(threads, slices, [&](int64_t slice) {
         const BackwardScratch &own = scratches[size_t(slice)];
-        const LeftLines activated_rows(k, own.activated_rows, width);
-        const LeftLines gradient_rows(k, own.gradient_rows, width);
+        const LeftLines activated_rows(k, own.activated_rows, s.channels);
+        const LeftLines gradient_rows(k, own.gradient_rows, s.channels);
         const auto columns = [&](float *to) {
             return [&, to](int64_t channel, int64_t token) {
                 return to + (token / w * s.channels + channel) * w + token % w;
