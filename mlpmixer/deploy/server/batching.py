@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Overloaded(Exception):
 
 
 class CutOff(Exception):
-    """The thread that computes ended with the picture at hand."""
+    """The thread that computes ended with the picture at hand, and so did the one after it."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +92,30 @@ class Batcher:
         while (thread := self._thread).is_alive():  # it may be another one afterwards
             thread.join()
 
-    def _started(self) -> threading.Thread:
-        thread = threading.Thread(target=self._work, name="batches", daemon=True)
+    def _started(self, again: Sequence[_Waiting] = ()) -> threading.Thread:
+        thread = threading.Thread(target=self._work, args=(again,), name="batches", daemon=True)
         thread.start()
         return thread
 
-    def _work(self) -> None:
-        at_hand: list[_Waiting] = []
+    def _work(self, again: Sequence[_Waiting]) -> None:
+        """Compute batches, first what a thread before this one left unanswered."""
+        at_hand = list(again)
         try:
+            if wanted := _unanswered(at_hand):
+                self._answer(wanted)
+            again = ()
+            at_hand.clear()
             while not self._last:
                 self._compute_batch(at_hand)
                 at_hand.clear()
         except BaseException as error:  # whatever ends the thread shall not end the service
             _log.critical("the thread of batches ended and is replaced", exc_info=error)
-            if not self._last:
-                self._thread = self._started()
-            for one in at_hand:  # those who asked shall not wait forever
+            for one in again:  # what ended two threads shall not end a third
                 with suppress(InvalidStateError):  # it has its answer, or nobody waits for it
                     one.answer.set_exception(CutOff())
+            left = [] if again else at_hand
+            if left or not self._last:
+                self._thread = self._started(left)
 
     def _compute_batch(self, batch: list[_Waiting]) -> None:
         """Gather the next batch into a list, and answer it."""
@@ -119,8 +125,7 @@ class Batcher:
             return
         batch.append(first)
         self._gather(batch)
-        wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
-        if wanted:
+        if wanted := _unanswered(batch):
             self._observe(len(wanted), time.monotonic() - first.since)
             self._answer(wanted)
 
@@ -145,3 +150,13 @@ class Batcher:
             return
         for one, row in zip(batch, rows, strict=True):
             one.answer.set_result(row)
+
+
+def _unanswered(batch: Sequence[_Waiting]) -> list[_Waiting]:
+    """Return those whose answers somebody waits for."""
+    return [
+        one
+        for one in batch
+        if one.answer.running()
+        or (not one.answer.done() and one.answer.set_running_or_notify_cancel())
+    ]

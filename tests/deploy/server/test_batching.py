@@ -131,9 +131,27 @@ def test_a_worker_that_is_killed_is_logged_and_replaced(caplog: pytest.LogCaptur
         lost.result(10)
     assert float(batcher.submit(picture(3)).result(10)) == 3
     batcher.close()
-    (said,) = (one for one in caplog.records if one.levelname == "CRITICAL")
-    assert said.exc_info is not None
-    assert isinstance(said.exc_info[1], Killed)
+    reports = [one.exc_info for one in caplog.records if one.levelname == "CRITICAL"]
+    assert [one is not None and one[0] for one in reports] == [Killed, Killed]
+
+
+class KilledOnce(Computer):
+    """Its thread does not survive its first batch."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        values = super().__call__(pixels)
+        if len(self.sizes) == 1:
+            raise Killed
+        return values
+
+
+def test_pictures_whose_worker_is_killed_are_answered_by_the_next_one() -> None:
+    computer = KilledOnce()
+    batcher = make(computer, largest_batch=3, wait_seconds=30.0)
+    answers = [batcher.submit(picture(value)) for value in range(3)]
+    assert [float(one.result(10)) for one in answers] == [0, 1, 2]
+    assert computer.sizes == [3, 3]
+    batcher.close()
 
 
 def test_a_worker_that_is_killed_with_the_last_batch_lets_the_batcher_close() -> None:
