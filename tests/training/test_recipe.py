@@ -49,6 +49,18 @@ def test_the_imagenet_recipe_has_the_released_hyperparameters() -> None:
     assert recipe.schedule.warmup_steps == 10_000
 
 
+def test_sharpness_aware_pre_training_changes_images_by_crops_and_flips_alone() -> None:
+    recipe = find_recipe("pretrain_imagenet_sam")
+    assert recipe.model.model == find_recipe("pretrain_imagenet").model.model
+    assert recipe.optimizer.sam_rho > 0
+    assert recipe.optimizer.sam_every == 1
+    assert (recipe.optimizer.batch_size, recipe.schedule.epochs) == (4096, 300)
+    augment = recipe.augment
+    assert (augment.crop, augment.flip) == ("inception", 0.5)
+    assert not any((augment.randaugment_operations, augment.mixup_alpha, augment.cutmix_alpha))
+    assert not any((augment.erase, recipe.model.dropout, recipe.model.stochastic_depth))
+
+
 def test_fine_tuning_uses_sgd_without_weight_decay() -> None:
     recipe = find_recipe("finetune")
     assert (recipe.optimizer.optimizer, recipe.optimizer.momentum) == ("sgd", 0.9)
