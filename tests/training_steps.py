@@ -26,13 +26,18 @@ def training_steps(monkeypatch: pytest.MonkeyPatch) -> TrainingSteps:
     steps, make = TrainingSteps(), TrainingStep.__call__
 
     def counted(
-        self: TrainingStep, images: Tensor, targets: Tensor, number: int, factor: float
+        self: TrainingStep,
+        images: Tensor,
+        targets: Tensor,
+        number: int,
+        factor: float,
+        answers: Tensor | None = None,
     ) -> StepResult:
         steps.taken.append(number)
         steps.maker = self
         if len(steps.taken) == steps.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
-        return make(self, images, targets, number, factor)
+        return make(self, images, targets, number, factor, answers)
 
     monkeypatch.setattr(TrainingStep, "__call__", counted)
     return steps

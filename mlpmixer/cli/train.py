@@ -37,6 +37,7 @@ class TrainCommand:
     Examples:
       mixer train --recipe quick --data digits --out runs/digits
       mixer train --data photos/ --model mixer_micro --image-size 64 --minutes 30
+      mixer train --recipe quick --data digits --teacher runs/digits --model mixer_micro
       mixer train --resume runs/digits
     """
 

@@ -20,6 +20,17 @@ def normalize(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(127.5).sub_(1)
 
 
+def changes_nothing(options: AugmentOptions) -> bool:
+    """Tell whether every image is shown as it is, each time; the crop is settled."""
+    mixes = (
+        (options.mixup_alpha, options.mixup_probability),
+        (options.cutmix_alpha, options.cutmix_probability),
+    )
+    still = options.crop == "none" or (options.crop == "pad" and options.pad == 0)
+    drawn = (options.flip, options.randaugment_operations, options.erase)
+    return still and not any(drawn) and not any(alpha and share for alpha, share in mixes)
+
+
 class Augmenter:
     """Turns cropped images and labels into what a training step takes.
 

@@ -83,6 +83,8 @@ class ReportContents:
     parameters: int | None = None
     training_seconds: float | None = None
     training_images_per_second: float | None = None
+    teacher_time: float | None = None
+    """Share of the training's time in which a teacher answered, in [0, 1]; None without one."""
     evaluation_images_per_second: float | None = None
     peak_memory_bytes: int | None = None
 

@@ -30,8 +30,8 @@ class Progress:
 
         Facts given earlier stay until they are given again; None is not given. These have a
         wording of their own: step and steps, epoch and epochs, minutes and of_minutes, loss,
-        train_accuracy and validation_accuracy (in [0, 1]), images_per_second, data_wait and mfu
-        (shares), memory_bytes. Others appear under their name.
+        train_accuracy and validation_accuracy (in [0, 1]), images_per_second, teacher_time,
+        data_wait and mfu (shares), memory_bytes. Others appear under their name.
         """
         self.fraction = min(max(fraction, 0.0), 1.0)
         self._facts.update({name: fact for name, fact in facts.items() if fact is not None})
@@ -97,6 +97,7 @@ _WORDINGS: dict[str, Callable[[float], str]] = {
     "train_accuracy": lambda value: f"train {percent(value)}",
     "validation_accuracy": lambda value: f"validation {percent(value)}",
     "images_per_second": lambda value: f"{number(value)} images/s",
+    "teacher_time": lambda value: f"{percent(value, 0)} for the teacher",
     "data_wait": lambda value: f"{percent(value, 0)} waiting for data",
     "memory_bytes": lambda value: memory(round(value)),
     "mfu": lambda value: f"{percent(value, 0)} of peak",

@@ -43,6 +43,9 @@ def step_seconds(planned: Plan) -> float:
             runtime.synchronize()
             begun = time.perf_counter()
         images, targets = augmenter(pixels, labels, generator(0, "estimate", number))
-        step(images, targets, number, 1.0)
+        if planned.teacher is None:
+            step(images, targets, number, 1.0)
+        else:
+            step(images, targets, number, 1.0, planned.teacher(images))
     runtime.synchronize()
     return (time.perf_counter() - begun) / MEASURED

@@ -54,6 +54,7 @@ class Keeper:
         class_names: of the data.
         images_digest: of the data.
         facts: what the best model's file says of where it came from.
+        teacher: the digest of the teacher; None without one.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Keeper:
         class_names: Sequence[str],
         images_digest: str,
         facts: Mapping[str, Any],
+        teacher: str | None = None,
     ) -> None:
         self.run = run
         self.step = step
@@ -71,6 +73,7 @@ class Keeper:
         self.class_names = class_names
         self.images_digest = images_digest
         self.facts = facts
+        self.teacher = teacher
         self.ranks = step.runtime.ranks
         self._sharded = self._sharded_saving() if step.sharded else None
 
@@ -87,7 +90,9 @@ class Keeper:
     def _sharded_saving(self) -> "ShardedSaving":
         from mlpmixer.training.sharded_state import ShardedSaving  # slow to load
 
-        return ShardedSaving(self.run.last, self.step, self.class_names, self.images_digest)
+        return ShardedSaving(
+            self.run.last, self.step, self.class_names, self.images_digest, self.teacher
+        )
 
     def save_model(self, model: ImageModel, position: Position) -> None:
         """Write the model that is now the best one."""
@@ -102,7 +107,14 @@ class Keeper:
             self._sharded.begin(position)
             return
         if self.ranks.leads:
-            save_state(self.run.last, position, self.step, self.class_names, self.images_digest)
+            save_state(
+                self.run.last,
+                position,
+                self.step,
+                self.class_names,
+                self.images_digest,
+                self.teacher,
+            )
 
     def finish(self) -> None:
         """Wait until what is being written is on the disk.

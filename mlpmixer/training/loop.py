@@ -7,6 +7,7 @@ from dataclasses import replace
 from signal import Signals
 
 import torch
+from torch import Tensor
 
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
@@ -31,6 +32,8 @@ MOST_ROLLBACKS = 3
 """How often a training may go back to one state before its settings are to blame."""
 
 Validate = Callable[[ImageModel], float]
+Answer = Callable[[Tensor, Tensor], Tensor]
+"""From images (B, 3, H, W) and their positions (B,) in the split to logits (B, K)."""
 Tell = Callable[[str], None]
 
 
@@ -54,6 +57,7 @@ class TrainingLoop:
             there are none, or no validation is wanted: then the last weights are kept.
         keeper: keeps models and states.
         warn: tells what the user should know.
+        teacher: gives the answers to be learned; None where the labels are.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class TrainingLoop:
         validate: Validate | None,
         keeper: Keeper,
         warn: Tell,
+        teacher: Answer | None = None,
     ) -> None:
         self.step = step
         self.schedule = schedule
@@ -73,6 +78,7 @@ class TrainingLoop:
         self.validate = validate
         self.keeper = keeper
         self.warn = warn
+        self.teacher = teacher
         self.position = Position()
         self.stopped_by: Signals | None = None
         """The signal that interrupted the training; None if none did."""
@@ -133,7 +139,12 @@ class TrainingLoop:
                     ranks,
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
-                result = self.step(images, targets, here.step, factor)
+                if self.teacher is None:
+                    result = self.step(images, targets, here.step, factor)
+                else:
+                    with window.teaching():
+                        answers = self.teacher(images, batch.indices)
+                    result = self.step(images, targets, here.step, factor, answers)
                 window.add(here.step, result, batch.indices)
             here.step += 1
             agree()
@@ -213,7 +224,10 @@ class TrainingLoop:
             if self.schedule.steps is None
             else {"step": here.step, "steps": self.schedule.steps}
         )
-        shown = ("loss", "train_accuracy", "images_per_second", "data_wait", "memory_bytes", "mfu")
+        shown = (
+            *("loss", "train_accuracy", "images_per_second", "teacher_time", "data_wait"),
+            *("memory_bytes", "mfu"),
+        )
         progress.update(
             self._share_done(),
             **amount,

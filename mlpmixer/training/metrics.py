@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -29,11 +31,14 @@ class Window:
 
     def __init__(self, runtime: Runtime) -> None:
         self._ranks = runtime.ranks
+        self._on_gpu = runtime.device.type == "cuda"
         self._losses: list[Tensor] = []
         self._batches: list[tuple[int, Tensor]] = []
         self._correct, self._gradient_norm = torch.zeros(2, device=runtime.device)
         self._images = 0
         self._waited = 0.0
+        self._taught: float | None = None
+        self._teaching: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._since = time.monotonic()
 
     def __len__(self) -> int:
@@ -50,6 +55,20 @@ class Window:
     def wait(self, seconds: float) -> None:
         """Count the time in which there was no batch to train on."""
         self._waited += seconds
+
+    @contextmanager
+    def teaching(self) -> Iterator[None]:
+        """Count the time in which the block lets a teacher answer; on a GPU that of the device."""
+        if self._on_gpu:
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            yield
+            end.record()
+            self._teaching.append((begin, end))
+            return
+        begun = time.monotonic()
+        yield
+        self._taught = (self._taught or 0.0) + time.monotonic() - begun
 
     def leave_out(self, seconds: float) -> None:
         """Take a pause out of the time in which images were trained on."""
@@ -73,7 +92,8 @@ class Window:
     def means(self) -> dict[str, float]:
         """Return the means by the names that the training curves know; waits for the device.
 
-        They are those of all ranks. "data_wait" is the share of the time in which the loop waited
+        They are those of all ranks. "teacher_time", where there is a teacher, is its share of the
+        time. "data_wait" is the share of the time in which the loop waited
         for its next batch. A GPU may have computed meanwhile, so it says from where on data cannot
         be the limit.
         """
@@ -85,4 +105,10 @@ class Window:
             "images_per_second": self._images * self._ranks.world / seconds,
             "data_wait": min(1.0, self._waited / seconds),
         }
+        taught = self._taught
+        if self._teaching:
+            self._teaching[-1][1].synchronize()
+            taught = sum(begin.elapsed_time(end) for begin, end in self._teaching) / 1000
+        if taught is not None:
+            own["teacher_time"] = min(1.0, taught / seconds)
         return dict(zip(own, self._ranks.mean(list(own.values())), strict=True))

@@ -24,6 +24,7 @@ from mlpmixer.training.parallel import check_batch
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import check_compiler
+from mlpmixer.training.teacher import Teacher, find_teacher
 from mlpmixer.training.transfer import freeze, start_from
 from mlpmixer.values import check_ranges
 
@@ -44,6 +45,8 @@ class Plan:
     model: ImageModel
     """On the runtime's device, with the parameters frozen that are not to move."""
     schedule: Schedule
+    teacher: Teacher | None = None
+    """Whose answers are learned."""
 
 
 def plan(recipe: Recipe, runtime: Runtime) -> Plan:
@@ -90,8 +93,9 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(dataset.splits["train"]))
     dark = darkness(dataset.splits) if model.preprocessing.sixteen_bit == "full" else ""
-    notes = (note, *dataset.remarks, dark)
-    return Plan(recipe, dataset, tuple(filter(None, notes)), runtime, model, schedule)
+    teacher, said = find_teacher(recipe, dataset.class_names, model, runtime)
+    notes = (note, *dataset.remarks, dark, said)
+    return Plan(recipe, dataset, tuple(filter(None, notes)), runtime, model, schedule, teacher)
 
 
 def build(options: ModelOptions, num_classes: int) -> ImageModel:

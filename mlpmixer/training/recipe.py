@@ -138,6 +138,21 @@ class LossOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationOptions:
+    """Whose answers are learned, in place of the labels or beside them."""
+
+    teacher: str | None = None
+    """Learn the answers of this run directory, checkpoint or hf-hub:user/name to the same images:
+    of any family and image size; its classes are matched by name."""
+    teacher_class_names: str | None = None
+    """A file with the names of the teacher's classes, in place of its own."""
+    teacher_temperature: Positive = 1.0
+    """What the logits of both are divided by before they are compared."""
+    teacher_weight: ShareNotZero = 1.0
+    """Share of the loss that the teacher's answers have; the labels have the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
     """Where and how it is computed."""
 
@@ -164,6 +179,7 @@ class Recipe:
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
     loss: LossOptions = field(default_factory=LossOptions)
+    distillation: DistillationOptions = field(default_factory=DistillationOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def override(self, values: Mapping[str, Any]) -> Self:

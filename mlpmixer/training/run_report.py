@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from mlpmixer.data.batches import Images
@@ -40,6 +40,7 @@ def report_contents(
 ) -> ReportContents:
     """Gather a report on a model that was evaluated on `split`."""
     speeds = [one["images_per_second"] for one in records if "images_per_second" in one]
+    teaching = [one["teacher_time"] for one in records if "teacher_time" in one]
     unreadable = {
         name: reason for part in images.values() for name, reason in part.unreadable.reasons.items()
     }
@@ -73,6 +74,7 @@ def report_contents(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         training_seconds=seconds,
         training_images_per_second=median(speeds) if speeds else None,
+        teacher_time=fmean(teaching) if teaching else None,
         evaluation_images_per_second=evaluation.images_per_second,
         peak_memory_bytes=peak_memory_bytes,
         recipe_toml=recipe.to_toml(),

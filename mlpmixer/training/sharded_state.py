@@ -52,16 +52,23 @@ class ShardedSaving:
         step: holds the shares of weights, moments and averages.
         class_names: of the data.
         images: the digest of the data.
+        teacher: the digest of the teacher; None without one.
     """
 
     def __init__(
-        self, folder: Path, step: TrainingStep, class_names: Sequence[str], images: str
+        self,
+        folder: Path,
+        step: TrainingStep,
+        class_names: Sequence[str],
+        images: str,
+        teacher: str | None = None,
     ) -> None:
         self.folder = folder
         self.step = step
         self.ranks = step.runtime.ranks
         self.class_names = tuple(class_names)
         self.images = images
+        self.teacher = teacher
         # What is told while a state is written must not meet what the training tells.
         group = dist.new_group(backend="gloo")
         assert isinstance(group, ProcessGroup)  # of which every rank is part
@@ -105,6 +112,7 @@ class ShardedSaving:
             "recipe": flat_values(self.step.recipe),
             "class_names": self.class_names,
             "images": self.images,
+            "teacher": self.teacher,
             "position": asdict(position),
         }
         try:

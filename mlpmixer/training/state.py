@@ -62,7 +62,12 @@ def flat_values(recipe: Recipe) -> dict[str, Any]:
 
 
 def save_state(
-    folder: Path, position: Position, step: TrainingStep, class_names: Sequence[str], images: str
+    folder: Path,
+    position: Position,
+    step: TrainingStep,
+    class_names: Sequence[str],
+    images: str,
+    teacher: str | None = None,
 ) -> None:
     """Write everything that a resumed training needs into `folder`, whole or not at all.
 
@@ -78,11 +83,13 @@ def save_state(
         step: holds weights, optimizers and averaged weights.
         class_names: of the data.
         images: the digest of the data.
+        teacher: the digest of the teacher; None without one.
     """
     state: dict[str, Any] = {
         "recipe": flat_values(step.recipe),
         "class_names": tuple(class_names),
         "images": images,
+        "teacher": teacher,
         "position": asdict(position),
         "model": step.model.state_dict(),
         "optimizers": step.optimizers.state_dict(),
@@ -158,14 +165,16 @@ class SavedState:
                 return cls(path, content, str(damage[0]) if damage else "")
         raise damage[0] from damage[0].__cause__
 
-    def check(self, recipe: Recipe, class_names: Sequence[str]) -> list[str]:
-        """Find out whether it fits a recipe and the classes of the data.
+    def check(
+        self, recipe: Recipe, class_names: Sequence[str], teacher: str | None = None
+    ) -> list[str]:
+        """Find out whether it fits a recipe, the classes of the data and a teacher's digest.
 
         Returns:
             The fields that were changed and may be, as "learning_rate 0.1, was 0.2".
 
         Raises:
-            UsageError: it does not fit; says which field or class differs.
+            UsageError: it does not fit; says which field or class differs, or which teacher.
         """
         before, now = self._content["recipe"], flat_values(recipe)
         changed = [name for name in now if now[name] != before.get(name)]
@@ -188,7 +197,21 @@ class SavedState:
                 f"{', '.join(names[:3]) or 'their order changed'}. Put them back, or start a new "
                 + (f"run by `mixer finetune --from {run}`." if best else "run for them.")
             )
+        self._check_teacher(teacher, before.get("teacher"), now["teacher"])
         return [f"{name} {now[name]}, was {before.get(name)}" for name in changed]
+
+    def _check_teacher(self, digest: str | None, before: str | None, now: str | None) -> None:
+        """Raise UsageError where it is not the one that the state was trained with."""
+        if self._content.get("teacher") == digest:
+            return
+        if before == now:
+            reason = f"{now} is not the teacher that {self.path} was trained with: put that back"
+        else:
+            reason = (
+                f"{self.path} was trained with teacher = {before!r}, and the recipe says {now!r}, "
+                f"which is another one: put it back in {self.path.parent.parent / RECIPE}"
+            )
+        raise UsageError(f"{reason}, or start a new run.")
 
     def restore(self, step: TrainingStep) -> Position:
         """Put weights, optimizers and averages in place, and return how far the training is.

@@ -15,7 +15,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import derived_seed
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.by_position import draw_by_position
-from mlpmixer.training.loss import classification_loss
+from mlpmixer.training.distillation import training_loss
 from mlpmixer.training.optim import Optimizers, averaged
 from mlpmixer.training.parallel import SharedModel, shards
 from mlpmixer.training.recipe import Recipe
@@ -62,7 +62,14 @@ class TrainingStep:
         shared = self._shared.module
         self._forward = compiled(shared) if recipe.compute.compile else shared
 
-    def __call__(self, images: Tensor, targets: Tensor, number: int, factor: float) -> StepResult:
+    def __call__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        number: int,
+        factor: float,
+        answers: Tensor | None = None,
+    ) -> StepResult:
         """Make the step.
 
         Args:
@@ -71,6 +78,7 @@ class TrainingStep:
             targets: (B, K) shares in [0, 1].
             number: of the step; what dropout draws follows from it and the seed.
             factor: share of the peak learning rates, in [0, 1].
+            answers: (B, K) the teacher's logits for these images, where there is one.
 
         Raises:
             MixerError: the model cannot be compiled.
@@ -78,7 +86,7 @@ class TrainingStep:
         self.model.train()
 
         def backward() -> tuple[Tensor, Tensor]:
-            return self._backward(images, targets, number)
+            return self._backward(images, targets, answers, number)
 
         if self.sharpness is None:
             loss, correct = backward()
@@ -89,18 +97,24 @@ class TrainingStep:
             self.average.update_parameters(self.model)
         return StepResult(loss, correct, norm)
 
-    def _backward(self, images: Tensor, targets: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def _backward(
+        self, images: Tensor, targets: Tensor, answers: Tensor | None, number: int
+    ) -> tuple[Tensor, Tensor]:
         """Add the batch's gradients to those that are there; return its loss and right answers."""
         seed = derived_seed(self.recipe.compute.seed, "dropout", number)
         loss = correct = torch.zeros((), device=images.device)
         parts = self.recipe.optimizer.accumulate
-        shares = zip(images.chunk(parts), targets.chunk(parts), self._shown(images), strict=True)
-        for n, (part, wanted, self._positions.shown) in enumerate(shares, start=1):
+        own_parts = images.chunk(parts)
+        answered: Sequence[Tensor | None] = [None] * len(own_parts)
+        if answers is not None:
+            answered = answers.chunk(parts)
+        shares = zip(own_parts, targets.chunk(parts), answered, self._shown(images), strict=True)
+        for n, (part, wanted, taught, self._positions.shown) in enumerate(shares, start=1):
             torch.manual_seed(seed)
             with self._shared.passing(last=n == parts):
                 with self.runtime.autocast():
                     logits = self._forward(part)
-                own = classification_loss(logits, wanted, self.recipe.loss)
+                own = training_loss(logits, wanted, taught, self.recipe)
                 own = own * (len(part) / len(images))
                 own.backward()
             loss = loss + own.detach()

@@ -20,9 +20,10 @@ from mlpmixer.report.run_page import write_report
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
+from mlpmixer.training.answer_store import answers_for
 from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
 from mlpmixer.training.keeping import Keeper, newest_state
-from mlpmixer.training.loop import TrainingLoop
+from mlpmixer.training.loop import Answer, TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
@@ -89,7 +90,8 @@ def train(
             console.message(note)
         with ranks.together():
             images = _read(planned, console)
-        loop = _loop(planned, images, images_digest, run, console)
+        answers = stack.enter_context(answers_for(planned, images_digest, run.last))
+        loop = _loop(planned, images, images_digest, run, console, answers)
         duplicates = _duplicates(planned, console) if ranks.leads else None
         if saved is not None:
             loop.resume(saved.restore(loop.step))
@@ -124,7 +126,8 @@ def _check_state(
     saved: SavedState, planned: Plan, images: str, allow_changed_data: bool, console: Console
 ) -> None:
     """Raise UsageError where a saved state does not fit the recipe or the data."""
-    for change in saved.check(planned.recipe, planned.dataset.class_names):
+    teacher = None if planned.teacher is None else planned.teacher.digest
+    for change in saved.check(planned.recipe, planned.dataset.class_names, teacher):
         console.message(f"the recipe has changed since the run was stopped: {change}")
     if saved.images == images:
         return
@@ -154,6 +157,7 @@ def _loop(
     images_digest: str,
     run: RunDirectory,
     console: Console,
+    answers: Answer | None,
 ) -> TrainingLoop:
     recipe, model, dataset = planned.recipe, planned.model, planned.dataset
     step = TrainingStep(model, recipe, planned.runtime)
@@ -167,6 +171,10 @@ def _loop(
         "validation_fraction": recipe.data.validation_fraction,
         "seed": recipe.compute.seed,
     }
+    if recipe.distillation.teacher is not None:
+        facts["teacher"] = recipe.distillation.teacher
+    teacher = None if planned.teacher is None else planned.teacher.digest
+    split = dataset.splits["train"]
     wanted = "validation" in images and recipe.schedule.evaluations > 0
     return TrainingLoop(
         step,
@@ -174,8 +182,9 @@ def _loop(
         images["train"],
         Augmenter(recipe.augment, model.num_classes),
         validate if wanted else None,
-        Keeper(run, step, dataset.splits["train"], dataset.class_names, images_digest, facts),
+        Keeper(run, step, split, dataset.class_names, images_digest, facts, teacher),
         console.warning,
+        answers,
     )
 
 
@@ -241,13 +250,16 @@ def _report(
         "steps": position.step,
         "training_seconds": position.seconds,
         "training_images_per_second": contents.training_images_per_second,
+        "teacher_time": contents.teacher_time,
         "evaluation_images_per_second": evaluation.images_per_second,
         "peak_memory_bytes": training_peak,
         "report": str(run.report),
     }
+    taught = contents.teacher_time
     console.message(
         f"{position.step:,} steps in {position.seconds:.1f} s, "
         f"{number(contents.training_images_per_second or 0)} images/s"
+        + ("" if taught is None else f", {percent(taught, 0)} of the time for the teacher")
     )
     console.message(f"{split} accuracy: {percent(evaluation.top1, 2)}")
     return outcome

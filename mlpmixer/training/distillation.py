@@ -1,0 +1,61 @@
+"""What a training minimises: the labels' loss, a teacher's answers, or some of both.
+
+Distillation as in "a good teacher is patient and consistent" (https://arxiv.org/abs/2106.05237):
+the student is to give the teacher's probabilities for the very same pixels, and labels are not
+needed. As in section 2.1 of https://arxiv.org/abs/1503.02531 the divergence is multiplied by the
+square of the temperature, so that gradients keep their size.
+"""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlpmixer.models.interface import Loss
+from mlpmixer.training.loss import classification_loss
+from mlpmixer.training.recipe import Recipe
+
+
+def training_loss(
+    logits: Tensor, targets: Tensor, answers: Tensor | None, recipe: Recipe
+) -> Tensor:
+    """Return the mean loss over a batch, as the recipe says.
+
+    Args:
+        logits: (B, K) the model's, of any floating type; computed in float32.
+        targets: (B, K) shares in [0, 1] from the labels. They are not looked at where the teacher's
+            answers have the whole weight.
+        answers: (B, K) the teacher's logits, in the terms of the recipe's loss; None without one.
+        recipe: loss, temperature and weight.
+    """
+    if answers is None:
+        return classification_loss(logits, targets, recipe.loss)
+    options = recipe.distillation
+    taught = divergence(logits, answers, options.teacher_temperature, recipe.loss.loss)
+    if options.teacher_weight == 1:
+        return taught
+    labelled = classification_loss(logits, targets, recipe.loss)
+    return options.teacher_weight * taught + (1 - options.teacher_weight) * labelled
+
+
+def divergence(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) -> Tensor:
+    """Return the mean Kullback-Leibler divergence of a model's probabilities from a teacher's.
+
+    Under softmax that of the distribution over the classes; under sigmoid the sum over the classes
+    of that of each by itself. It is 0 where the model answers as the teacher does.
+
+    Args:
+        logits: (B, K) the model's.
+        answers: (B, K) the teacher's.
+        temperature: above 0; divides all logits, and its square multiplies the result.
+        loss: what the logits mean.
+    """
+    ours, theirs = logits.float() / temperature, answers.float() / temperature
+    if loss == "softmax":
+        mean = F.kl_div(
+            ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True
+        )
+    else:
+        shares = theirs.sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(theirs, shares, reduction="none")
+        crossed = F.binary_cross_entropy_with_logits(ours, shares, reduction="none")
+        mean = (crossed - entropy).sum() / len(ours)
+    return mean * temperature**2
