@@ -65,6 +65,7 @@ class AnswerStore:
                 for place, row, answer in zip(places, known, fresh, strict=True):
                     if row is None:
                         self._write(place, answer.tobytes())
+                os.fsync(self._file)  # a state that is saved later must not outlive them
                 known = [self._read(place) for place in places]
         except OSError as error:
             raise MixerError(

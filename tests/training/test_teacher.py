@@ -14,6 +14,7 @@ from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.step import TrainingStep
 from mlpmixer.training.teacher import Teacher, find_teacher
 
 CPU = Runtime(torch.device("cpu"))
@@ -138,6 +139,21 @@ def test_a_teacher_answers_in_parts_as_in_one_piece_and_gives_no_gradients(tmp_p
     assert not answers.requires_grad
     assert not answers.is_inference()  # a loss has to keep it for its backward pass
     assert not parts.model.training
+
+
+def test_in_bfloat16_a_teacher_answers_nearly_the_same_and_is_learned_from() -> None:
+    reduced = Runtime(torch.device("cpu"), torch.bfloat16)
+    exact, rounded = (Teacher(model(), range(4), "softmax", one) for one in (CPU, reduced))
+    answers, expected = rounded(images()), exact(images())
+    assert answers.dtype == torch.float32
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(answers, expected, rtol=0, atol=0.05 * largest)
+
+    student = mlpmixer.create_model("mixer_nano", image_size=8, num_classes=4, **SHAPE)
+    step = TrainingStep(student, Recipe().override({"learning_rate": 0.01}), reduced)
+    targets = torch.full((6, 4), 0.25)
+    losses = [float(step(images(), targets, n, 1.0, answers).loss) for n in range(30)]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize(
