@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gelu.h"
+#include "kernels.h"
 
 namespace {
 
@@ -42,8 +43,8 @@ inline void accumulate_rows(const float *values, int64_t rows, int64_t width, fl
 }
 
 inline void norm_gradient(const float *row, float mean, float rate, const float *gain,
-                          const float *upstream, int64_t width, float *input_gradient,
-                          float *gain_gradient, float *shift_gradient) {
+                          const float *upstream, int64_t width, const float *added,
+                          float *input_gradient, float *gain_gradient, float *shift_gradient) {
     const F middle = all(mean), scale = all(rate);
     F sums = zero(), products = zero();
     for (int64_t i = 0; i < width; i += LANES) {
@@ -59,8 +60,58 @@ inline void norm_gradient(const float *row, float mean, float rate, const float 
         const F normalized = (load(row + i) - middle) * scale;
         const F own = fma(load(upstream + i), load(gain + i), zero() - average);
         const F gradient = fma(normalized, slope, own);
-        store(input_gradient + i, fma(gradient, scale, load(input_gradient + i)));
+        store(input_gradient + i, fma(gradient, scale, added ? load(added + i) : zero()));
     }
+}
+
+inline void copy_rows(const float *from, int64_t from_stride, int64_t rows, int64_t width, float *to,
+                      int64_t to_stride) {
+    for (int64_t r = 0; r < rows; ++r, from += from_stride, to += to_stride) {
+        int64_t i = 0;
+        for (; i + LANES <= width; i += LANES) store(to + i, load(from + i));
+        for (; i < width; ++i) to[i] = from[i];
+    }
+}
+
+inline void pack_panel(const float *from, int64_t rows, int64_t width, int64_t tile_rows,
+                       int64_t panel_bytes, char *left) {
+    for (int64_t first = 0; first < rows; first += tile_rows, left += panel_bytes)
+        for (int64_t r = 0; r < tile_rows && first + r < rows; ++r, from += width) {
+            float *to = reinterpret_cast<float *>(left + r * LINE);
+            for (int64_t i = 0; i < width; i += BLOCK, to += tile_rows * BLOCK)
+                for (int j = 0; j < BLOCK; j += LANES) store(to + j, load(from + i + j));
+        }
+}
+
+inline void transpose_block(const float *from, int64_t stride, float *to) {
+    for (int i = 0; i < BLOCK; i += LANES)
+        for (int j = 0; j < BLOCK; j += LANES) {
+            F rows[LANES];
+            for (int k = 0; k < LANES; ++k) rows[k] = load(from + (i + k) * stride + j);
+            transpose(rows);
+            for (int k = 0; k < LANES; ++k) store(to + (j + k) * BLOCK + i, rows[k]);
+        }
+}
+
+inline void write_sums(const Sums &sums, int64_t rows, int64_t width, int64_t tile, float *y,
+                       int64_t y_stride) {
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t begin = 0; begin < width; begin += tile) {
+            const float *from = sums.panels + (begin / tile * rows + r) * tile;
+            const float *bias = sums.column_bias ? sums.column_bias + begin : nullptr;
+            const float *x = sums.x ? sums.x + r * sums.stride + begin : nullptr;
+            const float row = sums.row_bias ? sums.row_bias[r] : 0;
+            float *to = y + r * y_stride + begin;
+            const int64_t count = width - begin < tile ? width - begin : tile;
+            int64_t i = 0;
+            for (; i + LANES <= count; i += LANES) {
+                F value = load(from + i) + all(row);
+                if (bias) value = value + load(bias + i);
+                if (x) value = value + load(x + i);
+                store(to + i, value);
+            }
+            for (; i < count; ++i) to[i] = from[i] + row + (bias ? bias[i] : 0) + (x ? x[i] : 0);
+        }
 }
 
 }  // namespace

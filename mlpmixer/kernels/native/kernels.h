@@ -34,6 +34,12 @@ struct Placement {
     int64_t stride;  // floats between rows of `out`
 };
 
+// Sums in panels of (rows, tile_cols), and what is to be added to them; null adds nothing.
+struct Sums {
+    const float *panels, *row_bias, *column_bias, *x;
+    int64_t stride;  // floats between rows of x
+};
+
 struct Kernels {
     const char *level;
     Precision precision;
@@ -80,11 +86,24 @@ struct Kernels {
                              float *gradient);
     // sums (width,) += the rows
     void (*accumulate_rows)(const float *values, int64_t rows, int64_t width, float *sums);
-    // From the gradient of a LayerNorm's output, a row of `width` columns: adds those of its input,
-    // gain and shift. The columns up to the next multiple of 16 are 0 in gain and upstream.
+    // From the gradient of a LayerNorm's output, a row of `width` columns: that of its input, with
+    // `added` if not null, and adds those of gain and shift. The columns up to the next multiple of
+    // 16 are 0 in gain and upstream.
     void (*norm_gradient)(const float *row, float mean, float rate, const float *gain,
-                          const float *upstream, int64_t width, float *input_gradient,
-                          float *gain_gradient, float *shift_gradient);
+                          const float *upstream, int64_t width, const float *added,
+                          float *input_gradient, float *gain_gradient, float *shift_gradient);
+
+    // Copies rows of any width between memories whose rows lie apart.
+    void (*copy_rows)(const float *from, int64_t from_stride, int64_t rows, int64_t width, float *to,
+                      int64_t to_stride);
+    // Writes rows (rows, width) as a left operand, or as some of its blocks; width: a multiple of 16.
+    void (*pack_panel)(const float *from, int64_t rows, int64_t width, int64_t tile_rows,
+                       int64_t panel_bytes, char *left);
+    // to (16, 16) = the transpose of 16 rows of 16 values, `stride` apart
+    void (*transpose_block)(const float *from, int64_t stride, float *to);
+    // y (rows, width) = the sums and what is added to them; tile: the panels' columns
+    void (*write_sums)(const Sums &sums, int64_t rows, int64_t width, int64_t tile, float *y,
+                       int64_t y_stride);
 
     // Runs products over registers alone and returns the operations done (a multiplication and an
     // addition are two).

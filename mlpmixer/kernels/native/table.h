@@ -33,6 +33,10 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.gelu_gradient[1] = gelu_gradient<ExactGelu, GeluSlope>;
     kernels.accumulate_rows = accumulate_rows;
     kernels.norm_gradient = norm_gradient;
+    kernels.copy_rows = copy_rows;
+    kernels.pack_panel = pack_panel;
+    kernels.transpose_block = transpose_block;
+    kernels.write_sums = write_sums;
     kernels.ceiling = Product::ceiling;
     return kernels;
 }

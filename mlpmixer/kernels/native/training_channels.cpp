@@ -27,7 +27,8 @@ struct Scratch {
 };
 
 struct BackwardScratch : Scratch {
-    float *upstream, *norm_upstream, *result;               // (ROWS_AT_ONCE, channels)
+    float *upstream, *norm_upstream;                        // (ROWS_AT_ONCE, channels)
+    float *result;                                          // one row of them
     float *gradient;                                        // of the hidden values
     char *upstream_columns, *normalized_columns;            // as left operands, transposed
     float *weight1, *weight2;                               // gathered: panels of (channels, width)
@@ -69,7 +70,7 @@ void channels_forward(const Kernels &k, const MlpShape &shape, const MlpWeights 
             const int64_t begin = chunk * ROWS_AT_ONCE;
             const int64_t rows = std::min(ROWS_AT_ONCE, shape.rows() - begin);
             float *hidden = kept.hidden + hidden_start(s, chunk);
-            copy_rows(x + begin * width, width, rows, width, in, s.stride);
+            k.copy_rows(x + begin * width, width, rows, width, in, s.stride);
             const LeftLines left(k, own.left, width), left_hidden(k, own.left_hidden, s.at_once);
             for (int64_t r = 0; r < rows; ++r) {
                 float *mean = kept.mean + begin + r, *rate = kept.rate + begin + r;
@@ -91,8 +92,8 @@ void channels_forward(const Kernels &k, const MlpShape &shape, const MlpWeights 
                                 second.panel(0) + from * w * 4, second.panel_bytes, second.panels,
                                 std::min(count, shape.hidden - from), own.sums, from > 0);
             }
-            const Sum sum = {own.sums, nullptr, weights.bias2, shape.residual ? in : nullptr, s.stride};
-            sum.write(rows, width, w, y + begin * width, width);
+            const Sums sums = {own.sums, nullptr, weights.bias2, shape.residual ? in : nullptr, s.stride};
+            k.write_sums(sums, rows, width, w, y + begin * width, width);
         }
     };
     divide(threads, slices, work);
@@ -112,9 +113,9 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
     for (BackwardScratch &own : scratches)
         own.memory = memory_for([&](Parts &parts) {
             const int64_t table = round_up(ROWS_AT_ONCE, BLOCK) * s.stride;
-            for (float **rows : {&own.rows, &own.upstream, &own.normalized, &own.norm_upstream,
-                                 &own.result})
+            for (float **rows : {&own.rows, &own.upstream, &own.normalized, &own.norm_upstream})
                 parts.take(*rows, table);
+            parts.take(own.result, s.stride);
             parts.take(own.sums, ROWS_AT_ONCE * s.channels);
             parts.take(own.activated, ROWS_AT_ONCE * s.at_once);
             parts.take(own.gradient, ROWS_AT_ONCE * s.at_once);
@@ -134,8 +135,8 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
             const int64_t begin = chunk * ROWS_AT_ONCE;
             const int64_t rows = std::min(ROWS_AT_ONCE, shape.rows() - begin);
             const float *hidden = kept.hidden + hidden_start(s, chunk);
-            copy_rows(x + begin * width, width, rows, width, own.rows, s.stride);
-            copy_rows(y_gradient + begin * width, width, rows, width, own.upstream, s.stride);
+            k.copy_rows(x + begin * width, width, rows, width, own.rows, s.stride);
+            k.copy_rows(y_gradient + begin * width, width, rows, width, own.upstream, s.stride);
             k.normalize(own.rows, s.stride, rows, s.channels, kept.mean + begin, kept.rate + begin,
                         gain.data(), shift.data(), own.normalized, s.stride);
             const LeftLines left(k, own.left, width), left_hidden(k, own.left_hidden, s.at_once);
@@ -145,10 +146,10 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                 left.write_row(r, own.upstream + r * s.stride, width);
                 k.accumulate_row(own.upstream + r * s.stride, s.channels, own.bias2);
             }
-            transpose(own.upstream, s.stride, rows, s.channels, [&](int64_t column, int64_t row) {
+            transpose(k, own.upstream, s.stride, rows, s.channels, [&](int64_t column, int64_t row) {
                 return upstream_columns.line(column, row / BLOCK);
             });
-            transpose(own.normalized, s.stride, rows, s.channels, [&](int64_t column, int64_t row) {
+            transpose(k, own.normalized, s.stride, rows, s.channels, [&](int64_t column, int64_t row) {
                 return normalized_columns.line(column, row / BLOCK);
             });
             for (int64_t from = 0; from < s.hidden; from += s.at_once) {
@@ -173,19 +174,15 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                                 first.panel(0) + from * w * 4, first.panel_bytes, first.panels,
                                 std::min(count, shape.hidden - from), own.sums, from > 0);
             }
-            const Sum sum = {own.sums, nullptr, nullptr, nullptr, 0};
-            sum.write(rows, s.channels, w, own.norm_upstream, s.stride);
+            const Sums sums = {own.sums, nullptr, nullptr, nullptr, 0};
+            k.write_sums(sums, rows, s.channels, w, own.norm_upstream, s.stride);
             for (int64_t r = 0; r < rows; ++r) {
-                float *result = own.result + r * s.stride;
-                if (shape.residual)
-                    std::memcpy(result, own.upstream + r * s.stride, size_t(s.channels) * 4);
-                else
-                    std::memset(result, 0, size_t(s.channels) * 4);
+                const float *residual = shape.residual ? own.upstream + r * s.stride : nullptr;
                 k.norm_gradient(own.rows + r * s.stride, kept.mean[begin + r], kept.rate[begin + r],
-                                gain.data(), own.norm_upstream + r * s.stride, width, result,
-                                own.gain, own.shift);
+                                gain.data(), own.norm_upstream + r * s.stride, width, residual,
+                                own.result, own.gain, own.shift);
+                k.copy_rows(own.result, 0, 1, width, x_gradient + (begin + r) * width, width);
             }
-            copy_rows(own.result, s.stride, rows, width, x_gradient + begin * width, width);
         }
     };
     divide(threads, slices, work);

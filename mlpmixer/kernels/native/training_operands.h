@@ -53,7 +53,8 @@ class PaddedVector {
 // A left operand that is being written: 64 bytes of a row at a time.
 struct LeftLines {
     LeftLines(const Kernels &k, char *data, int64_t summed)
-        : data(data), tile_rows(k.tile_rows), panel_bytes(round_up(summed, BLOCK) * k.tile_rows * 4) {}
+        : kernels(k), data(data), tile_rows(k.tile_rows),
+          panel_bytes(round_up(summed, BLOCK) * k.tile_rows * 4) {}
 
     char *line(int64_t row, int64_t block) const {
         return data + row / tile_rows * panel_bytes + (block * tile_rows + row % tile_rows) * LINE;
@@ -64,14 +65,15 @@ struct LeftLines {
         for (int64_t i = 0; i < count; i += BLOCK, to += tile_rows * LINE)
             std::memcpy(to, from + i, LINE);
     }
-    // `rows` rows of panels of `width` columns, each panel (rows, width).
+    // The columns of one panel, (rows, width).
+    void write_panel(const float *from, int64_t rows, int64_t panel, int64_t width) const {
+        kernels.pack_panel(from, rows, width, tile_rows, panel_bytes, line(0, panel * width / BLOCK));
+    }
     void write_panels(const float *from, int64_t rows, int64_t panels, int64_t width) const {
-        for (int64_t p = 0; p < panels; ++p)
-            for (int64_t r = 0; r < rows; ++r, from += width)
-                for (int64_t i = 0; i < width; i += BLOCK)
-                    std::memcpy(line(r, (p * width + i) / BLOCK), from + i, LINE);
+        for (int64_t p = 0; p < panels; ++p, from += rows * width) write_panel(from, rows, p, width);
     }
 
+    const Kernels &kernels;
     char *data;
     int64_t tile_rows, panel_bytes;
 };
@@ -87,12 +89,12 @@ inline int64_t left_bytes(const Kernels &k, int64_t rows, int64_t summed) {
 // Calls line(column, first_row) for where the 16 values from first_row on of a column are to lie.
 // from: (rows, columns), rows `stride` apart, both up to a multiple of 16.
 template <class Line>
-void transpose(const float *from, int64_t stride, int64_t rows, int64_t columns, const Line &line) {
+void transpose(const Kernels &k, const float *from, int64_t stride, int64_t rows, int64_t columns,
+               const Line &line) {
     for (int64_t r = 0; r < rows; r += BLOCK)
         for (int64_t c = 0; c < columns; c += BLOCK) {
-            float block[BLOCK][BLOCK];
-            for (int i = 0; i < BLOCK; ++i)
-                for (int j = 0; j < BLOCK; ++j) block[j][i] = from[(r + i) * stride + c + j];
+            alignas(LINE) float block[BLOCK][BLOCK];
+            k.transpose_block(from + r * stride + c, stride, block[0]);
             for (int j = 0; j < BLOCK; ++j) std::memcpy(line(c + j, r), block[j], LINE);
         }
 }
@@ -120,34 +122,6 @@ inline void multiply_panels(const Kernels &k, const char *left, int64_t left_byt
                            add || from > 0, next + m * (count / 4) * LINE);
             }
         }
-}
-
-// y = panels (+ row_bias) (+ column_bias) (+ x): rows of `width` floats, `stride` apart in x.
-struct Sum {
-    const float *panels, *row_bias, *column_bias, *x;
-    int64_t stride;
-
-    void write(int64_t rows, int64_t width, int64_t tile, float *y, int64_t y_stride) const {
-        for (int64_t r = 0; r < rows; ++r)
-            for (int64_t begin = 0; begin < width; begin += tile) {
-                const float *from = panels + (begin / tile * rows + r) * tile;
-                const int64_t count = std::min(tile, width - begin);
-                const float bias = row_bias ? row_bias[r] : 0;
-                float *to = y + r * y_stride + begin;
-                for (int64_t i = 0; i < count; ++i) to[i] = from[i] + bias;
-                if (column_bias)
-                    for (int64_t i = 0; i < count; ++i) to[i] += column_bias[begin + i];
-                if (x)
-                    for (int64_t i = 0; i < count; ++i) to[i] += x[r * stride + begin + i];
-            }
-    }
-};
-
-// Copies rows of `width` floats between memories whose rows lie apart.
-inline void copy_rows(const float *from, int64_t from_stride, int64_t rows, int64_t width, float *to,
-                      int64_t to_stride) {
-    for (int64_t r = 0; r < rows; ++r)
-        std::memcpy(to + r * to_stride, from + r * from_stride, size_t(width) * sizeof(float));
 }
 
 // work(i) for all i < count, by so many threads.

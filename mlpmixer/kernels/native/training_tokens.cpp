@@ -27,9 +27,10 @@ struct Scratch {
 
 struct BackwardScratch {
     Memory memory;
-    float *rows, *upstream, *normalized, *norm_upstream, *result;  // (tokens, channels)
-    float *upstream_panels;                                        // panels of (tokens, width)
-    float *activated, *gradient;                                   // panels of (hidden, width)
+    float *rows, *upstream, *normalized, *norm_upstream;           // (tokens, channels)
+    float *result;                                                 // one row of them
+    float *upstream_panel;                                         // (tokens, width)
+    float *activated, *gradient;                                   // (hidden, width)
     float *upstream_columns, *normalized_columns;                  // panels of (channels, width tokens)
     float *sums;                                                   // panels of (tokens, width)
     char *activated_rows, *gradient_rows;  // left operands, (hidden, channels)
@@ -65,7 +66,7 @@ void tokens_forward(const Kernels &k, const MlpShape &shape, const MlpWeights &w
         for (int64_t image = slice * shape.images / slices;
              image < (slice + 1) * shape.images / slices; ++image) {
             const int64_t begin = image * tokens;
-            copy_rows(x + begin * width, width, tokens, width, own.rows, s.stride);
+            k.copy_rows(x + begin * width, width, tokens, width, own.rows, s.stride);
             for (int64_t t = 0; t < tokens; ++t)
                 k.statistics(own.rows + t * s.stride, width, shape.epsilon, kept.mean + begin + t,
                              kept.rate + begin + t);
@@ -81,9 +82,9 @@ void tokens_forward(const Kernels &k, const MlpShape &shape, const MlpWeights &w
                                 reinterpret_cast<const char *>(own.activated), 0, 1, shape.hidden,
                                 own.sums + p * tokens * w, false);
             }
-            const Sum sum = {own.sums, weights.bias2, nullptr, shape.residual ? own.rows : nullptr,
+            const Sums sums = {own.sums, weights.bias2, nullptr, shape.residual ? own.rows : nullptr,
                              s.stride};
-            sum.write(tokens, width, w, y + begin * width, width);
+            k.write_sums(sums, tokens, width, w, y + begin * width, width);
         }
     });
 }
@@ -100,11 +101,12 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
     std::vector<BackwardScratch> scratches(static_cast<size_t>(slices));
     for (BackwardScratch &own : scratches)
         own.memory = memory_for([&](Parts &parts) {
-            for (float **table : {&own.rows, &own.upstream, &own.normalized, &own.norm_upstream,
-                                  &own.result, &own.upstream_panels})
+            for (float **table : {&own.rows, &own.upstream, &own.normalized, &own.norm_upstream})
                 parts.take(*table, s.tokens * s.stride);
-            parts.take(own.activated, s.hidden_of_image);
-            parts.take(own.gradient, s.hidden_of_image);
+            parts.take(own.result, s.stride);
+            parts.take(own.upstream_panel, tokens * w);
+            parts.take(own.activated, shape.hidden * w);
+            parts.take(own.gradient, shape.hidden * w);
             parts.take(own.upstream_columns, s.tokens * s.channels);
             parts.take(own.normalized_columns, s.tokens * s.channels);
             parts.take(own.sums, tokens * s.channels);
@@ -129,51 +131,46 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
         for (int64_t image = slice * shape.images / slices;
              image < (slice + 1) * shape.images / slices; ++image) {
             const int64_t begin = image * tokens;
-            copy_rows(x + begin * width, width, tokens, width, own.rows, s.stride);
-            copy_rows(y_gradient + begin * width, width, tokens, width, own.upstream, s.stride);
+            k.copy_rows(x + begin * width, width, tokens, width, own.rows, s.stride);
+            k.copy_rows(y_gradient + begin * width, width, tokens, width, own.upstream, s.stride);
             k.normalize(own.rows, s.stride, tokens, s.channels, kept.mean + begin,
                         kept.rate + begin, gain.data(), shift.data(), own.normalized, s.stride);
+            // Of a panel of channels at a time: the gradients of the hidden values, and of the
+            // normalised input.
             for (int64_t p = 0; p < s.panels; ++p) {
-                copy_rows(own.upstream + p * w, s.stride, tokens, w,
-                          own.upstream_panels + p * tokens * w, w);
-                k.accumulate_row(own.upstream_panels + p * tokens * w, tokens * w, own.bias2);
+                float *hidden = kept.hidden + image * s.hidden_of_image + p * shape.hidden * w;
+                k.copy_rows(own.upstream + p * w, s.stride, tokens, w, own.upstream_panel, w);
+                k.accumulate_row(own.upstream_panel, tokens * w, own.bias2);
+                multiply_panels(k, second.panel(0), second.panel_bytes, shape.hidden,
+                                reinterpret_cast<const char *>(own.upstream_panel), 0, 1, tokens,
+                                own.gradient, false);
+                k.gelu_gradient[shape.gelu](hidden, shape.hidden, w, weights.bias1, nullptr,
+                                            own.activated, own.gradient);
+                k.accumulate_row(own.gradient, shape.hidden * w, own.bias1);
+                multiply_panels(k, first.panel(0), first.panel_bytes, tokens,
+                                reinterpret_cast<const char *>(own.gradient), 0, 1, shape.hidden,
+                                own.sums + p * tokens * w, false);
+                activated_rows.write_panel(own.activated, shape.hidden, p, w);
+                gradient_rows.write_panel(own.gradient, shape.hidden, p, w);
             }
-            // The gradients of the hidden values, and of the normalised input.
-            multiply_panels(k, second.panel(0), second.panel_bytes, shape.hidden,
-                            reinterpret_cast<const char *>(own.upstream_panels), tokens * w * 4,
-                            s.panels, tokens, own.gradient, false);
-            for (int64_t p = 0; p < s.panels; ++p) {
-                const int64_t at = p * shape.hidden * w;
-                k.gelu_gradient[shape.gelu](kept.hidden + image * s.hidden_of_image + at,
-                                            shape.hidden, w, weights.bias1, nullptr,
-                                            own.activated + at, own.gradient + at);
-                k.accumulate_row(own.gradient + at, shape.hidden * w, own.bias1);
-            }
-            multiply_panels(k, first.panel(0), first.panel_bytes, tokens,
-                            reinterpret_cast<const char *>(own.gradient), shape.hidden * w * 4,
-                            s.panels, shape.hidden, own.sums, false);
-            const Sum sum = {own.sums, nullptr, nullptr, nullptr, 0};
-            sum.write(tokens, s.channels, w, own.norm_upstream, s.stride);
+            const Sums sums = {own.sums, nullptr, nullptr, nullptr, 0};
+            k.write_sums(sums, tokens, s.channels, w, own.norm_upstream, s.stride);
             // Those of the weights: sums over the channels.
-            activated_rows.write_panels(own.activated, shape.hidden, s.panels, w);
-            gradient_rows.write_panels(own.gradient, shape.hidden, s.panels, w);
-            transpose(own.upstream, s.stride, tokens, s.channels, columns(own.upstream_columns));
-            transpose(own.normalized, s.stride, tokens, s.channels, columns(own.normalized_columns));
+            transpose(k, own.upstream, s.stride, tokens, s.channels, columns(own.upstream_columns));
+            transpose(k, own.normalized, s.stride, tokens, s.channels, columns(own.normalized_columns));
             multiply_panels(k, own.activated_rows, activated_rows.panel_bytes, shape.hidden,
                             reinterpret_cast<const char *>(own.upstream_columns), s.channels * w * 4,
                             s.tokens / w, width, own.weight2, true);
             multiply_panels(k, own.gradient_rows, gradient_rows.panel_bytes, shape.hidden,
                             reinterpret_cast<const char *>(own.normalized_columns),
                             s.channels * w * 4, s.tokens / w, width, own.weight1, true);
-            if (shape.residual)
-                std::memcpy(own.result, own.upstream, size_t(tokens * s.stride) * sizeof(float));
-            else
-                std::memset(own.result, 0, size_t(tokens * s.stride) * sizeof(float));
-            for (int64_t t = 0; t < tokens; ++t)
+            for (int64_t t = 0; t < tokens; ++t) {
+                const float *residual = shape.residual ? own.upstream + t * s.stride : nullptr;
                 k.norm_gradient(own.rows + t * s.stride, kept.mean[begin + t], kept.rate[begin + t],
-                                gain.data(), own.norm_upstream + t * s.stride, width,
-                                own.result + t * s.stride, own.gain, own.shift);
-            copy_rows(own.result, s.stride, tokens, width, x_gradient + begin * width, width);
+                                gain.data(), own.norm_upstream + t * s.stride, width, residual,
+                                own.result, own.gain, own.shift);
+                k.copy_rows(own.result, 0, 1, width, x_gradient + (begin + t) * width, width);
+            }
         }
     });
     const auto gathered = [&](float *BackwardScratch::*part, int64_t at, int64_t count = 1) {

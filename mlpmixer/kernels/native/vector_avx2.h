@@ -31,6 +31,25 @@ inline float lowest(F v) {
 }
 inline float highest(F v) { return -lowest(_mm256_sub_ps(_mm256_setzero_ps(), v)); }
 
+// Turns eight rows of eight values into columns.
+inline void transpose(F (&v)[LANES]) {
+    F pairs[LANES], quads[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < LANES; i += 4) {  // quads[i + c]: column c of four rows, in each 128 bits
+        quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+        quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+        quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+        quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (int c = 0; c < 4; ++c) {
+        v[c] = _mm256_permute2f128_ps(quads[c], quads[c + 4], 0x20);
+        v[c + 4] = _mm256_permute2f128_ps(quads[c], quads[c + 4], 0x31);
+    }
+}
+
 inline I no_lanes() { return _mm256_setzero_si256(); }
 inline I load_lanes(const void *p) {
     return _mm256_loadu_si256(static_cast<const __m256i *>(p));

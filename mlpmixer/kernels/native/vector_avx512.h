@@ -22,6 +22,37 @@ inline float sum(F v) { return _mm512_reduce_add_ps(v); }
 inline float lowest(F v) { return _mm512_reduce_min_ps(v); }
 inline float highest(F v) { return _mm512_reduce_max_ps(v); }
 
+// Turns sixteen rows of sixteen values into columns.
+inline void transpose(F (&v)[LANES]) {
+    F pairs[LANES], quads[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    const auto low = [](F a, F b) {
+        return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    };
+    const auto high = [](F a, F b) {
+        return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    };
+    for (int i = 0; i < LANES; i += 4) {  // quads[i + c]: column c of four rows, in each 128 bits
+        quads[i] = low(pairs[i], pairs[i + 2]);
+        quads[i + 1] = high(pairs[i], pairs[i + 2]);
+        quads[i + 2] = low(pairs[i + 1], pairs[i + 3]);
+        quads[i + 3] = high(pairs[i + 1], pairs[i + 3]);
+    }
+    for (int c = 0; c < 4; ++c) {
+        const F even1 = _mm512_shuffle_f32x4(quads[c], quads[c + 4], 0x88);
+        const F odd1 = _mm512_shuffle_f32x4(quads[c], quads[c + 4], 0xdd);
+        const F even2 = _mm512_shuffle_f32x4(quads[c + 8], quads[c + 12], 0x88);
+        const F odd2 = _mm512_shuffle_f32x4(quads[c + 8], quads[c + 12], 0xdd);
+        v[c] = _mm512_shuffle_f32x4(even1, even2, 0x88);
+        v[c + 8] = _mm512_shuffle_f32x4(even1, even2, 0xdd);
+        v[c + 4] = _mm512_shuffle_f32x4(odd1, odd2, 0x88);
+        v[c + 12] = _mm512_shuffle_f32x4(odd1, odd2, 0xdd);
+    }
+}
+
 inline I no_lanes() { return _mm512_setzero_si512(); }
 inline I load_lanes(const void *p) { return _mm512_loadu_si512(p); }
 inline void store_lanes(void *p, I v) { _mm512_storeu_si512(p, v); }

@@ -29,6 +29,16 @@ inline float lowest(F v) {
 }
 inline float highest(F v) { return -lowest(-v); }
 
+// Turns four rows of four values into columns.
+inline void transpose(F (&v)[LANES]) {
+    for (int i = 0; i < LANES; ++i)
+        for (int j = 0; j < i; ++j) {
+            const float below = v[i][j];
+            v[i][j] = v[j][i];
+            v[j][i] = below;
+        }
+}
+
 inline I no_lanes() { return I{0, 0, 0, 0}; }
 inline I load_lanes(const void *p) {
     I v;
