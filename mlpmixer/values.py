@@ -59,6 +59,8 @@ Units = Annotated[int, Range(ge=1, le=1_000_000)]
 """Width of a layer."""
 Layers = Annotated[int, Range(ge=1, le=10_000)]
 Repetitions = Annotated[int, Range(ge=1, le=10_000)]
+Copies = Annotated[int, Range(ge=1, le=64)]
+"""How often an image is in a batch."""
 Workers = Annotated[int, Range(ge=0, le=1024)]
 Jobs = Annotated[int, Range(ge=1, le=1024)]
 Port = Annotated[int, Range(ge=0, le=65_535)]

@@ -6,6 +6,7 @@ from torch import Tensor
 from mlpmixer.data.mixing import cutmix, mixup, one_hot, random_erase
 from mlpmixer.data.options import AugmentOptions
 from mlpmixer.data.randaugment import rand_augment
+from mlpmixer.errors import UsageError
 from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.values import check_ranges
 
@@ -34,12 +35,21 @@ def changes_nothing(options: AugmentOptions) -> bool:
 class Augmenter:
     """Turns cropped images and labels into what a training step takes.
 
-    In this order: RandAugment, normalisation, erasing, then mixup or CutMix.
+    In this order: RandAugment, normalisation, erasing, then mixup or CutMix, of which a batch gets
+    one at most.
     """
 
     def __init__(self, options: AugmentOptions, num_classes: int) -> None:
-        """Take the number of logits. Raises UsageError for options out of range."""
+        """Take the number of logits.
+
+        Raises UsageError for options out of range, or where mixup leaves no batch to CutMix.
+        """
         check_ranges(options)
+        if options.cutmix_alpha and options.cutmix_probability and not options.cutmix_share:
+            raise UsageError(
+                f"--mixup-probability {options.mixup_share:g} leaves no batch to CutMix: leave it "
+                "out and each is applied to half of the batches, or use --cutmix-alpha 0."
+            )
         self.options = options
         self.num_classes = num_classes
 
@@ -62,7 +72,7 @@ class Augmenter:
         if options.erase:
             pixels = random_erase(pixels, options.erase, generator, ranks)
         targets = one_hot(labels, self.num_classes)
-        if options.mixup_alpha and _happens(options.mixup_probability, generator):
+        if options.mixup_alpha and _happens(options.mixup_share, generator):
             return mixup(pixels, targets, options.mixup_alpha, generator, ranks)
         if options.cutmix_alpha and _happens(options.cutmix_probability, generator):
             return cutmix(pixels, targets, options.cutmix_alpha, generator, ranks)

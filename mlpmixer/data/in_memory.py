@@ -127,7 +127,7 @@ class InMemoryImages:
         In place of an image that cannot be read another one is drawn. Of several ranks each gets
         its own positions of every batch, `ranks.own`.
         """
-        orders = order_of(self.split, batch_size, seed, first_step)
+        orders = order_of(self.split, batch_size, seed, first_step, self.crop.options.repeats)
         for step, indices in enumerate(orders, first_step):
             indices = indices.clone()
             for position in (~self.readable[indices]).nonzero().flatten().tolist():

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from mlpmixer.data.sources import forms
-from mlpmixer.values import CountOrZero, NotNegative, Share, ShareNotOne, ShareNotZero, Workers
+from mlpmixer.values import (
+    Copies,
+    CountOrZero,
+    NotNegative,
+    Share,
+    ShareNotOne,
+    ShareNotZero,
+    Workers,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +60,27 @@ class AugmentOptions:
     """Strength of RandAugment, on the scale where 10 is each operation's usual range."""
     mixup_alpha: NotNegative = 0.0
     """Beta distribution parameter of mixup; 0 turns it off."""
-    mixup_probability: Share = 1.0
-    """Share of batches that mixup is applied to."""
+    mixup_probability: Share | None = None
+    """Share of batches that mixup is applied to; by default all, beside CutMix half of them."""
     cutmix_alpha: NotNegative = 0.0
     """Beta distribution parameter of CutMix; 0 turns it off."""
     cutmix_probability: Share = 1.0
     """Share of the batches left by mixup that CutMix is applied to."""
     erase: Share = 0.0
     """Probability that a random rectangle of an image is replaced by noise."""
+    repeats: Copies = 1
+    """Times that each image is in its batch, augmented anew each time; must divide the batch."""
+
+    @property
+    def mixup_share(self) -> float:
+        """The share of batches that mixup is applied to, in [0, 1]."""
+        if not self.mixup_alpha:
+            return 0.0
+        if self.mixup_probability is not None:
+            return self.mixup_probability
+        return 0.5 if self.cutmix_alpha and self.cutmix_probability else 1.0
+
+    @property
+    def cutmix_share(self) -> float:
+        """The share of all batches that CutMix is applied to, in [0, 1]."""
+        return self.cutmix_probability * (1 - self.mixup_share) if self.cutmix_alpha else 0.0

@@ -23,11 +23,21 @@ class ReadInBlocks(Protocol):
         ...
 
 
-def order_of(split: Split, batch_size: int, seed: int, first_step: int) -> Iterator[Tensor]:
+def order_of(
+    split: Split, batch_size: int, seed: int, first_step: int, repeats: int = 1
+) -> Iterator[Tensor]:
     """Yield the indices (batch_size,) of every training batch of a split, without end.
 
     Those of a split that is read in blocks come in `stream_order`, wherever images are kept.
+
+    With `repeats`, each image stands that many times in its batch, which it has to divide: repeated
+    or "batch" augmentation (https://arxiv.org/abs/1901.09335, section 3). Copies are neighbours, so
+    that mixup and CutMix, whose partners are a multiple of a power of two apart, seldom mix an
+    image with itself; images before they come again are as many as without.
     """
+    if repeats > 1:
+        distinct = order_of(split, batch_size // repeats, seed, first_step)
+        return (indices.repeat_interleave(repeats) for indices in distinct)
     blocks = blocks_in(split)
     if blocks is None:
         return training_order(len(split), batch_size, seed, first_step)

@@ -78,7 +78,10 @@ class _Worker(Dataset[_Part]):
             for position, index in zip(wanted.positions, wanted.indices, strict=True):
                 for tried in self._to_try(index, wanted.step, position):
                     try:
-                        images.append(self._read(tried, wanted.step))
+                        if indices and indices[-1] == tried:  # a copy is decoded once
+                            images.append(images[-1])
+                        else:
+                            images.append(self._read(tried, wanted.step))
                     except UnreadableImage as error:
                         problems.append(error)
                     else:
@@ -191,7 +194,7 @@ class StreamedImages:
         In place of an image that cannot be read another one is drawn. Of several ranks each gets
         its own positions of every batch, `ranks.own`.
         """
-        orders = order_of(self.split, batch_size, seed, first_step)
+        orders = order_of(self.split, batch_size, seed, first_step, self.crop.options.repeats)
         return self._batches(enumerate(orders, first_step), batch_size, seed, ranks.own)
 
     def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:

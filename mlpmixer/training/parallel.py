@@ -25,12 +25,7 @@ def check_batch(recipe: Recipe, ranks: Ranks) -> None:
     """Raise UsageError where the ranks cannot share the recipe's batches, with those that can."""
     batch, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
     augment, world = recipe.augment, ranks.world
-    mixes = any(
-        (
-            augment.mixup_alpha and augment.mixup_probability,
-            augment.cutmix_alpha and augment.cutmix_probability,
-        )
-    )
+    mixes = bool(augment.mixup_share or augment.cutmix_share)
     whole = mixing_groups(batch) if mixes else batch
     if batch % parts:
         return  # no matter of ranks

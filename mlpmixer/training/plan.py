@@ -89,6 +89,11 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
             f"--accumulate {parts} does not divide the batch size {batch_size}: "
             f"use --accumulate {fitting}."
         )
+    if batch_size % augment.repeats:
+        raise UsageError(
+            f"--repeats {augment.repeats} does not divide the batch size {batch_size}: use "
+            f"--batch-size {-(-batch_size // augment.repeats) * augment.repeats}."
+        )
     if recipe.compute.compile:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(dataset.splits["train"]))

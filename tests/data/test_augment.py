@@ -107,13 +107,27 @@ def test_mixup_and_cutmix_share_the_batches_by_their_probabilities():
     assert 45 < kinds["plain"] < 115
 
 
-def test_mixup_in_every_batch_leaves_none_to_cutmix():
+def test_mixup_and_cutmix_together_get_half_of_the_batches_each():
     images, labels = some_images(4)
-    with_both = AugmentOptions(mixup_alpha=1.0, cutmix_alpha=1.0)
-    only_mixup = AugmentOptions(mixup_alpha=1.0)
-    for seed in range(5):
-        first, second = (augment(o, images, labels, seed) for o in (with_both, only_mixup))
+    together = AugmentOptions(mixup_alpha=1.0, cutmix_alpha=1.0)
+    halves = AugmentOptions(mixup_alpha=1.0, cutmix_alpha=1.0, mixup_probability=0.5)
+    solid = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand_as(images) * 60
+    mixed = 0
+    for seed in range(200):
+        first, second = (augment(o, solid, labels, seed) for o in (together, halves))
         assert torch.equal(first[0], second[0])
+        mixed += bool((first[0] == first[0][..., :1, :1]).all())
+    assert 75 < mixed < 135  # CutMix leaves edges, or seldom nothing of an image
+    assert (together.mixup_share, together.cutmix_share) == (0.5, 0.5)
+    alone = AugmentOptions(mixup_alpha=1.0), AugmentOptions(cutmix_alpha=1.0)
+    assert [one.mixup_share for one in alone] == [1.0, 0.0]
+    assert [one.cutmix_share for one in alone] == [0.0, 1.0]
+
+
+def test_mixup_in_every_batch_beside_cutmix_is_refused():
+    options = AugmentOptions(mixup_alpha=1.0, mixup_probability=1.0, cutmix_alpha=1.0)
+    with pytest.raises(UsageError, match="mixup-probability 1 leaves no batch to CutMix"):
+        Augmenter(options, 4)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +137,7 @@ def test_mixup_in_every_batch_leaves_none_to_cutmix():
         ({"mixup_probability": 2.0}, "mixup-probability 2.0"),
         ({"cutmix_alpha": -1.0}, "cutmix-alpha -1.0"),
         ({"randaugment_operations": -1}, "randaugment-operations -1"),
+        ({"repeats": 0}, "repeats 0"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(wrong, named):
