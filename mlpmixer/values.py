@@ -61,6 +61,8 @@ Layers = Annotated[int, Range(ge=1, le=10_000)]
 Repetitions = Annotated[int, Range(ge=1, le=10_000)]
 Copies = Annotated[int, Range(ge=1, le=64)]
 """How often an image is in a batch."""
+Factor = Annotated[int, Range(ge=2, le=100)]
+"""How many times fewer, or more."""
 Workers = Annotated[int, Range(ge=0, le=1024)]
 Jobs = Annotated[int, Range(ge=1, le=1024)]
 Port = Annotated[int, Range(ge=0, le=65_535)]

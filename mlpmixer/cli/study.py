@@ -10,6 +10,8 @@ examples:
       --fractions 0.3 1 --steps 60 --finetune-steps 30 --recipe quick --out runs/scale
   mixer study permutation --data digits --recipe quick --steps 100 --out runs/permutation
   mixer study compare --data digits --recipe quick --steps 60 --out runs/compare
+  mixer study recipes --data digits --recipe quick --grid small_mixer --candidates 6 --epochs 4 \\
+      --out runs/recipes
 """
 
 

@@ -37,6 +37,7 @@ def carry_out(
     report: "Callable[[StudyType, Grid, Mapping[str, str]], StudyReport]",
     name: str,
     arguments: Sequence[str],
+    show_plan: "Callable[[StudyType, Grid, Console, int], None] | None" = None,
 ) -> int:
     """Check a study, plan or compute what is missing of it, and report; returns the exit status.
 
@@ -46,6 +47,8 @@ def carry_out(
         report: writes the study's outputs; the mapping is the page's commands.
         name: of the study, as on the command line.
         arguments: those that the study was called with.
+        show_plan: shows what is to be done, and about how long it takes, with so many cells at a
+            time; by default every cell of the grid.
     """
     from mlpmixer.run.console import Console
 
@@ -54,7 +57,7 @@ def carry_out(
     grid.missing()  # damaged or foreign results are named before the work
     study.check()
     if options.dry_run:
-        _print_plan(grid, study.estimate(), console, options.jobs or 1)
+        (show_plan or _print_plan)(study, grid, console, options.jobs or 1)
         return 0
     command = shlex.join(["mixer", "study", name, *arguments])
     commands = {"Run this study; what is there already is kept": command}
@@ -71,10 +74,11 @@ def carry_out(
     return 0
 
 
-def _print_plan(grid: "Grid", seconds: Mapping[str, float], console: "Console", jobs: int) -> None:
+def _print_plan(study: Study, grid: "Grid", console: "Console", jobs: int) -> None:
     """Show every cell, whether it is done, and about how long the others take."""
     from mlpmixer.formatting import duration
 
+    seconds = study.estimate()
     names = list(grid.cells[0].values)
     rows, records, total, missing = [], [], 0.0, 0
     for cell in grid.cells:

@@ -54,6 +54,19 @@ class Cell:
         return ",".join(part.replace("/", "-").replace(":", "-") for part in parts)
 
 
+class CellsFailed(MixerError):
+    """Some cells of a grid failed; all others are computed.
+
+    Args:
+        text: for the user.
+        reasons: the error of each, by the cell's name.
+    """
+
+    def __init__(self, text: str, reasons: Mapping[str, MixerError]) -> None:
+        super().__init__(text)
+        self.reasons = reasons
+
+
 class Grid:
     """The cells of a study and the folder with their results.
 
@@ -137,7 +150,8 @@ class Grid:
         Raises:
             UsageError: another process is at work in the folder, or a stored result has other
                 settings.
-            MixerError: a stored result is damaged; or cells failed, and the others are there.
+            MixerError: a stored result is damaged.
+            CellsFailed: cells failed, and the others are there.
             KeyboardInterrupt: it was interrupted; what was reached is kept.
         """
         missing = self.missing()
@@ -166,9 +180,10 @@ class Grid:
                 self._run_parallel(others, jobs, gpus, failed, console)
         if failed:
             name, reason = next(iter(failed.items()))
-            raise MixerError(
+            raise CellsFailed(
                 f"{len(failed)} of {total} cells failed, {name}: {reason} "
-                "The same command tries them again."
+                "The same command tries them again.",
+                failed,
             )
 
     def _compute(self, cell: Cell, console: Console) -> None:

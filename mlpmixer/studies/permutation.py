@@ -15,11 +15,11 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, t
 
 from mlpmixer.errors import UsageError
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
+from mlpmixer.studies.difference import Difference, paired_difference
 from mlpmixer.studies.grid import Cell, Grid
 from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
 from mlpmixer.training.estimate import training_seconds
@@ -107,45 +107,20 @@ def train_on(recipe: Recipe, runtime: Runtime, folder: Path, console: Console) -
     }
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How much less accurate a model is on a shuffled input; shares in [0, 1]."""
-
-    mean: float
-    """Accuracy on the untouched input minus that on the shuffled one, mean over the seeds."""
-    margin: float
-    """Half the 95 % interval of that."""
-
-    @property
-    def distinguishable(self) -> bool:
-        """Whether zero is outside the interval."""
-        return abs(self.mean) > self.margin
-
-
 def difference(rows: Sequence[Mapping[str, Any]], model: str, kind: str) -> Difference | None:
     """Compare a model's accuracies on the untouched and on a shuffled input.
 
-    The margin has two sources: the test images are a sample, and so is each training with its
-    random weights and order. With one seed only the first is known, and the margin is a lower
-    bound.
-
     Returns:
-        The difference; None where one of the two inputs has no result.
+        How much less accurate it is on the shuffled one, see `paired_difference`; None where one of
+        the two inputs has no result.
     """
     untouched = {r["seed"]: r for r in rows if r["model"] == model and r["input"] == "untouched"}
     shuffled = {r["seed"]: r for r in rows if r["model"] == model and r["input"] == kind}
     seeds = sorted(set(untouched) & set(shuffled))
     if not seeds:
         return None
-    one = np.array([untouched[seed]["accuracy"] for seed in seeds])
-    other = np.array([shuffled[seed]["accuracy"] for seed in seeds])
-    images = untouched[seeds[0]]["test_images"]
-    sampling = (one * (1 - one) + other * (1 - other)).mean() / images  # of one difference
-    margins = [norm.ppf(0.975) * (sampling / len(seeds)) ** 0.5]
-    if len(seeds) > 1:  # a spread that is itself estimated from few: Student's t
-        spread = (one - other).std(ddof=1) / len(seeds) ** 0.5
-        margins.append(t.ppf(0.975, len(seeds) - 1) * spread)
-    return Difference(float((one - other).mean()), float(max(margins)))
+    one, other = ([found[seed]["accuracy"] for seed in seeds] for found in (untouched, shuffled))
+    return paired_difference(one, other, untouched[seeds[0]]["test_images"])
 
 
 @dataclass(frozen=True)

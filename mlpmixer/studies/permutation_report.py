@@ -27,6 +27,7 @@ from mlpmixer.report.shuffle_plots import (
     permutation_curves,
     shuffled_pictures,
 )
+from mlpmixer.studies.difference import Difference
 from mlpmixer.studies.grid import Grid
 from mlpmixer.studies.outputs import (
     StudyReport,
@@ -38,7 +39,6 @@ from mlpmixer.studies.outputs import (
 from mlpmixer.studies.permutation import (
     INPUTS,
     CoursesApart,
-    Difference,
     PermutationStudy,
     courses_apart,
     difference,

@@ -247,6 +247,7 @@ def _report(
         "accuracy": evaluation.top1,
         "top5": evaluation.metrics["top5"],
         "validation_accuracy": position.best_accuracy if position.best_step else None,
+        "validation_images": len(images["validation"]) if "validation" in images else None,
         "steps": position.step,
         "training_seconds": position.seconds,
         "training_images_per_second": contents.training_images_per_second,
