@@ -1,5 +1,6 @@
 """`mixer eval`: measure a trained model on labelled images."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,12 @@ class EvalCommand:
     """Measure a trained model on labelled images: accuracy, calibration, confusion, speed.
 
     With --suite: several data sets and protocols in one go, with the mean of their accuracies. What
-    was measured before is taken over, an interrupted training goes on.
+    was measured before is taken over, an interrupted training goes on. With --corruptions: accuracy
+    on damaged images, in five severities.
 
     Examples:
       mixer eval runs/digits
+      mixer eval runs/digits --corruptions gaussian_noise jpeg
       mixer eval runs/flowers --data more-flowers/ --split test --json
       mixer eval hf-hub:timm/mixer_b16_224.goog_in21k --suite avg5
     """
@@ -47,17 +50,25 @@ class EvalCommand:
     """Average the probabilities over each image and its mirror image, at twice the time."""
     batch_size: Count = 256
     """Images a step."""
+    corruptions: tuple[str, ...] | None = None
+    """Kinds of damage, or all: gaussian_noise, shot_noise, impulse_noise, defocus_blur,
+    motion_blur, zoom_blur, fog, brightness, contrast, pixelate, jpeg."""
     suite: str | None = None
     """avg5 or vtab1k, the paper's; or a TOML file of tasks."""
     out: Path | None = None
-    """The suite's folder, by default runs/suite-SUITE-MODEL: results, trainings, the table."""
+    """Folder of a suite or of --corruptions, by default runs/suite-SUITE-MODEL or
+    runs/corruptions-MODEL: results, trainings, tables, pages."""
     strict: bool = False
     """Stop where a task of the suite lacks its data or fails, instead of leaving it out."""
     measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
 
 
-OF_A_SUITE = {"out", "strict"}
-OF_ONE_DATA_SET = {"data", "split", "class_names", "multi_labels", "flip", "batch_size"}
+OF_A_SUITE = {"strict"}
+OF_A_FOLDER = {"out"}
+NOT_DAMAGED = {"multi_labels", "flip"}
+OF_ONE_DATA_SET = {
+    *("data", "split", "class_names", "multi_labels", "flip", "batch_size", "corruptions")
+}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -69,8 +80,18 @@ def run(arguments: Sequence[str]) -> int:
             raise UsageError(f"--{foreign[0]} belongs to a suite: give --suite too.")
         from mlpmixer.ranks import joined_ranks
 
+        if command.corruptions is None:
+            if foreign := sorted(named & OF_A_FOLDER):
+                raise UsageError(
+                    f"--{foreign[0]} belongs to --suite or --corruptions: give one of them too."
+                )
+            with joined_ranks() as ranks:
+                return _evaluate(command, ranks)
+        if foreign := sorted(named & NOT_DAMAGED):
+            flag = f"--{foreign[0].replace('_', '-')}"
+            raise UsageError(f"{flag} and --corruptions exclude each other: leave one out.")
         with joined_ranks() as ranks:
-            return _evaluate(command, ranks)
+            return _evaluate_damaged(command, command.corruptions, ranks, arguments)
     if foreign := sorted(named & OF_ONE_DATA_SET):
         flag = f"--{foreign[0].replace('_', '-')}"
         raise UsageError(f"{flag} and --suite exclude each other: the suite's tasks say it.")
@@ -112,6 +133,42 @@ def _evaluate(command: EvalCommand, ranks: "Ranks") -> int:
     return 0
 
 
+def _evaluate_damaged(
+    command: EvalCommand, names: Sequence[str], ranks: "Ranks", arguments: Sequence[str]
+) -> int:
+    from mlpmixer.data.corruptions import find_corruptions
+    from mlpmixer.evaluation.robustness import measure_robustness
+    from mlpmixer.evaluation.robustness_report import findings, severity_table, write_robustness
+
+    console = command.measuring.console(ranks)
+    found = measure_robustness(
+        command.model,
+        corruptions=find_corruptions(names),
+        data=command.data,
+        split=command.split,
+        options=command.measuring.data_options(),
+        class_names=command.class_names,
+        batch_size=command.batch_size,
+        runtime=command.measuring.runtime(ranks),
+        console=console,
+    )
+    if ranks.leads:
+        out = command.out or Path("runs") / f"corruptions-{_model_name(command)}"
+        again = shlex.join(["mixer", "eval", *arguments])
+        page = write_robustness(found, command.model, out, again)
+        table = severity_table(found)
+        footer = [*findings(found), f"page: {page}"]
+        record = {**found.to_json(), "page": page}
+        print_table(console, record, table.columns, table.rows, footer, left=table.names)
+    return 0
+
+
+def _model_name(command: EvalCommand) -> str:
+    """Return what a model's folder is named after."""
+    model = Path(command.model)
+    return model.stem if model.is_file() else model.name
+
+
 def _run_suite(command: EvalCommand, name: str) -> int:
     from mlpmixer.run.console import Console
     from mlpmixer.suites.definition import find_suite
@@ -121,9 +178,7 @@ def _run_suite(command: EvalCommand, name: str) -> int:
     measuring = command.measuring
     console = Console.choose(measuring.json)
     suite = find_suite(name)
-    model = Path(command.model)
-    name = model.stem if model.is_file() else model.name
-    out = command.out or Path("runs") / f"suite-{suite.name}-{name}"
+    out = command.out or Path("runs") / f"suite-{suite.name}-{_model_name(command)}"
     setting = Setting(command.model, measuring.data_options(), measuring.runtime())
     result = run_suite(suite, setting, out, console, strict=command.strict)
     _show(console, result, out)

@@ -42,15 +42,26 @@ class Unreadable:
             )
 
 
-class Images(Protocol):
-    """The images of a split as batches."""
-
-    unreadable: Unreadable
-    in_memory: bool
+class ImagesInOrder(Protocol):
+    """Images that can be gone through once."""
 
     def __len__(self) -> int:
         """Return the number of images, unreadable ones included."""
         ...
+
+    def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+        """Yield all images in order, those that cannot be read left out.
+
+        Of several ranks each gets its own batches of those, `ranks.own`.
+        """
+        ...
+
+
+class Images(ImagesInOrder, Protocol):
+    """The images of a split as batches."""
+
+    unreadable: Unreadable
+    in_memory: bool
 
     @property
     def bytes_for_device(self) -> int:
@@ -76,13 +87,6 @@ class Images(Protocol):
 
         In place of an image that cannot be read another one is drawn. Of several ranks each gets
         its own positions of every batch, `ranks.own`.
-        """
-        ...
-
-    def evaluation_batches(self, batch_size: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
-        """Yield all images in order, those that cannot be read left out.
-
-        Of several ranks each gets its own batches of those, `ranks.own`.
         """
         ...
 

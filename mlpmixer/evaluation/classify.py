@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlpmixer.data.batches import Images
+from mlpmixer.data.batches import ImagesInOrder
 from mlpmixer.evaluation.forward import BATCH_SIZE, Answers, Forward, logits, mirrored_logits
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
@@ -83,7 +83,7 @@ class Evaluation:
 
 def classify(
     model: ImageModel,
-    images: Images,
+    images: ImagesInOrder,
     runtime: Runtime,
     *,
     allowed: Sequence[Sequence[int]] | None = None,
@@ -135,7 +135,7 @@ def classify(
 
 
 def accuracy(
-    model: ImageModel, images: Images, runtime: Runtime, *, batch_size: int = BATCH_SIZE
+    model: ImageModel, images: ImagesInOrder, runtime: Runtime, *, batch_size: int = BATCH_SIZE
 ) -> float:
     """Return the share of images whose most probable class is the true one, in [0, 1].
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlpmixer.data.augment import normalize
-from mlpmixer.data.batches import Images
+from mlpmixer.data.batches import ImagesInOrder
 from mlpmixer.errors import UsageError
 from mlpmixer.models.capture import capture
 from mlpmixer.models.interface import ImageModel
@@ -104,7 +104,7 @@ class Forward:
     def __init__(
         self,
         model: ImageModel,
-        images: Images,
+        images: ImagesInOrder,
         runtime: Runtime,
         output: Output = logits,
         *,

@@ -64,7 +64,7 @@ def test_a_suite_ends_with_a_table_and_its_mean(
         (["--suite", "avg6"], "Did you mean avg5"),
         (["--suite", "mine.toml", "--precision", "float16"], "float16"),
         (["--data", "digits", "--strict"], "--strict belongs to a suite"),
-        (["--data", "digits", "--out", "x"], "--out belongs to a suite"),
+        (["--data", "digits", "--out", "x"], "--out belongs to --suite or --corruptions"),
     ],
 )
 def test_wrong_use_is_named_and_nothing_is_written(
