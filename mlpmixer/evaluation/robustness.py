@@ -117,9 +117,9 @@ def measure_robustness(
     with console.progress("evaluating on damaged images") as progress:
         clean = measure(images=images, batch_size=batch_size)
         for done, (name, severity) in enumerate(steps, start=1):
-            progress.update(done / (len(steps) + 1))
             damaged = Corrupted(images, name, severity)
             found[name].append(measure(images=damaged, batch_size=batch_size))
+            progress.update(done / len(steps))
     first = next(images.evaluation_batches(1))
     pixels, index = first.images.cpu(), first.indices.tolist()
     examples = {name: corrupt(pixels, index, name, _SHOWN)[0] for name in corruptions}
