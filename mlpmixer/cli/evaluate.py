@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mlpmixer.cli.measuring import MeasuringOptions
+from mlpmixer.cli.one_process import need_one_process
 from mlpmixer.cli.options import given, parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
@@ -63,6 +64,7 @@ class EvalCommand:
     measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
 
 
+SHARES_WORK = True
 OF_A_SUITE = {"strict"}
 OF_A_FOLDER = {"out"}
 NOT_DAMAGED = {"multi_labels", "flip"}
@@ -95,6 +97,7 @@ def run(arguments: Sequence[str]) -> int:
     if foreign := sorted(named & OF_ONE_DATA_SET):
         flag = f"--{foreign[0].replace('_', '-')}"
         raise UsageError(f"{flag} and --suite exclude each other: the suite's tasks say it.")
+    need_one_process("eval --suite")
     return _run_suite(command, command.suite)
 
 

@@ -14,6 +14,8 @@ from mlpmixer.values import Count, Pixels, Repetitions
 if TYPE_CHECKING:
     from mlpmixer.ranks import Ranks
 
+SHARES_WORK = True
+
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotCommand:

@@ -10,6 +10,8 @@ from mlpmixer.cli.options import given
 from mlpmixer.cli.train import RECIPE_HELP, TrainCommand, parse_command, run_command
 from mlpmixer.errors import UsageError
 
+SHARES_WORK = True
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneCommand(TrainCommand):

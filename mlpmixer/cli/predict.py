@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlpmixer.ranks import Ranks
     from mlpmixer.run.console import Console
 
+SHARES_WORK = True
 _FORMATS = ("jsonl", "csv", "parquet")
 _SHEETS = (".html", ".png")
 _TOP = 5

@@ -15,6 +15,7 @@ from mlpmixer.training.recipes import find_recipe, purposes
 if TYPE_CHECKING:
     from mlpmixer.ranks import Ranks
 
+SHARES_WORK = True
 DEFAULT_RECIPE = "small"
 RECIPE_HELP = "\n".join(
     [

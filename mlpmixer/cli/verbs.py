@@ -4,7 +4,8 @@ A file that begins with
 
     \"\"\"`mixer convert`: rewrite a checkpoint in another layout.\"\"\"
 
-is the verb `mixer convert`, or the study of `mixer study scale`; it has `run(arguments) -> int`.
+is the verb `mixer convert`, or the study of `mixer study scale`; it has `run(arguments) -> int`,
+and `SHARES_WORK = True` where several processes that torchrun starts share its work.
 Files are read for their first line and not imported, so that listing the verbs is quick.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlpmixer import cli
+from mlpmixer.cli.one_process import need_one_process
 from mlpmixer.errors import unknown_name
 
 _DECLARATION = re.compile(r'"""`mixer (?P<name>[a-z][a-z ]*)`: (?P<summary>[^"]+?)\.?(""")?$')
@@ -51,13 +53,16 @@ def run_verb(name: str, arguments: Sequence[str], within: str = "") -> int:
     """Run a verb and return its exit status.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it is for one process and there are several.
     """
     verbs = find_verbs(within)
     if name not in verbs:
         kind, command = (within or "verb"), " ".join(filter(None, ["mixer", within]))
         raise unknown_name(kind, name, verbs, f"`{command} --help` lists all.")
-    return int(importlib.import_module(verbs[name].module).run(list(arguments)))
+    verb = importlib.import_module(verbs[name].module)
+    if not getattr(verb, "SHARES_WORK", False):
+        need_one_process(" ".join(filter(None, [within, name])))
+    return int(verb.run(list(arguments)))
 
 
 def verb_lines(within: str = "") -> list[str]:
