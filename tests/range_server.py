@@ -27,6 +27,10 @@ class Behaviour:
     """Paths and ranges of content that were asked for."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with 5, connections of many processes wait for seconds
+
+
 @contextmanager
 def serving(folder: Path, stall_seconds: float = 2.0) -> Iterator[Behaviour]:
     """Serve the files of a folder."""
@@ -90,7 +94,7 @@ def serving(folder: Path, stall_seconds: float = 2.0) -> Iterator[Behaviour]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

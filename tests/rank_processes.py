@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,32 @@ def on_ranks(world: int, function: Callable[..., Any], *arguments: Any) -> list[
     finally:
         for process in started:
             process.kill()
+            process.join()
+
+
+def kill_ranks(
+    world: int, function: Callable[..., Any], *arguments: Any, when: Callable[[], bool]
+) -> None:
+    """Call `function(ranks, *arguments)` on so many processes, and kill them by SIGKILL `when`."""
+    port, answers, started = free_port(), [], []
+    try:
+        for rank in range(world):
+            reader, writer = _CONTEXT.Pipe(duplex=False)
+            answers.append(reader)
+            given = (rank, world, port, writer, function, arguments)
+            started.append(_CONTEXT.Process(target=_run, args=given))
+            started[-1].start()
+            writer.close()
+        begun = time.monotonic()
+        while not when():
+            ended = [reader.recv() for reader in answers if reader.poll()]
+            assert not ended, f"a rank ended before it was killed: {ended}"
+            assert time.monotonic() - begun < _LONGEST, "the moment to kill the ranks did not come"
+            time.sleep(0.001)
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
             process.join()
 
 

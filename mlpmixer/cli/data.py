@@ -174,6 +174,8 @@ def _split_text(split: "SplitSummary") -> str:
     least, most = min(split.per_class), max(split.per_class)
     spread = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     parts = [f"{split.images:,} images", f"{spread} a class"]
+    if (several := split.classes_an_image) is not None:
+        parts.append(f"{several.least:,} to {several.most:,} classes an image ({several.mean:.1f})")
     if split.sizes is not None:
         if split.sizes.distinct == 1:
             parts.append(f"all {_size(split.sizes.median)}")

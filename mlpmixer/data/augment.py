@@ -61,8 +61,8 @@ class Augmenter:
         Of several ranks each gives its own images of a batch, `ranks.own`, and gets back what one
         process gets at their positions.
 
-        `images` (B, 3, H, W) uint8 and `labels` (B,) int64 lie on one device, any; they are not
-        changed. `generator`, on the CPU, is the only source of randomness.
+        `images` (B, 3, H, W) uint8 and `labels` int64, (B,) or (B, L), lie on one device, any; they
+        are not changed. `generator`, on the CPU, is the only source of randomness.
         """
         options = self.options
         if options.randaugment_operations:

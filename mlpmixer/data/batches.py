@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from mlpmixer.data.dataset import Split
+from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.randomness import generator
 from mlpmixer.ranks import ALONE, Ranks
@@ -18,8 +20,35 @@ class Batch(NamedTuple):
     """Images cropped to the model's size, before augmentation or normalisation."""
 
     images: Tensor  # uint8 (B, 3, H, W)
-    labels: Tensor  # int64 (B,)
+    labels: Tensor  # int64 (B,); of multi-label data (B, L): filled up with the first of each image
     indices: Tensor  # int64 (B,), positions in the split, on the CPU
+
+
+class BatchLabels:
+    """The labels of a split, as its batches have them."""
+
+    def __init__(self, split: Split) -> None:
+        self.labels = torch.tensor(split.labels, dtype=torch.int64)
+        """(N,), the first or only one of each image."""
+        self.sets = label_sets_of(split)
+
+    def to(self, device: torch.device) -> None:
+        """Keep labels of one class an image on the device."""
+        self.labels = self.labels.to(device)
+
+    def of(self, indices: Tensor) -> Tensor:
+        """Return the labels of the images at `indices` (B,), which lie on the CPU: (B,) or (B, L).
+
+        L is the largest number of classes that one of them has.
+        """
+        if self.sets is None:
+            return self.labels[indices.to(self.labels.device)]
+        return torch.from_numpy(self.sets.padded(indices.numpy()))
+
+    def parts(self) -> list[Tensor]:
+        """Return all that the labels follow from."""
+        sets = [] if self.sets is None else [self.sets.classes, self.sets.ends]
+        return [self.labels, *map(torch.from_numpy, sets)]
 
 
 @dataclass

@@ -50,13 +50,13 @@ def numbered_classes(
 
 
 def named_classes(
-    texts: Mapping[str, tuple[Sequence[str], npt.NDArray[np.int64]]],
+    texts: Mapping[str, tuple[Sequence[str], npt.NDArray[np.integer]]],
     names: tuple[str, ...] | None,
     spec: str,
 ) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int64]]]:
     """Return the class names, and the class indices (N,) of each split, for labels that are text.
 
-    `texts` holds the different labels of each split, and for each image which of them it has, (N,).
+    `texts` holds the different labels of each split, and which of them each label is, (N,).
     Names are compared in their printable form. Where `names` are not given, they are those of the
     training images, sorted.
 

@@ -25,7 +25,7 @@ class Columns:
     image: str
     """A struct with `bytes` or `path`, plain binary, or text: the paths of the images."""
     label: str
-    """Whole numbers, booleans or text."""
+    """Whole numbers, booleans or text, or lists of them."""
     class_names: tuple[str, ...] | None
     """The names that the schema gives to the numbers, if it does."""
 
@@ -40,19 +40,20 @@ def find_columns(schema: pa.Schema, where: str) -> Columns:
     features = _features(schema)
     image = find_image_column(schema, where)
     labels = [field.name for field in schema if _holds_labels(field.type)]
+    labels.sort(key=lambda name: is_list(schema.field(name).type))  # one class an image is usual
     label = _choose(labels, [n for n in labels if _kind(features, n) == "ClassLabel"], _LABEL_NAMES)
     if label is None:
         named = next((name for name in _LABEL_NAMES if name in schema.names), None)
         if named is not None:
             raise UsageError(
                 f"the column {named} of {where} holds {schema.field(named).type}, which is no "
-                "class: labels are whole numbers, booleans or text."
+                "class: labels are whole numbers, booleans, text, or a list of these."
             )
         raise UsageError(
             f"{where} has no label column (class numbers or names, named label). "
             f"It has {_present(schema)}."
         )
-    names = features.get(label, {}).get("names")
+    names = _inner(features.get(label)).get("names")
     return Columns(image, label, told_apart(names) if names else None)
 
 
@@ -84,8 +85,16 @@ def _features(schema: pa.Schema) -> Mapping[str, Any]:
 
 
 def _kind(features: Mapping[str, Any], column: str) -> str | None:
-    feature = features.get(column)
-    return feature.get("_type") if isinstance(feature, dict) else None
+    kind: str | None = _inner(features.get(column)).get("_type")
+    return kind
+
+
+def _inner(feature: Any) -> Mapping[str, Any]:
+    """Return what the hub says of a column or, where it holds lists, of what they hold."""
+    while isinstance(feature, list) and feature:
+        feature = feature[0]
+    found: Mapping[str, Any] = feature if isinstance(feature, dict) else {}
+    return _inner(found["feature"]) if "feature" in found else found
 
 
 def _holds_image(kind: pa.DataType) -> bool:
@@ -94,7 +103,15 @@ def _holds_image(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Tell whether a column holds lists."""
+    checks = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(check(kind) for check in checks)
+
+
 def _holds_labels(kind: pa.DataType) -> bool:
+    if is_list(kind):
+        return not is_list(kind.value_type) and _holds_labels(kind.value_type)
     if pa.types.is_dictionary(kind):
         return _holds_labels(kind.value_type)
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
@@ -135,6 +152,8 @@ def class_labels(
     columns: Mapping[str, pa.ChunkedArray], class_names: tuple[str, ...] | None, spec: str
 ) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int64]]]:
     """Return the class names, and the labels (N,) of each split that is labelled.
+
+    For columns that may hold lists see `mlpmixer.data.list_columns`.
 
     `columns` holds the label column of each split. Numbers, also whole ones stored as floats, are
     class indices or names as `numbered_classes` says; booleans are the classes false and true; text

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.label_sets import class_counts, members
 from mlpmixer.data.picture import UnreadableImage, decode
 from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.report.sheet_style import (
@@ -44,12 +45,12 @@ def contact_sheet(
     name = split or next(iter(dataset.splits))
     source = dataset.splits[name]
     generator = np.random.default_rng(seed)
-    present = np.unique(source.labels)
+    counts = class_counts(source, len(dataset.class_names))
+    present = np.flatnonzero(counts)
     shown = present
     if len(present) > classes:
         shown = np.sort(generator.choice(present, classes, replace=False))
     rows = [_tiles(source, int(label), images, tile, generator, sixteen_bit) for label in shown]
-    counts = np.bincount(source.labels, minlength=len(dataset.class_names))
     labels = [(dataset.class_names[label], f"{counts[label]:,} images") for label in shown]
     note = f"{name}: {len(source):,} images, {len(present):,} classes"
     if len(shown) < len(present):
@@ -67,7 +68,7 @@ def _tiles(
 ) -> list[Image.Image]:
     """Return up to `wanted` square pictures of a class."""
     tiles: list[Image.Image] = []
-    for index in generator.permutation(np.flatnonzero(split.labels == label)):
+    for index in generator.permutation(members(split, label)):
         if len(tiles) == wanted:
             break
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.label_sets import class_counts, label_sets_of
 from mlpmixer.data.picture import UnreadableImage, decode, read_size
 from mlpmixer.data.splits import ArraySplit
 
@@ -40,12 +41,24 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class ClassesAnImage:
+    """How many classes an image of a split has."""
+
+    least: int
+    mean: float
+    most: int
+
+
+@dataclass(frozen=True)
 class SplitSummary:
     """One split."""
 
     images: int
     per_class: tuple[int, ...]
-    """Images of each class, in the order of `DatasetSummary.class_names`."""
+    """Images of each class, in the order of `DatasetSummary.class_names`; one of several classes
+    counts for each of them."""
+    classes_an_image: ClassesAnImage | None
+    """None where each image has one alone."""
     sizes: Sizes | None
     """None where no image is readable."""
     unreadable: tuple[Unreadable, ...]
@@ -96,10 +109,11 @@ def summarize(
                 done += images
                 if progress is not None:
                     progress(done, total)
-            per_class = np.bincount(split.labels, minlength=len(dataset.class_names))
+            per_class = class_counts(split, len(dataset.class_names))
             summaries[name] = SplitSummary(
                 images=len(split),
                 per_class=tuple(per_class.tolist()),
+                classes_an_image=_classes_an_image(split),
                 sizes=_sizes(counts),
                 unreadable=tuple(unreadable),
             )
@@ -131,6 +145,14 @@ def _inspect(split: Split, verify: bool, pool: ThreadPoolExecutor) -> Iterator[_
         return sizes, failures, len(indices)
 
     return pool.map(inspect, range(0, len(split), _CHUNK))
+
+
+def _classes_an_image(split: Split) -> ClassesAnImage | None:
+    sets = label_sets_of(split)
+    if sets is None:
+        return None
+    counts = sets.counts
+    return ClassesAnImage(int(counts.min()), float(counts.mean()), int(counts.max()))
 
 
 def _sizes(counts: Counter[tuple[int, int]]) -> Sizes | None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.order import blocks_in
 
 _CHUNK = 256  # images a thread reads at a time
@@ -113,6 +114,17 @@ def _digest(split: Split, index: int) -> int:
     return xxh3_64_intdigest(encoded if isinstance(encoded, bytes) else encoded.tobytes())
 
 
+def _label_keys(split: Split, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return a number that stands for the label, or for all labels, of each image, (n,)."""
+    sets = label_sets_of(split)
+    if sets is None:
+        return split.labels[indices]
+    keys = (
+        xxh3_64_intdigest(repr(sorted(sets.of_image(index))).encode()) for index in indices.tolist()
+    )
+    return np.fromiter(keys, np.uint64, len(indices)).view(np.int64)
+
+
 def grouped(
     splits: Mapping[str, Split],
     places: Sequence[npt.NDArray[np.int64]],
@@ -126,7 +138,7 @@ def grouped(
     of_split = np.repeat(np.arange(len(names)), [len(indices) for indices in places])  # (N,)
     indices = np.concatenate(places)  # (N,)
     labels = np.concatenate(
-        [split.labels[part] for split, part in zip(splits.values(), places, strict=True)]
+        [_label_keys(split, part) for split, part in zip(splits.values(), places, strict=True)]
     )
     _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
     taken = np.flatnonzero((counts[group] > 1) & (keys != 0))

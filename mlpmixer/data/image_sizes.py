@@ -1,6 +1,7 @@
 """In which sizes the images of a split come, from the headers of some of them."""
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.order import sample_in_blocks
 from mlpmixer.data.picture import UnreadableImage, read_size
 
 _LOOKED_AT = 64
@@ -18,7 +19,10 @@ def common_size(split: Split, *, at_least: int | None = None) -> tuple[int, int]
 def sample_sizes(split: Split, *, at_least: int | None = None) -> list[tuple[int, int]]:
     """Return the (height, width) of some readable images spread over the split."""
     found = []
-    for index in range(0, len(split), max(1, len(split) // _LOOKED_AT)):
+    chosen = sample_in_blocks(split, _LOOKED_AT)
+    if chosen is None:
+        chosen = list(range(0, len(split), max(1, len(split) // _LOOKED_AT)))
+    for index in chosen:
         try:
             width, height = read_size(split, index, at_least=at_least)
         except UnreadableImage:

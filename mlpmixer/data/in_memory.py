@@ -7,10 +7,10 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from mlpmixer.data.batches import Batch, Unreadable, candidates
+from mlpmixer.data.batches import Batch, BatchLabels, Unreadable, candidates
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.image_sizes import common_size
-from mlpmixer.data.order import order_of
+from mlpmixer.data.order import order_of, prepare
 from mlpmixer.data.picture import (
     UnreadableImage,
     as_picture,
@@ -55,7 +55,7 @@ class InMemoryImages:
         self.preprocessing = preprocessing
         self.crop = crop
         self.unreadable = unreadable
-        self.labels = torch.tensor(split.labels, dtype=torch.int64)
+        self._labels = BatchLabels(split)
         self.readable = torch.ones(len(split), dtype=torch.bool)
         self.pixels = _room(split, preprocessing, crop)
         """All images in one tensor (N, 3, h, w); None where their sizes differ."""
@@ -75,6 +75,7 @@ class InMemoryImages:
         with ThreadPoolExecutor(max(1, workers)) as pool:
             for begin in range(0, len(split), _AT_ONCE):
                 some = range(begin, min(begin + _AT_ONCE, len(split)))
+                prepare(split, some)
                 for problem in pool.map(read, some):
                     if problem is not None:
                         unreadable.add(problem.name, problem.reason)
@@ -90,8 +91,13 @@ class InMemoryImages:
         else:
             self.pictures[index] = pixels
 
+    @property
+    def labels(self) -> Tensor:
+        """The first or only class of each image, (N,)."""
+        return self._labels.labels
+
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.split)
 
     @property
     def bytes_for_device(self) -> int:
@@ -102,7 +108,7 @@ class InMemoryImages:
         """Move the images to the device."""
         if self.pixels is not None:
             self.pixels = self.pixels.to(device)
-            self.labels = self.labels.to(device)
+            self._labels.to(device)
 
     def pin(self) -> None:
         """Deliver batches in pinned memory, from where they are copied in the background."""
@@ -111,7 +117,7 @@ class InMemoryImages:
     def digest(self) -> str:
         """Return a key of the pixels and labels."""
         key = blake2b(repr((self.preprocessing, len(self))).encode(), digest_size=16)
-        parts = [self.labels, self.readable]
+        parts = [*self._labels.parts(), self.readable]
         parts += [self.pixels] if self.pixels is not None else []
         parts += [self.pictures[index] for index in sorted(self.pictures)]
         for tensor in parts:
@@ -161,7 +167,7 @@ class InMemoryImages:
         return self.pixels[indices.to(self.pixels.device)]
 
     def _batch(self, images: Tensor, indices: Tensor) -> Batch:
-        labels = self.labels[indices.to(self.labels.device)]
+        labels = self._labels.of(indices)
         if self._pinned:
             images, labels = images.pin_memory(), labels.pin_memory()
         return Batch(images, labels, indices)

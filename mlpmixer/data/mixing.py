@@ -14,7 +14,6 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mlpmixer.data.crops import draw_boxes, fit_boxes, rectangle_mask
 from mlpmixer.ranks import ALONE, Ranks
@@ -41,8 +40,9 @@ def mixing_groups(batch: int) -> int:
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Return targets (B, K) float32 for `labels` (B,) int64."""
-    return functional.one_hot(labels, num_classes).float()
+    """Return targets (B, K) float32 for `labels` int64, (B,) or several of each image (B, L)."""
+    targets = torch.zeros(len(labels), num_classes, device=labels.device)
+    return targets.scatter_(1, labels.view(len(labels), -1), 1.0)
 
 
 def mixup(

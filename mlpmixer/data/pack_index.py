@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpmixer.data.class_list import INDEX
 from mlpmixer.data.pack_plan import PackPlan
 from mlpmixer.errors import MixerError
 from mlpmixer.files import write_text
 from mlpmixer.json_text import json_text
 
-INDEX = "index.json"
-CLASSES = "classes.txt"
 UNFINISHED = ".packing"
 FORM = "mlpmixer-pack-1"
 
@@ -40,7 +39,7 @@ class ShardRecord:
     bytes: int
     sha256: str
     per_class: tuple[int, ...]
-    """Images of each class, in the order of classes.txt."""
+    """Images of each class, in the order of classes.txt; one of several counts for each."""
     unreadable: tuple[Left, ...]
 
     @classmethod

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from mlpmixer.data.by_class import indices_by_class
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.pack_sample import PackOptions, encode_sample
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.splits import ArraySplit
@@ -58,12 +60,18 @@ class PackPlan:
             "splits": {name: len(split) for name, split in self.dataset.splits.items()},
         }
 
+    @cached_property
+    def label_texts(self) -> list[str]:
+        """Return what is written of each class into the .cls files, (K,)."""
+        return label_texts(self.dataset.class_names)
+
 
 def plan_pack(dataset: Dataset, options: PackOptions) -> PackPlan:
     """Return the plan for a data set.
 
     Each class is spread evenly over the shards of its split, so that a shard holds all classes
-    that have at least as many images as there are shards; in a shard they are shuffled.
+    that have at least as many images as there are shards; in a shard they are shuffled. Of images
+    of several classes the first one counts.
 
     Raises UsageError where a class cannot be named in `classes.txt`.
     """
@@ -117,6 +125,8 @@ def _digest(dataset: Dataset) -> str:
     for name, split in dataset.splits.items():
         digest.update(f"{name}\0{len(split)}\n".encode())
         digest.update(np.ascontiguousarray(split.labels).tobytes())
+        if (sets := label_sets_of(split)) is not None:
+            digest.update(sets.classes.tobytes() + sets.ends.tobytes())
         digest.update(np.ascontiguousarray(split.sizes()).tobytes())
         for index in range(len(split)):
             digest.update(f"{split.name(index)}\n".encode("utf-8", "surrogatepass"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -15,16 +16,16 @@ from typing import BinaryIO
 import numpy as np
 from typing_extensions import Buffer
 
+from mlpmixer.data.class_list import CLASSES, INDEX
+from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.pack_index import (
-    CLASSES,
-    INDEX,
     UNFINISHED,
     Left,
     ShardRecord,
     read_index,
     write_index,
 )
-from mlpmixer.data.pack_plan import PackPlan, ShardPlan, label_texts
+from mlpmixer.data.pack_plan import PackPlan, ShardPlan
 from mlpmixer.data.pack_sample import encode_sample, sample_key
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.errors import MixerError, UsageError
@@ -153,8 +154,6 @@ def _resume(plan: PackPlan, folder: Path) -> dict[str, ShardRecord]:
 
 def _unfinished(folder: Path) -> tuple[dict[str, object], list[ShardRecord]]:
     """Return the settings and the finished shards of a pack that was stopped."""
-    import json
-
     try:
         settings = json.loads((folder / _SETTINGS).read_bytes())
         records = [
@@ -186,7 +185,8 @@ def _check_empty(folder: Path) -> None:
 def _write_shard(plan: PackPlan, shard: ShardPlan, folder: Path, count: _Counter) -> ShardRecord:
     """Write one shard; it appears whole or not at all."""
     split = plan.dataset.splits[shard.split]
-    labels, texts = split.labels, label_texts(plan.dataset.class_names)
+    labels, sets, texts = split.labels, label_sets_of(split), plan.label_texts
+    images = 0
     per_class = np.zeros(len(texts), dtype=np.int64)
     left: list[Left] = []
     with replacing(folder / shard.name) as part, part.open("wb") as file:
@@ -200,18 +200,25 @@ def _write_shard(plan: PackPlan, shard: ShardPlan, folder: Path, count: _Counter
                 else:
                     key = sample_key(index, split.name(index))
                     _add(tar, f"{key}.{sample.suffix}", sample.content)
-                    _add(tar, f"{key}.cls", texts[labels[index]].encode())
-                    per_class[labels[index]] += 1
+                    classes = [int(labels[index])] if sets is None else sets.of_image(index)
+                    _add(tar, f"{key}.cls", _label_file([texts[label] for label in classes]))
+                    per_class[classes] += 1
+                    images += 1
                 count.add(1)
     return ShardRecord(
         name=shard.name,
         split=shard.split,
-        images=int(per_class.sum()),
+        images=images,
         bytes=stream.bytes,
         sha256=stream.digest.hexdigest(),
         per_class=tuple(per_class.tolist()),
         unreadable=tuple(left),
     )
+
+
+def _label_file(labels: list[str]) -> bytes:
+    """Return what a `.cls` file holds: a label as it is, several as a JSON list."""
+    return (labels[0] if len(labels) == 1 else json.dumps(labels, ensure_ascii=False)).encode()
 
 
 class _Hashing(io.RawIOBase):

@@ -1,6 +1,6 @@
 """The splits that transfer protocols ask for, made of those that a source has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.held_out import hold_out_validation
+from mlpmixer.data.label_sets import LabelSets, label_sets_of
 from mlpmixer.data.splits import Subset
 from mlpmixer.errors import UsageError
 
@@ -138,16 +139,27 @@ class Joined:
 
     def __init__(self, splits: Sequence[Split]) -> None:
         self.splits = tuple(splits)
-        self._starts = np.cumsum([0, *map(len, self.splits)])
+        self.starts = np.cumsum([0, *map(len, self.splits)])
+        """Where each split begins, and the end of the last one."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """Class indices, (N,)."""
         return np.concatenate([split.labels for split in self.splits])
 
+    @property
+    def label_sets(self) -> LabelSets | None:
+        """All classes of each image; None where each has one alone."""
+        sets = [label_sets_of(split) for split in self.splits]
+        found = [one for one in sets if one is not None]
+        if len(found) < len(sets):  # a source has them in all of its splits or in none
+            return None
+        counts = np.concatenate([one.counts for one in found])
+        return LabelSets(np.concatenate([one.classes for one in found]), counts.cumsum())
+
     def __len__(self) -> int:
         """Return the number of images, N."""
-        return int(self._starts[-1])
+        return int(self.starts[-1])
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Return the bytes of each image, (N,)."""
@@ -163,6 +175,15 @@ class Joined:
         split, within = self._find(index)
         return split.name(within)
 
+    def by_part(self, indices: Iterable[int]) -> list[tuple[Split, list[int]]]:
+        """Return each split with those of some images that are its, by their indices there."""
+        every = np.fromiter(indices, np.int64)
+        ends = zip(self.starts, self.starts[1:], self.splits, strict=False)
+        return [
+            (split, (every[(every >= begin) & (every < end)] - begin).tolist())
+            for begin, end, split in ends
+        ]
+
     def _find(self, index: int) -> tuple[Split, int]:
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self.splits[part], index - int(self._starts[part])
+        part = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.splits[part], index - int(self.starts[part])

@@ -29,6 +29,12 @@ _REFUSED = (401, 403, 416)
 _T = TypeVar("_T")
 
 
+_clients: list[Any] = []
+"""All that there were. fsspec forgets in a forked process those that the one before had; were they
+closed there, the answers to that one would stay unnoticed until it gives up waiting: they share the
+system's list of what to watch (epoll)."""
+
+
 class _Short(OSError):
     """Fewer bytes came than were asked for."""
 
@@ -168,7 +174,7 @@ def _files(url: str) -> Any:
             }
             if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
                 options["endpoint_url"] = endpoint
-        return fsspec.filesystem(protocol, **options)
+        client = fsspec.filesystem(protocol, **options)
     except ImportError as error:
         raise UsageError(
             f"{url} needs a package that is not here ({error}): "
@@ -176,6 +182,9 @@ def _files(url: str) -> Any:
         ) from error
     except ValueError as error:
         raise UsageError(f"{url}: {error}.") from error
+    if client not in _clients:
+        _clients.append(client)
+    return client
 
 
 def _patiently(url: str, attempt: Callable[[], _T]) -> _T:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.label_sets import LabelSets, label_sets_of
 from mlpmixer.formatting import printable
 
 
@@ -109,6 +110,12 @@ class Subset:
     def labels(self) -> npt.NDArray[np.int64]:
         """Class indices, (N,)."""
         return self.split.labels[self.indices]
+
+    @property
+    def label_sets(self) -> LabelSets | None:
+        """All classes of each image; None where each has one alone."""
+        sets = label_sets_of(self.split)
+        return None if sets is None else sets.take(self.indices)
 
     def __len__(self) -> int:
         """Return the number of images, N."""

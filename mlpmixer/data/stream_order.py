@@ -2,7 +2,7 @@
 
 A block is a run of images that lie side by side in one file, and is read in one go. An epoch is a
 random order of all blocks, cut into lanes of equal length, to the image. Position i of the epoch
-comes from lane i mod L; within a lane, each run of `BLOCK` images is shuffled. So an image mixes
+comes from lane i mod L; within a lane, each run of a window's images is shuffled. So an image mixes
 with those of L blocks from all over the data, and no more than about L blocks are open at a time.
 
 All of it follows from the seed, the epoch and the position: nothing has to be replayed to go on in
@@ -10,6 +10,7 @@ the middle of an epoch, and the number of workers and ranks does not matter.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,17 @@ BLOCK = 32
 LANES = (192, 96, 48, 24, 12, 4, 1)
 """How many lanes there may be; as many as there are whole blocks for."""
 
+
+@dataclass(frozen=True)
+class Spread:
+    """How widely an epoch mixes its blocks."""
+
+    lanes: int = LANES[0]
+    """There are no more than so many."""
+    window: int = BLOCK
+    """Images of a lane that are shuffled among each other."""
+
+
 Blocks = npt.NDArray[np.int64]
 """The index of each block's first image, rising from 0, (M,)."""
 
@@ -37,7 +49,12 @@ def blocks_of(files: npt.NDArray[np.int32]) -> Blocks:
 
 
 def stream_order(
-    blocks: Blocks, images: int, batch_size: int, seed: int, first_step: int
+    blocks: Blocks,
+    images: int,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    spread: Spread = Spread(),
 ) -> Iterator[Tensor]:
     """Yield the indices (batch_size,) of every batch from `first_step` on, without end.
 
@@ -46,7 +63,7 @@ def stream_order(
     per_epoch = steps_per_epoch(images, batch_size)
     epoch, step = divmod(first_step, per_epoch)
     while True:
-        order = _Epoch(blocks, images, seed, epoch)
+        order = _Epoch(blocks, images, seed, epoch, spread)
         begin, end = step * batch_size, per_epoch * batch_size
         for slab in range(begin // order.slab, -(-end // order.slab)):
             part = order.positions(slab)
@@ -62,17 +79,19 @@ def stream_order(
 
 
 class _Epoch:
-    """The order of one epoch, worked out a slab of BLOCK places in every lane at a time."""
+    """The order of one epoch, worked out a slab of one window in every lane at a time."""
 
-    def __init__(self, blocks: Blocks, images: int, seed: int, epoch: int) -> None:
+    def __init__(self, blocks: Blocks, images: int, seed: int, epoch: int, spread: Spread) -> None:
         chance = np.random.default_rng(derived_seed(seed, "blocks", epoch))
         order = chance.permutation(len(blocks))
         sizes = np.diff(np.append(blocks, images))[order]
         self._ends = np.cumsum(sizes)  # of each block in the row of all images, (M,)
         self._shift = blocks[order] - (self._ends - sizes)  # from a place in the row to an index
         self._key = (seed, epoch)
-        self.lanes = next(lanes for lanes in LANES if lanes == 1 or lanes * BLOCK <= images)
-        self.slab = self.lanes * BLOCK
+        most = min(images // BLOCK, spread.lanes)
+        self.lanes = next((lanes for lanes in LANES if lanes <= most), 1)
+        self.window = spread.window
+        self.slab = self.lanes * self.window
         """Positions in a slab."""
         short, longer = divmod(images, self.lanes)
         lane = np.arange(self.lanes)
@@ -83,9 +102,10 @@ class _Epoch:
         """Return the images at the positions of a slab; the last one of an epoch has fewer."""
         seed, epoch = self._key
         chance = np.random.default_rng(derived_seed(seed, "slab", epoch, slab))
-        places = slab * BLOCK + np.arange(BLOCK)  # in a lane
-        there = places < self._lengths[:, None]  # (L, BLOCK)
-        keys = np.where(there, chance.random((self.lanes, BLOCK)), 2.0)  # those missing go last
-        shuffled = slab * BLOCK + keys.argsort(axis=1, kind="stable")
+        places = slab * self.window + np.arange(self.window)  # in a lane
+        there = places < self._lengths[:, None]  # (L, W)
+        draws = chance.random((self.lanes, self.window))
+        keys = np.where(there, draws, 2.0)  # those missing go last
+        shuffled = slab * self.window + keys.argsort(axis=1, kind="stable")
         row = (self._starts[:, None] + shuffled).T[there.T]  # lane by lane of each place
         return torch.from_numpy(row + self._shift[self._ends.searchsorted(row, side="right")])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlpmixer.data.batches import Batch, Unreadable, candidates
+from mlpmixer.data.batches import Batch, BatchLabels, Unreadable, candidates
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.order import order_of, prepare
 from mlpmixer.data.picture import UnreadableImage, pixels_for
@@ -169,8 +169,13 @@ class StreamedImages:
         self.crop = crop
         self.workers = workers
         self.unreadable = unreadable
-        self.labels = torch.tensor(split.labels, dtype=torch.int64)
+        self._labels = BatchLabels(split)
         self._pinned = False
+
+    @property
+    def labels(self) -> Tensor:
+        """The first or only class of each image, (N,)."""
+        return self._labels.labels
 
     def __len__(self) -> int:
         return len(self.split)
@@ -228,7 +233,7 @@ class StreamedImages:
                 indices += part.indices
             if last and indices:
                 chosen = torch.tensor(indices)
-                labels = self.labels[chosen]
+                labels = self._labels.of(chosen)
                 labels = labels.pin_memory() if self._pinned else labels
                 yield Batch(pixels[: len(indices)], labels, chosen)
 

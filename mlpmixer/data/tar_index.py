@@ -1,6 +1,5 @@
 """Where the images of tar shards lie: indexed once, then read at random."""
 
-import json
 import os
 import tarfile
 from collections import Counter
@@ -13,38 +12,46 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.dataset import counted
 from mlpmixer.data.formats import is_image, kind_of, readable_suffixes
+from mlpmixer.data.label_sets import LabelSets
 from mlpmixer.data.remote import RemotePath
+from mlpmixer.data.tar_labels import Labels, labels_in_json, labels_in_text
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
 
-_FORM = "labels printable, with what was passed over"
-_UNLABELLED_FORM = "all images, with what was passed over"
+_FORM = "lists of labels, with what was passed over"
+_UNLABELLED_FORM = "all images, without lists of labels, with what was passed over"
 _LABELS = ("cls", "json")
 _THREADS = 8  # shards indexed at once: hides the waiting of network file systems
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where the images of some shards lie; arrays of (N,)."""
+    """Where the N images of some shards lie."""
 
     shard: npt.NDArray[np.int32]
+    """Number of each image's shard, (N,)."""
     offset: npt.NDArray[np.int64]
-    """Of the image file's first byte in its shard."""
+    """Of the image file's first byte in its shard, (N,)."""
     size: npt.NDArray[np.int64]
-    """Of the image file in bytes."""
+    """Of the image file in bytes, (N,)."""
     keys: npt.NDArray[np.bytes_]
-    """The names of the image members, encoded for the file system."""
-    labels: npt.NDArray[np.str_]
-    """As they stand in the shards, in their printable form; empty where none were asked for."""
+    """The names of the image members, encoded for the file system, (N,)."""
+    texts: npt.NDArray[np.str_]
+    """The different labels as they stand in the shards, in their printable form, (U,)."""
+    codes: npt.NDArray[np.int32]
+    """The labels of one image after another, as indices of `texts`, (M,)."""
+    labels: npt.NDArray[np.int32]
+    """How many of those each image has, (N,); 0 where none were asked for."""
     kinds: npt.NDArray[np.str_]
-    """What was passed over, in the plural, (M,)."""
+    """What was passed over, in the plural, (P,)."""
     counts: npt.NDArray[np.int64]
-    """How many of each kind, (M,)."""
+    """How many of each kind, (P,)."""
 
     @property
     def passed_over(self) -> dict[str, int]:
@@ -60,10 +67,15 @@ class ShardSplit:
         shards: Sequence[Path] | Sequence[RemotePath],
         index: ShardIndex,
         labels: npt.NDArray[np.int64],
+        label_sets: LabelSets | None = None,
     ) -> None:
-        """Hold the images that `index` finds in `shards`, with their `labels` (N,)."""
+        """Hold the images that `index` finds in `shards`, with their `labels` (N,).
+
+        `label_sets` are all labels of each, where some have several.
+        """
         self.shards = tuple(shards)
         self.index = index
+        self.label_sets = label_sets
         self._labels = labels
 
     @property
@@ -98,7 +110,33 @@ class _Sample(NamedTuple):
     member: str
     offset: int
     size: int
-    label: str
+    labels: Labels
+
+
+class _Found(NamedTuple):
+    """What one shard holds, in arrays: of millions of images, no object each is kept."""
+
+    offset: npt.NDArray[np.int64]  # (n,)
+    size: npt.NDArray[np.int64]  # (n,)
+    keys: npt.NDArray[np.bytes_]  # (n,)
+    texts: list[str]
+    codes: npt.NDArray[np.int32]  # (m,)
+    labels: npt.NDArray[np.int32]  # (n,)
+    passed_over: Counter[str]
+
+    @classmethod
+    def of(cls, samples: Sequence[_Sample], passed_over: Counter[str]) -> "_Found":
+        texts: dict[str, int] = {}
+        codes = [texts.setdefault(text, len(texts)) for one in samples for text in one.labels]
+        return cls(
+            offset=np.array([one.offset for one in samples], dtype=np.int64),
+            size=np.array([one.size for one in samples], dtype=np.int64),
+            keys=np.array([os.fsencode(one.member) for one in samples], dtype=np.bytes_),
+            texts=list(texts),
+            codes=np.array(codes, dtype=np.int32),
+            labels=np.array([len(one.labels) for one in samples], dtype=np.int32),
+            passed_over=passed_over,
+        )
 
 
 def index_shards(shards: Sequence[Path | RemotePath], *, labelled: bool = True) -> ShardIndex:
@@ -111,57 +149,63 @@ def index_shards(shards: Sequence[Path | RemotePath], *, labelled: bool = True) 
     form = _FORM if labelled else _UNLABELLED_FORM
     key = fingerprint(shards, form, *sorted(readable_suffixes()))
     cached = data_home() / "shards" / f"{key}.npz"
-    if cached.exists():
-        with np.load(cached) as stored:
-            return ShardIndex(**stored)
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock"):  # of several processes one reads, and the others wait
+            if not cached.exists():
+                index = _index(shards, labelled)
+                with replacing(cached) as part:
+                    np.savez(part, **vars(index))
+            with np.load(cached) as stored:
+                return ShardIndex(**stored)
+    except OSError as error:
+        raise MixerError(
+            f"cannot write the index of the shards to {cached}: {error.strerror or error}. "
+            "Free some space, or set MLPMIXER_DATA to another folder."
+        ) from error
+
+
+def _index(shards: Sequence[Path | RemotePath], labelled: bool) -> ShardIndex:
+    """Return the index of `shards`, read from end to end."""
     index_one = _index_shard if labelled else _index_images
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(lambda shard: _indexed(index_one, shard), shards))
-    samples = [sample for part, _ in found for sample in part]
-    passed_over = sum((kinds for _, kinds in found), Counter[str]())
-    if labelled and not samples:
+    passed_over = sum((part.passed_over for part in found), Counter[str]())
+    if labelled and not any(len(part.size) for part in found):
         held = f" It holds {counted(passed_over)}." if passed_over else ""
         raise UsageError(
             f"{shards[0]} has no labelled images: WebDataset shards hold pairs such as 0001.jpg "
             'and 0001.cls, with the class number or name, or 0001.json with "label".'
             f"{held}"
         )
-    members, offsets, sizes, labels = zip(*samples, strict=True) if samples else ((),) * 4
-    index = ShardIndex(
-        shard=np.repeat(np.arange(len(found), dtype=np.int32), [len(part) for part, _ in found]),
-        offset=np.array(offsets, dtype=np.int64),
-        size=np.array(sizes, dtype=np.int64),
-        keys=np.array([os.fsencode(member) for member in members], dtype=np.bytes_),
-        labels=np.array(labels, dtype=np.str_),
+    texts: dict[str, int] = {}
+    tables = [
+        np.array([texts.setdefault(text, len(texts)) for text in part.texts], dtype=np.int32)
+        for part in found
+    ]
+    codes = [table[part.codes] for table, part in zip(tables, found, strict=True)]
+    return ShardIndex(
+        shard=np.repeat(np.arange(len(found), dtype=np.int32), [len(part.size) for part in found]),
+        offset=np.concatenate([part.offset for part in found]),
+        size=np.concatenate([part.size for part in found]),
+        keys=np.concatenate([part.keys for part in found]),
+        texts=np.array(list(texts), dtype=np.str_),
+        codes=np.concatenate(codes),
+        labels=np.concatenate([part.labels for part in found]),
         kinds=np.array(list(passed_over), dtype=np.str_),
         counts=np.array(list(passed_over.values()), dtype=np.int64),
     )
-    _store(index, cached)
-    return index
-
-
-def _store(index: ShardIndex, target: Path) -> None:
-    """Write the index to `target`, which appears whole or not at all."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as part:
-            np.savez(part, **vars(index))
-    except OSError as error:
-        raise MixerError(
-            f"cannot write the index of the shards to {target}: {error.strerror}. "
-            "Free some space, or set MLPMIXER_DATA to another folder."
-        ) from error
 
 
 def _indexed(
     index_one: Callable[[Path], tuple[list[_Sample], Counter[str]]], shard: Path | RemotePath
-) -> tuple[list[_Sample], Counter[str]]:
+) -> _Found:
     """Return what `index_one` finds in a shard; a remote one is read once from end to end."""
     if isinstance(shard, Path):
-        return index_one(shard)
+        return _Found.of(*index_one(shard))
     with shard.copied(data_home() / "shards") as copy:
         try:
-            return index_one(copy)
+            return _Found.of(*index_one(copy))
         except MixerError as error:
             raise type(error)(str(error).replace(str(copy), str(shard))) from error
 
@@ -177,16 +221,16 @@ def _index_shard(shard: Path) -> tuple[list[_Sample], Counter[str]]:
                 passed_over.update(_without_image(members))
                 continue
             member = members[image]
-            label = _read_label(tar, members, shard)
-            if label is None:
+            labels = _read_labels(tar, members, shard)
+            if not labels:
                 passed_over["images without label"] += 1
                 continue
-            samples.append(_Sample(member.name, member.offset_data, member.size, label))
+            samples.append(_Sample(member.name, member.offset_data, member.size, labels))
     return samples, passed_over
 
 
 def _index_images(shard: Path) -> tuple[list[_Sample], Counter[str]]:
-    """Return all images of one shard in its order, with empty labels, and what was passed over."""
+    """Return all images of one shard in its order, without labels, and what was passed over."""
     images: dict[str, _Sample] = {}
     passed_over: Counter[str] = Counter()
     with _opened(shard) as tar:
@@ -202,7 +246,7 @@ def _index_images(shard: Path) -> tuple[list[_Sample], Counter[str]]:
             else:
                 if images.pop(member.name, None) is not None:
                     passed_over["members before another of the same name"] += 1
-                sample = _Sample(member.name, member.offset_data, member.size, "")
+                sample = _Sample(member.name, member.offset_data, member.size, ())
                 images[member.name] = sample
     return list(images.values()), passed_over
 
@@ -249,35 +293,13 @@ def _without_image(members: dict[str, tarfile.TarInfo]) -> dict[str, int]:
     return {kind_of(f"x.{others[0]}") if others else "labels without image": 1}
 
 
-def _read_label(
-    tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], shard: Path
-) -> str | None:
-    """Return a sample's label in its printable form, None where it has none."""
-    if "cls" in members:
-        text = _content(tar, members["cls"]).decode(errors="surrogateescape").strip()
-        return printable(text) or None
-    if "json" in members:
-        where = f"{shard}:{members['json'].name}"
-        try:
-            value = json.loads(_content(tar, members["json"]))
-        except ValueError as error:
-            raise MixerError(f"{where} is not JSON: {error}") from error
-        label = value.get("label") if isinstance(value, dict) else None
-        return None if label is None else _json_label(label, where)
-    return None
-
-
-def _json_label(value: object, where: str) -> str | None:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int | str):
-        return printable(str(value).strip()) or None
-    raise UsageError(
-        f"{where} has the label {value!r}, which is no class: give a whole number, true, false or "
-        "text."
-    )
+def _read_labels(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], shard: Path) -> Labels:
+    """Return a sample's labels; none where it has none."""
+    for kind, read in (("cls", labels_in_text), ("json", labels_in_json)):
+        if kind in members:
+            member = members[kind]
+            return read(_content(tar, member), f"{shard}:{member.name}")
+    return ()
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

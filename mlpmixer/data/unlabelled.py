@@ -18,6 +18,7 @@ from mlpmixer.data.class_labels import UNLABELLED
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.folder_scan import FolderScan
 from mlpmixer.data.formats import is_image, kind_of, readable_suffixes, register_readers
+from mlpmixer.data.label_sets import SplitLabels
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.sources import expand_pattern
 from mlpmixer.data.sources.parquet import parquet_files
@@ -218,10 +219,11 @@ def _in_shards(shards: Sequence[Path], passed_over: Counter[str]) -> Split:
 
 def _in_parquet(file: Path) -> Split:
     from mlpmixer.data.columns import find_image_column
-    from mlpmixer.data.unpacked_parquet import ParquetSplit, read_rows, read_schema
+    from mlpmixer.data.parquet_files import read_rows, read_schema
+    from mlpmixer.data.unpacked_parquet import ParquetSplit
 
     column = find_image_column(read_schema(file), printable(str(file)))
-    images = ParquetSplit([file], column, np.full(read_rows(file), UNLABELLED))
+    images = ParquetSplit([file], column, SplitLabels(np.full(read_rows(file), UNLABELLED)))
     images.check_files()
     return images
 

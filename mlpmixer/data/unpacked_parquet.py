@@ -1,8 +1,7 @@
 """The images of parquet files, unpacked once into memory-mapped Arrow files."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ from filelock import FileLock
 
 from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.columns import image_bytes, image_paths, without_dictionary
+from mlpmixer.data.label_sets import SplitLabels
+from mlpmixer.data.parquet_files import opened
 from mlpmixer.data.splits import file_size
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
@@ -31,14 +32,15 @@ class ParquetSplit:
     Only paths and labels are pickled: another process maps the files again.
     """
 
-    def __init__(self, files: Sequence[Path], column: str, labels: npt.NDArray[np.int64]) -> None:
-        """Hold the images in a `column` of `files`, with their `labels` (N,); unpack if needed.
+    def __init__(self, files: Sequence[Path], column: str, known: SplitLabels) -> None:
+        """Hold the images in a `column` of `files`, with their labels; unpack if needed.
 
         Raises MixerError where a file is damaged or the Arrow files cannot be written.
         """
         self.files = tuple(files)
         self.unpacked = tuple(_unpacked(files, column))
-        self._labels = labels
+        self._labels = known.labels
+        self.label_sets = known.sets
         self._map()
 
     def _map(self) -> None:
@@ -49,7 +51,8 @@ class ParquetSplit:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the mapped memory out."""
-        return {"files": self.files, "unpacked": self.unpacked, "_labels": self._labels}
+        kept = ("files", "unpacked", "_labels", "label_sets")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Map the files again."""
@@ -121,32 +124,12 @@ class ParquetSplit:
         return int(np.searchsorted(self._starts, index, side="right")) - 1
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise MixerError(f"cannot read {path} as parquet: {str(error).splitlines()[0]}") from error
-
-
-def read_schema(path: Path) -> pa.Schema:
-    """Return the columns of a parquet file. Raises MixerError where it cannot be read."""
-    with _readable(path):
-        return pq.read_schema(path)
-
-
-def read_rows(path: Path) -> int:
-    """Return the rows of a parquet file. Raises MixerError where it cannot be read."""
-    with _readable(path):
-        return int(pq.read_metadata(path).num_rows)
-
-
 def read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     """Return the label column (N,) of all `files`, in the type that the first one has."""
     parts: list[pa.ChunkedArray] = []
     for path in files:
-        with _readable(path):
-            part = without_dictionary(pq.read_table(path, columns=[column])[column])
+        with opened(path) as file:
+            part = without_dictionary(file.read([column])[column])
             parts.append(part.cast(parts[0].type) if parts else part)
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.order import sample_in_blocks
 from mlpmixer.data.picture import UnreadableImage, explained
 from mlpmixer.data.sixteen_bit import is_deep, png_values, without_alpha
 
@@ -21,7 +22,9 @@ def darkness(splits: Mapping[str, Split]) -> str:
     A sample of the first split is looked into.
     """
     split = next(iter(splits.values()))
-    sample = np.unique(np.linspace(0, len(split) - 1, _SAMPLE).astype(int)).tolist()
+    sample = sample_in_blocks(split, _SAMPLE)
+    if sample is None:
+        sample = np.unique(np.linspace(0, len(split) - 1, _SAMPLE).astype(int)).tolist()
     bits = max(_largest(split, index) for index in sample).bit_length()
     if not 0 < bits <= _FEW_BITS:
         return ""

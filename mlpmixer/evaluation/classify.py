@@ -13,9 +13,14 @@ from mlpmixer.data.batches import ImagesInOrder
 from mlpmixer.evaluation.forward import BATCH_SIZE, Answers, Forward, logits, mirrored_logits
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
-from mlpmixer.measures.metrics import METRICS, ScoredBatch
+from mlpmixer.measures.metrics import METRICS, ScoredBatch, true_labels
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.runtime import Runtime
+
+SEVERAL_CLASSES = (
+    "images have several classes: an answer is right where it is one of them, and every measure "
+    "takes as true the one of them that the model finds most probable"
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Predictions:
     confidence: NDArray[np.float32]
     """(N,), its probability in [0, 1]: by softmax or sigmoid, as the model was trained."""
     labels: NDArray[np.int64]
-    """(N,), the truth."""
+    """(N,), the truth; of several classes, the one that the model prefers."""
     indices: NDArray[np.int64]
     """(N,), positions in the split; unreadable images are left out."""
 
@@ -139,13 +144,16 @@ def accuracy(
 ) -> float:
     """Return the share of images whose most probable class is the true one, in [0, 1].
 
+    Of images of several classes, is one of them.
+
     Raises:
         UsageError: there is no readable image.
     """
     right = torch.zeros((), dtype=torch.int64, device=runtime.device)
     seen = 0
     for answers in Forward(model, images, runtime, batch_size=batch_size):
-        right += (answers.values.argmax(dim=1) == answers.labels).sum()
+        predicted = answers.values.argmax(dim=1)
+        right += (predicted == true_labels(answers.values, answers.labels)).sum()
         seen += len(answers.labels)
     return int(right) / seen
 
@@ -185,6 +193,6 @@ def _scored(
     return ScoredBatch(
         answers.values,
         model.probabilities(answers.values),
-        answers.labels,
+        true_labels(answers.values, answers.labels),
         None if allowed is None else [allowed[index] for index in answers.indices.tolist()],
     )

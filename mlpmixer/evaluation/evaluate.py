@@ -1,6 +1,6 @@
 """A whole evaluation: from a model file and a data source to measures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
+from mlpmixer.data.order import prepare
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.sources import open_source
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import Evaluation, classify
+from mlpmixer.evaluation.classify import SEVERAL_CLASSES, Evaluation, classify
 from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
@@ -127,6 +129,8 @@ def open_labelled(
     for remark in dataset.remarks:
         console.message(remark)
     name, chosen = images_for(model, dataset, split)
+    if chosen.label_sets is not None:
+        console.message(SEVERAL_CLASSES)
     if model.class_names is None:
         first = ", ".join(map(repr, dataset.class_names[:3]))
         console.warning(
@@ -197,6 +201,8 @@ class Relabelled:
         self.split = split
         self._table = np.array([position[name] for name in names], dtype=np.int64)
         self._labels: NDArray[np.int64] = self._table[split.labels]
+        sets = label_sets_of(split)
+        self.label_sets = None if sets is None else sets.renumbered(self._table)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -219,6 +225,10 @@ class Relabelled:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def prepare(self, indices: Iterable[int]) -> None:
+        """Have some images at hand, where the underlying split is read in blocks."""
+        prepare(self.split, indices)
 
     def sizes(self) -> NDArray[np.int64]:
         """Return the bytes of each image, (N,)."""

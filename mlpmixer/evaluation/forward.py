@@ -26,7 +26,7 @@ class Answers(NamedTuple):
     values: Tensor
     """float32 (B, …), on the device."""
     labels: Tensor
-    """int64 (B,), on the device."""
+    """int64 (B,), of multi-label data (B, L) as `Batch` has them, on the device."""
     indices: Tensor
     """int64 (B,), positions in the split, on the CPU."""
 

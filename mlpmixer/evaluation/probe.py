@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.held_out import hold_out_validation
+from mlpmixer.data.label_sets import ONE_CLASS_A_SHOT, need_one_label
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import HELD_OUT
@@ -82,6 +83,7 @@ def probe(
     dataset = open_source(data)
     for remark in dataset.remarks:
         console.message(remark)
+    need_one_label(dataset, ONE_CLASS_A_SHOT, "give other --data")
     if "train" not in dataset.splits:
         raise UsageError(f"{data} has no training images to draw the shots from.")
     if not {"test", "validation"} & set(dataset.splits):

@@ -146,7 +146,7 @@ def _read(
     for batch in images.evaluation_batches(_BATCH):
         inputs.append(normalize(batch.images))
         names += [split.name(index) for index in batch.indices.tolist()]
-        labels += batch.labels.tolist()
+        labels += batch.labels.view(len(batch.labels), -1)[:, 0].tolist()  # of several the first
     if not inputs:
         raise UsageError("there is no readable image to look at.")
     return Pictures(torch.cat(inputs), tuple(names), tuple(labels) if labelled else None)

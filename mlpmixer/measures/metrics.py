@@ -29,7 +29,7 @@ class ScoredBatch:
     probabilities: Tensor
     """float32 (B, K) in [0, 1]: by softmax or sigmoid, as the model was trained."""
     labels: Tensor
-    """int64 (B,), the true classes."""
+    """int64 (B,), the true classes; of several, the one that `true_labels` chooses."""
     allowed: Sequence[Sequence[int]] | None = None
     """The classes that count as right for each image, where several do."""
 
@@ -56,6 +56,22 @@ class ScoredBatch:
         better = (self.logits > score).sum(dim=1)
         numbers = torch.arange(self.logits.shape[1], device=truth.device)
         return better + ((self.logits == score) & (numbers < truth)).sum(dim=1)
+
+
+def true_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the class that counts as true for each image, (B,).
+
+    Args:
+        logits: (B, K).
+        labels: int64 (B,); or (B, L) where images have several classes, of which the one with the
+            largest logit counts: so an answer is right where it is one of them, and the accuracy is
+            precision at 1.
+    """
+    if labels.ndim == 1:
+        return labels
+    best = labels.gather(1, logits.gather(1, labels).argmax(dim=1, keepdim=True))[:, 0]
+    predicted = logits.argmax(dim=1)
+    return torch.where((labels == predicted[:, None]).any(dim=1), predicted, best)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import linregress, t
 
+from mlpmixer.data.label_sets import ONE_CLASS_A_SHOT, need_one_label
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
@@ -99,6 +100,7 @@ class ScaleStudy:
         downstream = open_source(self.finetuning.data.data)
         if "train" not in downstream.splits:
             raise UsageError(f"{downstream.spec} has no training images to draw shots from.")
+        need_one_label(downstream, ONE_CLASS_A_SHOT, "study transfer to other data")
         counts = np.bincount(downstream.splits["train"].labels)
         if counts.min() < self.shots:
             rarest = downstream.class_names[int(counts.argmin())]

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlpmixer.data.cache import data_home
 from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.label_sets import ONE_CLASS_A_SHOT, need_one_label
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import with_test
 from mlpmixer.errors import MixerError, UsageError
@@ -49,6 +50,7 @@ def check(task: Task, setting: Setting, model: ImageModel, dataset: Dataset) -> 
             _label_sets(options.multi_labels)
         case FewShot() as options:
             at_size(model, options.image_size)
+            need_one_label(dataset, ONE_CLASS_A_SHOT, "leave it out of the suite")
             labels = with_test(dataset).splits["train"].labels
             fewest = int(np.bincount(labels, minlength=len(dataset.class_names)).min())
             if fewest < options.shots:

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.errors import UsageError
 from mlpmixer.files import replacing
 
@@ -24,15 +25,18 @@ class ChangedData(UsageError):
 def image_lines(dataset: Dataset) -> Iterator[bytes]:
     """Yield a line for each image, in the order of training; of millions none is kept.
 
-    Names are told from the source on, so that moving its folder changes none.
+    It holds the split, the class or a list of several, and the name. Names are told from the source
+    on, so that moving its folder changes none.
     """
     root = f"{Path(dataset.spec).expanduser()}/"
     for split_name, split in dataset.splits.items():
-        labels = split.labels
+        labels, sets = split.labels, label_sets_of(split)
         for index in range(len(split)):
+            classes = [labels[index]] if sets is None else sets.of_image(index)
+            names = [dataset.class_names[label] for label in classes]
             entry = (
                 split_name,
-                dataset.class_names[labels[index]],
+                names if len(names) > 1 else names[0],
                 split.name(index).removeprefix(root),
             )
             yield json.dumps(entry).encode() + b"\n"
@@ -68,12 +72,13 @@ def changes(folder: Path, dataset: Dataset) -> str:
     return "; ".join(filter(None, told)) or "the same images come in another order"
 
 
-Images = Mapping[str, str]
-"""The class of each image, by name."""
+Classes = str | list[str]
+Images = Mapping[str, Classes]
+"""The class of each image, by name; several as a list."""
 
 
-def _by_split(lines: Iterator[bytes] | gzip.GzipFile) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+def _by_split(lines: Iterator[bytes] | gzip.GzipFile) -> dict[str, dict[str, Classes]]:
+    found: dict[str, dict[str, Classes]] = {}
     for line in lines:
         split, class_name, name = json.loads(line)
         found.setdefault(split, {})[name] = class_name
@@ -82,7 +87,13 @@ def _by_split(lines: Iterator[bytes] | gzip.GzipFile) -> dict[str, dict[str, str
 
 def _classes(before: Mapping[str, Images], now: Mapping[str, Images]) -> str:
     old, new = (
-        {name for images in splits.values() for name in images.values()} for splits in (before, now)
+        {
+            name
+            for images in splits.values()
+            for names in images.values()
+            for name in ([names] if isinstance(names, str) else names)
+        }
+        for splits in (before, now)
     )
     parts = []
     if added := sorted(new - old):

@@ -10,12 +10,14 @@ import torch
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.image_sizes import common_size
+from mlpmixer.data.label_sets import is_multi_label, need_one_label
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.data.share import keep_share
 from mlpmixer.data.sources import open_source
 from mlpmixer.data.value_range import darkness
 from mlpmixer.errors import UsageError
+from mlpmixer.evaluation.classify import SEVERAL_CLASSES
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
@@ -63,6 +65,8 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         raise UsageError(f"{recipe.data.data} has no training images, only {list(dataset.splits)}.")
     options = replace(recipe.data, data=dataset.spec)
     recipe = replace(recipe, data=options)
+    if recipe.loss.loss == "softmax":
+        need_one_label(dataset, "which the softmax loss takes as exclusive", "use --loss sigmoid")
     dataset, note = arrange_splits(
         dataset, options.splits, options.validation_fraction, recipe.compute.seed
     )
@@ -98,8 +102,9 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(dataset.splits["train"]))
     dark = darkness(dataset.splits) if model.preprocessing.sixteen_bit == "full" else ""
+    several = SEVERAL_CLASSES if is_multi_label(dataset) else ""
     teacher, said = find_teacher(recipe, dataset.class_names, model, runtime)
-    notes = (note, *dataset.remarks, dark, said)
+    notes = (note, *dataset.remarks, several, dark, said)
     return Plan(recipe, dataset, tuple(filter(None, notes)), runtime, model, schedule, teacher)
 
 

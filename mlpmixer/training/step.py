@@ -31,7 +31,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     """Mean over the rank's images of the batch."""
     correct: Tensor
-    """How many of them had the target's largest class as their most probable one."""
+    """How many of them had a class with the target's largest share as their most probable one."""
     gradient_norm: Tensor
     """Global norm before clipping."""
 
@@ -118,7 +118,8 @@ class TrainingStep:
                 own = own * (len(part) / len(images))
                 own.backward()
             loss = loss + own.detach()
-            correct = correct + (logits.detach().argmax(dim=1) == wanted.argmax(dim=1)).sum()
+            answers = logits.detach().argmax(dim=1, keepdim=True)
+            correct = correct + (wanted.gather(1, answers)[:, 0] == wanted.amax(dim=1)).sum()
         return loss, correct
 
     def _shown(self, images: Tensor) -> Sequence[Tensor | None]:

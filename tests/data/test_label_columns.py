@@ -57,7 +57,7 @@ def test_whole_numbers_booleans_and_text_are_classes(
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (pa.array([[0], [1]]), r"column label of .* holds list<.*>, which is no class"),
+        (pa.array([[[0]], [[1]]]), r"column label of .* holds list<.*>, which is no class"),
         (pa.array([date(2020, 1, 1)] * 2), r"holds date32\[day\], which is no class"),
         (pa.array([b"a", b"b"]), "holds binary, which is no class"),
         (pa.array([0.5, 1.0]), "label 0.5, which is no class"),

@@ -111,10 +111,7 @@ def test_blocks_are_read_once_and_not_image_by_image(server: Behaviour) -> None:
     assert len(server.requests) <= len(split.blocks) < 15
 
 
-def test_old_blocks_make_room(
-    server: Behaviour, data_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(block_cache, "_LOOK_EVERY", 1)
+def test_old_blocks_make_room(server: Behaviour, data_home: Path) -> None:
     split = opened(server).splits["train"]
     assert isinstance(split, RemoteShardSplit)
     split.cache.limit = 100_000

@@ -13,7 +13,7 @@ import os
 import pkgutil
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlpmixer.data.sources.declaration import Source
@@ -63,16 +63,19 @@ def open_source(spec: str) -> Dataset:
     """
     import numpy as np
 
+    from mlpmixer.data.label_sets import class_counts
+
     shown = printable(spec)
     dataset = replace(_open(spec), spec=shown)
     for split, images in dataset.splits.items():
         if not len(images):
             raise UsageError(f"{shown} has no {split} images.")
-    labels = {split: images.labels for split, images in dataset.splits.items()}
-    if len(np.unique(np.concatenate(list(labels.values())))) < 2:
+    classes = len(dataset.class_names)
+    counts_of = {split: class_counts(images, classes) for split, images in dataset.splits.items()}
+    if np.count_nonzero(np.sum(list(counts_of.values()), axis=0)) < 2:
         raise UsageError(f"{shown} has images of one class only: a classifier needs at least two.")
-    name = "train" if "train" in labels else next(iter(labels))
-    counts = np.bincount(labels[name], minlength=len(dataset.class_names))
+    name = "train" if "train" in counts_of else next(iter(counts_of))
+    counts = counts_of[name]
     empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
     if empty:
         listed = ", ".join(empty[:_EMPTY_CLASSES]) + (", …" if len(empty) > _EMPTY_CLASSES else "")
@@ -109,7 +112,7 @@ def _open(spec: str) -> Dataset:
         if source.prefix and spec.startswith(source.prefix):
             return source.open(spec, [])
     if "://" in spec:
-        return next(source.open_remote for source in sources() if source.open_remote)(spec)
+        return _open_remote(spec)
     path = located(Path(spec).expanduser())
     if os.path.isdir(path):
         try:
@@ -122,6 +125,13 @@ def _open(spec: str) -> Dataset:
     if any(character in spec for character in "{*?"):
         return _open_files(expand_pattern(path, spec), spec)
     raise _no_such_source(spec, path)
+
+
+def _open_remote(url: str) -> Dataset:
+    suffix = PurePosixPath(url.partition("?")[0]).suffix.lower()
+    takers = [(source, source.open_remote) for source in sources() if source.open_remote]
+    fitting = [take for source, take in takers if source.suffix == suffix]
+    return (fitting or [take for source, take in takers if source.any_url])[0](url)
 
 
 def _open_folder(folder: Path, spec: str) -> Dataset:

@@ -31,7 +31,9 @@ class Source:
     prefix: str = ""
     """What its specs begin with: "hf:"."""
     open_remote: Callable[[str], Dataset] | None = None
-    """Takes a URL, where the source can be read from afar."""
+    """Takes a URL, where the source can be read from afar: one that ends in `suffix`, or any."""
+    any_url: bool = False
+    """Whether it takes the URLs that no source's `suffix` ends."""
     suffix: str = ""
     """What the names of its files end with, in lower case: ".parquet"."""
     in_folder: Callable[[Path], list[Path]] | None = None

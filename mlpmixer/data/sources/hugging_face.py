@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mlpmixer.data.label_sets import SplitLabels
+
 PREFIX = "hf:"
 SOURCE = Source(
     prefix=PREFIX,
@@ -36,7 +38,8 @@ def open_hub(spec: str) -> Dataset:
     """
     import datasets
 
-    from mlpmixer.data.columns import class_labels, find_columns
+    from mlpmixer.data.columns import find_columns
+    from mlpmixer.data.list_columns import split_labels
 
     path, _, config = spec.removeprefix(PREFIX).partition(":")
     if not path:
@@ -72,7 +75,7 @@ def open_hub(spec: str) -> Dataset:
             f"the column {columns.image} of {spec} holds paths, and no images are in the table."
         )
     label_columns = {split: table.data.column(columns.label) for split, table in tables.items()}
-    class_names, labels = class_labels(label_columns, columns.class_names, spec)
+    class_names, labels = split_labels(label_columns, columns.class_names, spec)
     splits: dict[str, Split] = {
         split: HubSplit(tables[split], columns.image, values, f"{spec} {split}")
         for split, values in labels.items()
@@ -88,15 +91,16 @@ def open_hub(spec: str) -> Dataset:
 class HubSplit:
     """One split of a `datasets.Dataset`, memory-mapped by it; pickled as the path of its files."""
 
-    def __init__(self, table: Any, image: str, labels: npt.NDArray[np.int64], title: str) -> None:
-        """Hold the `image` column of `table` with its `labels` (N,); `title` starts the names."""
+    def __init__(self, table: Any, image: str, known: SplitLabels, title: str) -> None:
+        """Hold the `image` column of `table` with its labels; `title` starts the names."""
         import datasets
 
         if isinstance(table.features[image], datasets.Image):
             table = table.cast_column(image, datasets.Image(decode=False))
         self._table = table.select_columns([image])
         self._image = image
-        self._labels = labels
+        self._labels = known.labels
+        self.label_sets = known.sets
         self._title = title
 
     @property

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
-from mlpmixer.data.split_names import ALIASES, group_by_split
-from mlpmixer.errors import UsageError
+from mlpmixer.data.split_names import ALIASES, File, group_by_split
 
 SOURCE = Source(
     example="x.parquet",
@@ -14,7 +13,10 @@ SOURCE = Source(
     suffix=".parquet",
     in_folder=lambda folder: parquet_files(folder),
     open=lambda spec, files: open_parquet(files, spec),
+    open_remote=lambda url: open_remote_parquet(url),
 )
+STREAM_ABOVE = 8_000_000_000
+"""Bytes of parquet files on this machine above which they are not unpacked but streamed."""
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -27,42 +29,75 @@ def parquet_files(folder: Path) -> list[Path]:
     return sorted(path for place in places[2:] for path in place.glob("[!.]*.parquet"))
 
 
-def open_parquet(files: Sequence[Path], spec: str) -> Dataset:
+def open_parquet(files: Sequence[File], spec: str) -> Dataset:
     """Return the images in parquet files; their names tell the split, else all are for training.
 
     A row group of parquet can only be read as a whole, far too slow for images in random order.
-    The images are therefore unpacked once into Arrow files below `mlpmixer.data.cache.data_home`,
-    which take about the same room; they are mapped into memory, so that all processes share one
-    copy that the system can drop at any time, and are made anew when a parquet file changes.
+    Files of up to STREAM_ABOVE bytes on this machine are therefore unpacked once into Arrow files
+    below `mlpmixer.data.cache.data_home`, which take about the same room; they are mapped into
+    memory, so that all processes share one copy that the system can drop at any time, and are made
+    anew when a parquet file changes. Larger ones, and all that lie elsewhere, are read as a stream:
+    row groups in random order, of which a bounded number is on the disk.
+
+    Labels are numbers or names, or lists of them; the schema names the numbers, or a file
+    ``classes.txt`` beside the first file.
 
     Raises UsageError where columns or labels are missing or contradict each other, MixerError
-    where a file is damaged or the Arrow files cannot be written.
+    where a file is damaged or what is read cannot be kept.
     """
-    from mlpmixer.data.columns import class_labels, find_columns
-    from mlpmixer.data.unpacked_parquet import ParquetSplit, read_labels, read_schema
+    from mlpmixer.data.class_list import listed_classes
+    from mlpmixer.data.columns import find_columns
+    from mlpmixer.data.list_columns import split_labels
+    from mlpmixer.data.parquet_files import check_columns, read_schema
+    from mlpmixer.data.parquet_index import index_files
+    from mlpmixer.data.parquet_stream import ParquetStream
+    from mlpmixer.data.unpacked_parquet import ParquetSplit, read_labels
 
     groups = group_by_split(files)
     first = next(iter(groups.values()))[0]
     columns = find_columns(read_schema(first), str(first))
-    labels = {}
-    for split, paths in groups.items():
-        for path in paths:
-            missing = {columns.image, columns.label} - set(read_schema(path).names)
-            if missing:
-                raise UsageError(
-                    f"{path} has no column {missing.pop()!r}, which {first} has. "
-                    "All files must have the same columns."
-                )
-        labels[split] = read_labels(paths, columns.label)
-    class_names, indices = class_labels(labels, columns.class_names, spec)
+    here = {split: _on_this_machine(paths) for split, paths in groups.items()}
+    indexes = {}
+    if _streamed(files):
+        indexes = {split: index_files(paths, columns) for split, paths in groups.items()}
+        labels = {split: index.labels for split, index in indexes.items()}
+    else:
+        for path in (path for paths in here.values() for path in paths):
+            check_columns(read_schema(path), columns, path)
+        labels = {split: read_labels(paths, columns.label) for split, paths in here.items()}
+    listed = columns.class_names or listed_classes(first.parent)
+    class_names, known = split_labels(labels, listed, spec)
     splits: dict[str, Split] = {}
     notes = []
     for split, paths in groups.items():
-        if split in indices:
-            images = ParquetSplit(paths, columns.image, indices[split])
-            images.check_files()
-            splits[split] = images
-        else:
+        if split not in known:
             count = len(labels[split])
             notes.append(f"the {count:,} {split} images have no labels and are left out")
+        elif indexes:
+            splits[split] = ParquetStream(paths, columns.image, indexes[split], known[split])
+        else:
+            images = ParquetSplit(here[split], columns.image, known[split])
+            images.check_files()
+            splits[split] = images
     return Dataset(spec, class_names, splits, tuple(notes))
+
+
+def open_remote_parquet(url: str) -> Dataset:
+    """Return the images in parquet files on a web server or in a bucket, as `open_parquet` does.
+
+    The URL has {000..127} or {a,b} for several files. Each is read once from end to end for the
+    sizes of its images, which are kept; from then on only by row groups that are wanted.
+    """
+    from mlpmixer.data.remote import expand_url
+
+    return open_parquet(expand_url(url), url)
+
+
+def _on_this_machine(files: Sequence[File]) -> list[Path]:
+    return [file for file in files if isinstance(file, Path)]
+
+
+def _streamed(files: Sequence[File]) -> bool:
+    """Tell whether files are read as a stream, and not unpacked."""
+    here = _on_this_machine(files)
+    return len(here) < len(files) or sum(file.stat().st_size for file in here) > STREAM_ABOVE

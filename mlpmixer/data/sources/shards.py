@@ -12,21 +12,20 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import File, group_by_split
 from mlpmixer.errors import UsageError
-from mlpmixer.formatting import printable
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mlpmixer.data.remote import RemotePath
 
 SOURCE = Source(
     example="shards/{000..127}.tar",
-    help="WebDataset shards: `.cls` or `.json` labels, names from `classes.txt`",
+    help="WebDataset shards: `.cls` or `.json` labels, one or a list; names from `classes.txt`",
     suffix=".tar",
     in_folder=lambda folder: _shards_in(folder),
     open=lambda spec, files: open_shards(files, spec),
     open_remote=lambda url: open_remote_shards(url),
+    any_url=True,
 )
 
 
@@ -35,10 +34,11 @@ def open_shards(shards: Sequence[File], spec: str) -> Dataset:
 
     Members with one key (the path up to the first dot of the file name) make a sample: an image
     such as ``0001.jpg`` and its label, as number or name, in ``0001.cls`` or under "label" in
-    ``0001.json``. A file ``classes.txt`` beside the shards names the classes, one a line. Without
-    it, numbers from 0 to K-1 are class indices, and other numbers and names are names. Of members
-    with the same name the last one counts, as for tar. Images without label and labels without
-    image are counted and passed over.
+    ``0001.json``. An image of several classes has a JSON list of them there, or in ``0001.cls`` one
+    a line. A file ``classes.txt`` beside the shards names the classes, one a line, or else the
+    index that `mixer data pack` writes. Without both, numbers from 0 to K-1 are class indices, and
+    other numbers and names are names. Of members with the same name the last one counts, as for
+    tar. Images without label and labels without image are counted and passed over.
 
     The shards are read once from end to end for their index, which is kept below
     `mlpmixer.data.cache.data_home` until a shard changes.
@@ -48,18 +48,20 @@ def open_shards(shards: Sequence[File], spec: str) -> Dataset:
     """
     import numpy as np
 
+    from mlpmixer.data.class_list import listed_classes
+    from mlpmixer.data.label_sets import by_image
     from mlpmixer.data.remote_shards import shard_split
     from mlpmixer.data.tar_index import index_shards
 
     groups = group_by_split(shards)
     indexes = {split: index_shards(paths) for split, paths in groups.items()}
-    texts = {
-        split: np.unique(index.labels, return_inverse=True) for split, index in indexes.items()
-    }
-    names, labels = _classes(
-        {split: (found.tolist(), codes) for split, (found, codes) in texts.items()},
-        _listed_classes(shards[0].parent),
+    names, classes = _classes(
+        {split: (index.texts.tolist(), index.codes) for split, index in indexes.items()},
+        listed_classes(shards[0].parent),
         spec,
+    )
+    labels = by_image(
+        classes, {split: index.labels.astype(np.int64) for split, index in indexes.items()}
     )
     splits: dict[str, Split] = {
         split: shard_split(groups[split], index, labels[split]) for split, index in indexes.items()
@@ -120,26 +122,14 @@ def open_remote_shards(url: str) -> Dataset:
     return open_shards(shards, url)
 
 
-def _listed_classes(folder: Path | RemotePath) -> tuple[str, ...] | None:
-    """Return the names in classes.txt, None where there is no such file."""
-    listing = folder / "classes.txt"
-    if not listing.exists():
-        return None
-    text = listing.read_bytes().decode("utf-8-sig", "surrogateescape")
-    names = [printable(line.strip()) for line in text.split("\n") if line.strip()]
-    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-        raise UsageError(f"{listing} names the class {twice!r} twice: names must differ.")
-    return tuple(names)
-
-
 def _classes(
-    texts: dict[str, tuple[list[str], npt.NDArray[np.int64]]],
+    texts: dict[str, tuple[list[str], npt.NDArray[np.int32]]],
     listed: tuple[str, ...] | None,
     spec: str,
 ) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int64]]]:
-    """Return the class names and the class indices of each split.
+    """Return the class names, and the class indices (M,) of all labels of each split.
 
-    `texts` holds the different labels of each split, and for each image which of them it has, (N,).
+    `texts` holds the different labels of each split, and which of them each label is, (M,).
     """
     import numpy as np
 
@@ -161,7 +151,7 @@ def _classes(
             if label is None or not 0 <= label < len(listed):
                 raise UsageError(
                     f"{spec} has the label {text!r} in its {split} images, which is none of the "
-                    f"{len(listed)} classes that classes.txt beside the shards names."
+                    f"{len(listed):,} classes that are listed beside the shards."
                 )
             table.append(label)
         labels[split] = np.array(table, dtype=np.int64)[codes]
