@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, SupportsIndex, cast
@@ -45,6 +45,8 @@ class RunDirectory:
         self._metrics_file: IO[bytes] | None = None
         self._tensorboard: SummaryWriter | None = None
         self._purge_step: int | None = None
+        self.listener: Callable[[Mapping[str, float], int], None] | None = None
+        """Is told the numbers that are logged, and their step."""
         self._lock = FileLock(path / LOCK)
 
     @classmethod
@@ -155,12 +157,17 @@ class RunDirectory:
             file.flush()
         except OSError as error:
             raise MixerError(f"cannot write {self.metrics}: {error.strerror or error}.") from error
-        writer = self._open_tensorboard()
+        numbers = {}
         for name, value in record.items():
             if name == "step" or isinstance(value, bool):
                 continue
             if isinstance(value, Real):
-                writer.add_scalar(name, float(value), step)
+                numbers[name] = float(value)
+        writer = self._open_tensorboard()
+        for name, number in numbers.items():
+            writer.add_scalar(name, number, step)
+        if self.listener is not None:
+            self.listener(numbers, step)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what was logged so far; a last line that a crash cut short is left out.

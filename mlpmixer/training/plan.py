@@ -21,6 +21,7 @@ from mlpmixer.evaluation.classify import SEVERAL_CLASSES
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
+from mlpmixer.run.tracker import check_tracker
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.parallel import check_batch
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
@@ -59,6 +60,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     """
     check_ranges(recipe)
     check_budget(recipe.schedule)
+    check_tracker(recipe.tracking.tracker)
     check_batch(recipe, runtime.ranks)
     dataset = open_source(recipe.data.data)
     if "train" not in dataset.splits:

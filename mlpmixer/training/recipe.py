@@ -170,6 +170,15 @@ class ComputeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Who is told of the run, beside its own files."""
+
+    tracker: Literal["mlflow", "wandb"] | None = None
+    """Send the recipe, the metrics and the report to MLflow or Weights & Biases; server and
+    project by their own variables."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that is needed to run a training again."""
 
@@ -181,6 +190,7 @@ class Recipe:
     loss: LossOptions = field(default_factory=LossOptions)
     distillation: DistillationOptions = field(default_factory=DistillationOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with single fields replaced, by their flat names.

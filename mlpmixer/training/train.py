@@ -19,6 +19,7 @@ from mlpmixer.ranks import Ranks
 from mlpmixer.report.run_page import write_report
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
+from mlpmixer.run.tracker import Tracker
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
 from mlpmixer.training.answer_store import answers_for
 from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
@@ -27,9 +28,12 @@ from mlpmixer.training.loop import Answer, TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
-from mlpmixer.training.state import SavedState, clear_up
+from mlpmixer.training.state import SavedState, clear_up, flat_values
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load
+
+TOLD = ("accuracy", "top5", "validation_accuracy", "training_seconds", "peak_memory_bytes")
+"""Of the outcome, what a tracker is told."""
 
 
 def train(
@@ -84,6 +88,9 @@ def train(
             elif ranks.leads:
                 run = RunDirectory.create(out, planned.recipe.to_toml())
                 stack.enter_context(run)
+            tracker = _tracked(planned.recipe, run, console) if ranks.leads else None
+            if tracker is not None:
+                stack.enter_context(tracker)
             if ranks.leads and (saved is None or saved.images != images_digest):
                 write_inventory(run.last, planned.dataset)
         for note in planned.notes:
@@ -99,10 +106,27 @@ def train(
         with console.progress("training") as progress:
             finished = loop.fit(progress)
         if not finished:
+            if tracker is not None:
+                tracker.ended = "stopped"
             stopped_by = loop.stopped_by and loop.stopped_by.name
             step = loop.position.step
             return {"finished": False, "run": str(out), "step": step, "stopped_by": stopped_by}
-        return _report(planned, images, duplicates, run, loop, console)
+        outcome = _report(planned, images, duplicates, run, loop, console)
+        if tracker is not None:
+            numbers = {f"final_{name}": outcome[name] for name in TOLD if outcome[name] is not None}
+            tracker.log(numbers, loop.position.step)
+            tracker.keep(run.report)
+        return outcome
+
+
+def _tracked(recipe: Recipe, run: RunDirectory, console: Console) -> Tracker | None:
+    """Return who is told of the run, which from now on tells its metrics."""
+    if recipe.tracking.tracker is None:
+        return None
+    given = {name: str(value) for name, value in flat_values(recipe).items() if value is not None}
+    tracker = Tracker(recipe.tracking.tracker, run.path, given, console.warning)
+    run.listener = tracker.log
+    return tracker
 
 
 def _check_same_data(ranks: Ranks, images: str) -> None:

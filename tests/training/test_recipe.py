@@ -72,7 +72,8 @@ def test_fine_tuning_uses_sgd_without_weight_decay() -> None:
 def test_field_names_are_unique_over_all_groups() -> None:
     groups = {group for group, _ in flat_fields().values()}
     assert groups == {
-        *("model", "data", "augment", "optimizer", "schedule", "loss", "distillation", "compute")
+        *("model", "data", "augment", "optimizer", "schedule", "loss", "distillation", "compute"),
+        "tracking",
     }
     with pytest.raises(UsageError, match="batch_size"):
         Recipe().override({"batchsize": 3})
