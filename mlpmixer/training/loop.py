@@ -154,6 +154,7 @@ class TrainingLoop:
                 utilisation.measure()
                 agree()
                 window = Window(runtime)
+                now_done = self._share_done()  # the budget may have ended meanwhile
             due = math.floor(now_done * recipe.schedule.evaluations)
             if due > here.evaluations:
                 self._check(window)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.train import train
+from mlpmixer.training.utilisation import Utilisation
 
 CPU = Runtime(torch.device("cpu"))
 QUICK = {
@@ -111,6 +113,17 @@ def test_an_interrupted_run_continues_to_the_same_bits(
         return [(record["step"], record["loss"]) for record in records if "loss" in record]
 
     assert [step for step, _ in measured(parts)] == [step for step, _ in measured(whole)]
+
+
+def test_a_budget_that_ends_in_a_record_is_evaluated_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setattr(Utilisation, "measure", lambda _: time.sleep(0.7))
+    train(recipe(steps=None, minutes=0.01, evaluations=1), out, silent(), CPU)
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert "validation_accuracy" in records[-1]
+    assert mlpmixer.load(out).class_names == tuple("0123456789")
 
 
 def test_a_budget_in_minutes_ends_and_runs_the_schedule_down(tmp_path: Path) -> None:
