@@ -40,6 +40,7 @@ from mlpmixer.runtime import machine
 
 PICTURES, SIDE = 300, 64
 SHARD, ROWS = 5_000, 500  # images of a file, and of a row group
+VALIDATION = 256  # images to validate with
 WORKERS = 2
 TINY = (
     *("--model", "mixer_nano", "--image-size", "32", "--patch-size", "8", "--width", "32"),
@@ -47,7 +48,7 @@ TINY = (
 )
 BRIEF = (
     *("--batch-size", "256", "--warmup-steps", "20", "--epochs", "1", "--workers", str(WORKERS)),
-    *("--cache", "none", "--validation-fraction", "0", "--device", "cpu"),
+    *("--cache", "none", "--evaluations", "2", "--device", "cpu"),
 )
 
 
@@ -83,11 +84,12 @@ def write(folder: Path, kind: Kind, images: int) -> str:
     """Write the files of a set; returns how a URL names them."""
     chance, content = np.random.default_rng(1), pictures()
     files = -(-images // SHARD)
-    for file in range(files):
-        count = min(SHARD, images - file * SHARD)
+    names = [f"train-{file:03}" for file in range(files)]
+    for file, name in enumerate([*names, "validation-000"]):
+        count = min(SHARD, images - file * SHARD) if file < files else VALIDATION
         counts = chance.integers(1, kind.most + 1, count)
         labels = [chance.choice(kind.classes, number, replace=False).tolist() for number in counts]
-        path = folder / f"train-{file:03}{kind.suffix}"
+        path = folder / f"{name}{kind.suffix}"
         if kind.suffix == ".parquet":
             rows = [{"bytes": content[number % PICTURES], "path": None} for number in range(count)]
             pq.write_table(pa.table({"image": rows, "label": labels}), path, row_group_size=ROWS)
@@ -100,7 +102,7 @@ def write(folder: Path, kind: Kind, images: int) -> str:
                     entry.size = len(body)
                     tar.addfile(entry, io.BytesIO(body))
     (folder / "classes.txt").write_text("".join(f"class {n}\n" for n in range(kind.classes)))
-    return f"train-{{000..{files - 1:03}}}{kind.suffix}"
+    return f"{{train-{{000..{files - 1:03}}},validation-000}}{kind.suffix}"
 
 
 class Server(ThreadingHTTPServer):
@@ -202,32 +204,27 @@ def train(kind: Kind, url: str, folder: Path) -> tuple[list[Sample], str]:
             time.sleep(1.0)
     if started.returncode:
         sys.exit(f"the training ended with {started.returncode}")
-    shown = " ".join(arguments).replace(url, f"URL/train-{{000..}}{kind.suffix}")
-    return samples, f"mixer {shown.replace(str(run), 'RUN')}"
+    shown = " ".join(arguments).replace(url, "URL").replace(str(run), "RUN")
+    return samples, f"mixer {shown}"
 
 
 def summary(samples: list[Sample]) -> dict[str, Any]:
-    """Return the memory early and late in the training, while all workers are there."""
+    """Return the memory in each quarter of the training, while all workers are there."""
     last = max(one.step for one in samples)
-    at_work = [one for one in samples if one.step and one.processes > WORKERS]
+    at_work = [one for one in samples if one.step and one.processes == 1 + WORKERS]
     quarters = [
-        statistics.median(one.pss for one in at_work if low <= one.step / last <= high)
-        for low, high in ((0.1, 0.3), (0.7, 1.0))
+        [one for one in at_work if quarter < 4 * one.step / last <= quarter + 1]
+        for quarter in range(4)
     ]
-    mains = [
-        statistics.median(one.main_pss for one in at_work if low <= one.step / last <= high)
-        for low, high in ((0.1, 0.3), (0.7, 1.0))
-    ]
-    thinned = samples[:: max(1, len(samples) // 60)]
     return {
         "steps": last,
         "seconds": samples[-1].second,
-        "pss_mb_early": quarters[0],
-        "pss_mb_late": quarters[1],
-        "main_pss_mb_early": mains[0],
-        "main_pss_mb_late": mains[1],
+        "pss_mb": [round(statistics.median(one.pss for one in part)) for part in quarters],
+        "pss_mb_of_workers": [
+            round(statistics.median(one.pss - one.main_pss for one in part)) for part in quarters
+        ],
         "pss_mb_most": max(one.pss for one in samples),
-        "course": [one._asdict() for one in thinned],
+        "course": [one._asdict() for one in samples[:: max(1, len(samples) // 60)]],
     }
 
 
@@ -248,15 +245,12 @@ def main() -> None:
                 samples, command = train(kind, f"{url}/{pattern}", folder)
         measured[name] = {"classes": kind.classes, "command": command, **summary(samples)}
         found = measured[name]
-        print(
-            f"{name}: {found['pss_mb_early']:.0f} MB early, {found['pss_mb_late']:.0f} MB late, "
-            f"{found['steps']} steps in {found['seconds']:.0f} s",
-            flush=True,
-        )
+        shown = ", ".join(f"{one:,}" for one in found["pss_mb"])
+        print(f"{name}: {shown} MB by quarter, {found['steps']} steps", flush=True)
     if options.out:
         result = {
-            "what": "memory of a streamed training and its workers over its course, PSS in MB; "
-            "early and late: medians over 10 to 30 % and 70 to 100 % of the steps",
+            "what": "memory of a streamed training and its workers over its course, PSS in MB: "
+            "the median in each quarter of the steps",
             "command": "python benchmarks/stream_memory.py "
             "--out benchmarks/results/stream_memory.json",
             "machine": machine(torch.device("cpu")),
