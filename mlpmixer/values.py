@@ -92,7 +92,7 @@ def numbers(value: Any, annotation: Any) -> Iterator[tuple[float, Range]]:
         return
     if origin is Annotated:
         for mark in arguments[1:]:
-            if isinstance(mark, Range):
+            if isinstance(mark, Range) and isinstance(value, int | float):
                 yield value, mark
         yield from numbers(value, arguments[0])
     elif origin in (UnionType, Union):
@@ -172,7 +172,7 @@ def _fitted(value: Any, annotation: Any) -> Any:
 def _misfit(name: str, value: Any, annotation: Any) -> UsageError:
     kinds = [kind for kind in _kinds(annotation) if kind is not NoneType]
     choices = [one for kind in kinds if get_origin(kind) is Literal for one in get_args(kind)]
-    if choices and isinstance(value, str):
+    if len(choices) > 1 and isinstance(value, str):
         return unknown_name(name, value, choices)
     wanted = " or ".join(map(_in_words, kinds))
     return UsageError(f"{name} = {value!r} is of the wrong type: give {wanted}.")
@@ -190,7 +190,8 @@ def _kinds(annotation: Any) -> list[Any]:
 def _in_words(kind: Any) -> str:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
+        several = "one of " if len(get_args(kind)) > 1 else ""
+        return f"{several}{', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is tuple:
         first, *others = get_args(kind)
         count = "" if Ellipsis in others else f"{len(others) + 1} "

@@ -11,8 +11,8 @@ from mlpmixer.cli.verbs import find_verbs
 
 PACKAGE = Path(__file__).parents[1] / "mlpmixer"
 LEAVES = {
-    *("cores", "errors", "files", "formatting", "json_text", "randomness", "ranks", "runtime"),
-    "values",
+    *("cores", "errors", "files", "formatting", "json_text", "memory", "randomness", "ranks"),
+    *("runtime", "values"),
 }
 """Single modules at the top of the package; everyone may import them."""
 APART = ("measures", "run", "report")

@@ -37,4 +37,4 @@ def run(arguments: Sequence[str]) -> int:
     if command.resume is None and start is None:
         raise UsageError("--from is missing: name the checkpoint to start from.")
     fields = command.fields.override({"start_from": start}) if start else command.fields
-    return run_command(replace(command, fields=fields), named)
+    return run_command(replace(command, fields=fields), "finetune", arguments)

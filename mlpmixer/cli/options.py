@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -96,6 +96,19 @@ def given(arguments: Sequence[str]) -> set[str]:
     return {match.group()[2:].replace("-", "_") for match in matches if match}
 
 
+def without(arguments: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the arguments but for the flags of these names and their values."""
+    kept: list[str] = []
+    left_out = False
+    for argument in arguments:
+        match = _FLAG.match(argument)
+        if match:
+            left_out = match.group()[2:].replace("-", "_") in names
+        if not left_out:
+            kept.append(argument)
+    return kept
+
+
 def _plain(complaint: str) -> str:
     """Return tyro's framed complaint as one sentence."""
     lines = [line.strip("╭╮╰╯│ ").strip() for line in complaint.splitlines()]
@@ -104,11 +117,13 @@ def _plain(complaint: str) -> str:
         boxed = boxed[1:]
     rule = next((n for n, line in enumerate(boxed) if _is_rule(line)), len(boxed))
     sentence = re.sub(r"\s+", " ", " ".join(boxed[:rule])).strip().rstrip(".")
+    sentence = sentence.partition(" Got errors:")[0].rstrip(".]")  # of each of several types
     wrong = re.match(r"Error parsing (--[\w-]+): .*?('[^']*')?$", sentence)
     if wrong:
         flag, value = wrong.groups()
         form = next((line.removeprefix(flag) for line in boxed[rule:] if line.startswith(flag)), "")
         form = re.sub(r"None\||, --no.*", "", re.sub(r"[{}]", "", form)).strip() or "a value"
+        form = form.replace("|", " or ")
         return f"{flag} takes {form}{f', not {value}' if value else ''}."
     return f"{sentence[:1].lower()}{sentence[1:]}."
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import arg
 
+from mlpmixer.cli.learning_rate_range import run_range_test
 from mlpmixer.cli.options import given, parse
 from mlpmixer.errors import Terminated, UsageError
 from mlpmixer.training.recipe import BUDGETS, Recipe
@@ -40,6 +41,8 @@ class TrainCommand:
       mixer train --data photos/ --model mixer_micro --image-size 64 --minutes 30
       mixer train --recipe quick --data digits --teacher runs/digits --model mixer_micro
       mixer train --resume runs/digits
+      mixer train --data photos/ --balance sampling --patience 3 --batch-size auto --epochs 30
+      mixer train --data photos/ --find-learning-rate
     """
 
     recipe: Annotated[str, arg(help=RECIPE_HELP)] = DEFAULT_RECIPE
@@ -49,6 +52,9 @@ class TrainCommand:
     """Continue the interrupted run in this directory, by its own recipe."""
     allow_changed_data: bool = False
     """Resume though images were added, removed or labelled anew since the run was stopped."""
+    find_learning_rate: bool = False
+    """Train nothing: take up to 200 steps at rising learning rates, draw the loss and suggest a
+    learning rate (a range test, arXiv 1506.01186)."""
     json: bool = False
     """Print the outcome as JSON; messages go to standard error."""
     fields: Recipe = field(default_factory=Recipe)
@@ -57,18 +63,19 @@ class TrainCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     named = given(arguments)
-    return run_command(parse_command(TrainCommand, "train", arguments, named), named)
+    command = parse_command(TrainCommand, "train", arguments, named)
+    return run_command(command, "train", arguments)
 
 
-def run_command(command: TrainCommand, named: set[str]) -> int:
-    """Train as the command says; `named` are the options that were given."""
+def run_command(command: TrainCommand, verb: str, arguments: Sequence[str]) -> int:
+    """Train as the command says, which `mixer VERB` was given by the arguments."""
     from mlpmixer.ranks import joined_ranks
 
     with joined_ranks() as ranks:
-        return _run_on(ranks, command, named)
+        return _run_on(ranks, command, verb, arguments)
 
 
-def _run_on(ranks: "Ranks", command: TrainCommand, named: set[str]) -> int:
+def _run_on(ranks: "Ranks", command: TrainCommand, verb: str, arguments: Sequence[str]) -> int:
     from mlpmixer.run.console import Console
     from mlpmixer.runtime import Runtime
     from mlpmixer.training.inventory import ChangedData
@@ -77,7 +84,7 @@ def _run_on(ranks: "Ranks", command: TrainCommand, named: set[str]) -> int:
     console = Console.choose(command.json) if ranks.leads else Console.silent()
     resumed = command.resume
     if resumed is not None:
-        foreign = sorted(named - WHILE_RESUMING)
+        foreign = sorted(given(arguments) - WHILE_RESUMING)
         if foreign:
             raise UsageError(
                 f"--{foreign[0].replace('_', '-')} cannot be changed while resuming: the run's "
@@ -92,6 +99,8 @@ def _run_on(ranks: "Ranks", command: TrainCommand, named: set[str]) -> int:
         out = command.out or ranks.from_lead(lambda: _new_directory(recipe))
     with ranks.together():
         runtime = Runtime.choose(recipe.compute.device, recipe.compute.precision, ranks)
+    if command.find_learning_rate:
+        return run_range_test(recipe, out, console, runtime, verb, arguments)
     try:
         outcome = train(
             recipe,

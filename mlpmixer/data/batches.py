@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -141,18 +143,27 @@ def training_order(images: int, batch_size: int, seed: int, first_step: int) -> 
         epoch, step = epoch + 1, 0
 
 
-def candidates(index: int, images: int, seed: int, step: int, position: int) -> Iterator[int]:
-    """Yield an image's index, then those to try in its place while none can be read.
+def candidates(
+    images: int,
+    seed: int,
+    step: int,
+    position: int,
+    among: npt.NDArray[np.int64] | None = None,
+) -> Iterator[int]:
+    """Yield the indices of images to try in place of one that cannot be read.
 
     They follow from the seed, the step and the position in the batch, wherever images are read.
+    They are drawn from all `images`, or from those `among` them that are given.
 
     Raises:
         MixerError: a thousand others could not be read either.
     """
-    yield index
     chance = generator(seed, "instead", step, position)
     for _ in range(_ATTEMPTS):
-        yield int(torch.randint(images, (), generator=chance))
+        if among is None:
+            yield int(torch.randint(images, (), generator=chance))
+        else:
+            yield int(among[int(torch.randint(len(among), (), generator=chance))])
     raise MixerError(
         f"{_ATTEMPTS:,} images drawn in place of an unreadable one are unreadable as well. "
         "`mixer data SOURCE --verify` lists all."

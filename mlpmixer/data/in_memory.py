@@ -7,10 +7,10 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from mlpmixer.data.batches import Batch, BatchLabels, Unreadable, candidates
+from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.image_sizes import common_size
-from mlpmixer.data.order import order_of, prepare
+from mlpmixer.data.order import order_of, prepare, to_try
 from mlpmixer.data.picture import (
     UnreadableImage,
     as_picture,
@@ -137,7 +137,7 @@ class InMemoryImages:
         for step, indices in enumerate(orders, first_step):
             indices = indices.clone()
             for position in (~self.readable[indices]).nonzero().flatten().tolist():
-                tried = candidates(int(indices[position]), len(self), seed, step, position)
+                tried = to_try(self.split, int(indices[position]), seed, step, position)
                 indices[position] = next(index for index in tried if self.readable[index])
             indices = indices[ranks.own]
             draws = self.crop.draw(batch_size, seed, step).part(ranks.own)

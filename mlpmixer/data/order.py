@@ -6,7 +6,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from mlpmixer.data.batches import training_order
+from mlpmixer.data.balance import EvenClasses, balanced_order
+from mlpmixer.data.batches import candidates, training_order
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.protocol_splits import Joined
 from mlpmixer.data.splits import Subset
@@ -37,7 +38,8 @@ def order_of(
 ) -> Iterator[Tensor]:
     """Yield the indices (batch_size,) of every training batch of a split, without end.
 
-    Those of a split that is read in blocks come in `stream_order`, wherever images are kept.
+    Those of a split that is read in blocks come in `stream_order`, wherever images are kept, and
+    those of `EvenClasses` in `balanced_order`.
 
     With `repeats`, each image stands that many times in its batch, which it has to divide: repeated
     or "batch" augmentation (https://arxiv.org/abs/1901.09335, section 3). Copies are neighbours, so
@@ -47,10 +49,28 @@ def order_of(
     if repeats > 1:
         distinct = order_of(split, batch_size // repeats, seed, first_step)
         return (indices.repeat_interleave(repeats) for indices in distinct)
+    if isinstance(split, EvenClasses):
+        return balanced_order(split.labels, batch_size, seed, first_step)
     blocks = blocks_in(split)
     if blocks is None:
         return training_order(len(split), batch_size, seed, first_step)
     return stream_order(blocks, len(split), batch_size, seed, first_step, spread_of(split))
+
+
+def to_try(split: Split, index: int, seed: int, step: int, position: int) -> Iterator[int]:
+    """Yield an image's index, then those to try in its place while none can be read.
+
+    Where classes are drawn equally often these are of its class.
+
+    Raises:
+        MixerError: a thousand others could not be read either.
+    """
+    yield index
+    among = None
+    if isinstance(split, EvenClasses):
+        labels = split.labels
+        among = np.flatnonzero(labels == labels[index])
+    yield from candidates(len(split), seed, step, position, among)
 
 
 def prepare(split: Split, indices: Iterable[int]) -> None:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlpmixer.data.batches import Batch, BatchLabels, Unreadable, candidates
+from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.order import order_of, prepare
+from mlpmixer.data.order import order_of, prepare, to_try
 from mlpmixer.data.picture import UnreadableImage, pixels_for
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.errors import MixerError
@@ -101,7 +101,7 @@ class _Worker(Dataset[_Part]):
     def _to_try(self, index: int, step: int | None, position: int) -> Iterable[int]:
         if step is None:
             return (index,)
-        return candidates(index, len(self.split), self.seed, step, position)
+        return to_try(self.split, index, self.seed, step, position)
 
     def _read(self, index: int, step: int | None) -> Tensor:
         worker = torch.utils.data.get_worker_info()

@@ -112,6 +112,19 @@ def _multi_label_hits(batch: ScoredBatch) -> Tensor | None:
     return torch.tensor([sum(hits), len(hits)])
 
 
+def _by_class(batch: ScoredBatch) -> Tensor:
+    """Return the right answers and the images of each class, (2, K)."""
+    classes = batch.logits.shape[1]
+    rows = (batch.labels[batch.right], batch.labels)
+    return torch.stack([torch.bincount(labels, minlength=classes) for labels in rows])
+
+
+def _mean_share(sums: Sums) -> float:
+    """Return the mean of hits over images of the classes that have some, of sums (2, K)."""
+    hits, images = sums[:, sums[1] > 0]
+    return float((hits / images).mean())
+
+
 def _two_digits(share: float) -> str:
     return percent(share, 2)
 
@@ -135,6 +148,15 @@ METRICS: dict[str, Metric] = {
         higher_is_better=True,
         is_share=True,
         above_classes=5,
+    ),
+    "mean_class_accuracy": Metric(
+        title="mean accuracy of the classes",
+        sentence="The accuracy on the images of each class, averaged over the classes: a rare one "
+        "counts as much as a frequent one.",
+        sums=_by_class,
+        value=_mean_share,
+        show=_two_digits,
+        higher_is_better=True,
     ),
     "multi_label_accuracy": Metric(
         title="multi-label accuracy",

@@ -66,6 +66,8 @@ class ReportContents:
     """(K,): images of each class that were classified rightly."""
     class_total: NDArray[np.integer]
     """(K,): images of each class."""
+    class_trained: NDArray[np.integer] | None = None
+    """(K,): images of each class that were trained on."""
     split: str = "test"
     """The split that was evaluated."""
     confusion: Confusion | None = None
@@ -80,6 +82,8 @@ class ReportContents:
     dataset: DatasetFacts
     records: tuple[Mapping[str, object], ...] = ()
     """The lines of metrics.jsonl; `curves.training_curves` names what it reads of them."""
+    ended: str = ""
+    """Why the training ended before its budget, in a sentence without full stop."""
     parameters: int | None = None
     training_seconds: float | None = None
     training_images_per_second: float | None = None
@@ -102,9 +106,9 @@ class ReportContents:
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
-        for name in ("class_correct", "class_total"):
+        for name in ("class_correct", "class_total", "class_trained"):
             array = getattr(self, name)
-            if array.shape != (classes,):
+            if array is not None and array.shape != (classes,):
                 raise ValueError(f"{name} has shape {array.shape}, not {(classes,)}")
         if self.confusion is not None and self.confusion.classes != classes:
             raise ValueError(f"confusion is of {self.confusion.classes} classes, not {classes}")

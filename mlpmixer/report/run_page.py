@@ -47,6 +47,8 @@ class ClassView:
     correct: int
     total: int
     interval: tuple[float, float]
+    trained: int | None
+    """How many images of it were trained on; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,15 @@ def _classes(contents: ReportContents) -> list[ClassView]:
     accuracy = np.where(total > 0, correct / np.maximum(total, 1), np.inf)
     listed = np.argsort(accuracy, kind="stable")[:_CLASSES]
     intervals = wilson_intervals(correct[listed], total[listed])
+    trained = contents.class_trained
     return [
-        ClassView(contents.class_names[index], int(correct[index]), int(total[index]), (low, high))
+        ClassView(
+            contents.class_names[index],
+            int(correct[index]),
+            int(total[index]),
+            (low, high),
+            None if trained is None else int(trained[index]),
+        )
         for index, (low, high) in zip(listed, intervals.tolist(), strict=True)
     ]
 

@@ -57,6 +57,19 @@ class RunDirectory:
             UsageError: if `path` is a file, already holds a run, is not UTF-8, cannot be written to
                 or is in use by another process. Nothing has been written then.
         """
+        directory = cls.prepare(path)
+        with directory:
+            _check_empty(directory.path)  # another process may have begun a run meanwhile
+            directory.write_recipe(recipe_toml)
+        return directory
+
+    @classmethod
+    def prepare(cls, path: str | os.PathLike[str]) -> Self:
+        """Make the folder for a run, which is none before it has a recipe.
+
+        Raises:
+            UsageError: as `create`.
+        """
         path = Path(path)
         check_utf8(path)
         if path.exists() and not path.is_dir():
@@ -68,11 +81,11 @@ class RunDirectory:
             raise _unwritable(path, error.strerror or str(error)) from error
         if not os.access(path, os.W_OK | os.X_OK):
             raise _unwritable(path, "permission denied")
-        directory = cls(path)
-        with directory:
-            _check_empty(path)  # another process may have begun a run meanwhile
-            write_text(path / RECIPE, recipe_toml)
-        return directory
+        return cls(path)
+
+    def write_recipe(self, recipe_toml: str) -> None:
+        """Write the recipe, in place of the one that was there."""
+        write_text(self.recipe, recipe_toml)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -124,6 +137,11 @@ class RunDirectory:
     def skipped_batches(self) -> Path:
         """Batches that made the loss explode and were passed over, as JSON; seldom there."""
         return self.path / "skipped_batches.json"
+
+    @property
+    def learning_rates(self) -> Path:
+        """What a learning-rate range test found, as JSON; a figure of that name is beside it."""
+        return self.path / "learning_rates.json"
 
     @property
     def figures(self) -> Path:

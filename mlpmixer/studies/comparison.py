@@ -125,7 +125,7 @@ def comparison_study(
     for model in models:
         recipe = training.override({"model": model, "steps": 1})
         macs = count_macs(planned_as(model, recipe, runtime).model)
-        one_step = FLOPS_OF_A_STEP * macs * recipe.optimizer.batch_size
+        one_step = FLOPS_OF_A_STEP * macs * recipe.optimizer.images_a_step
         if flops < one_step:
             raise UsageError(
                 f"--flops {flops:g} is less than one step of {model}, {one_step:.2g}: give more."

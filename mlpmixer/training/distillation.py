@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlpmixer.models.interface import Loss
-from mlpmixer.training.loss import classification_loss
+from mlpmixer.training.loss import classification_loss, classification_losses
 from mlpmixer.training.recipe import Recipe
 
 
@@ -36,6 +36,18 @@ def training_loss(
     return options.teacher_weight * taught + (1 - options.teacher_weight) * labelled
 
 
+def image_losses(logits: Tensor, targets: Tensor, answers: Tensor | None, recipe: Recipe) -> Tensor:
+    """Return the loss of each image, (B,); their mean is `training_loss`, which see."""
+    if answers is None:
+        return classification_losses(logits, targets, recipe.loss)
+    options = recipe.distillation
+    taught = divergences(logits, answers, options.teacher_temperature, recipe.loss.loss)
+    if options.teacher_weight == 1:
+        return taught
+    labelled = classification_losses(logits, targets, recipe.loss)
+    return options.teacher_weight * taught + (1 - options.teacher_weight) * labelled
+
+
 def divergence(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) -> Tensor:
     """Return the mean Kullback-Leibler divergence of a model's probabilities from a teacher's.
 
@@ -48,14 +60,19 @@ def divergence(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) 
         temperature: above 0; divides all logits, and its square multiplies the result.
         loss: what the logits mean.
     """
+    return divergences(logits, answers, temperature, loss).mean()
+
+
+def divergences(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) -> Tensor:
+    """Return the divergence of each image, (B,); their mean is `divergence`, which see."""
     ours, theirs = logits.float() / temperature, answers.float() / temperature
     if loss == "softmax":
-        mean = F.kl_div(
-            ours.log_softmax(1), theirs.log_softmax(1), reduction="batchmean", log_target=True
+        each = F.kl_div(
+            ours.log_softmax(1), theirs.log_softmax(1), reduction="none", log_target=True
         )
     else:
         shares = theirs.sigmoid()
         entropy = F.binary_cross_entropy_with_logits(theirs, shares, reduction="none")
         crossed = F.binary_cross_entropy_with_logits(ours, shares, reduction="none")
-        mean = (crossed - entropy).sum() / len(ours)
-    return mean * temperature**2
+        each = crossed - entropy
+    return each.sum(dim=1) * temperature**2

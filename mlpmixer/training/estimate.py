@@ -2,13 +2,9 @@
 
 import time
 
-import torch
-
-from mlpmixer.data.augment import Augmenter
-from mlpmixer.randomness import generator
 from mlpmixer.runtime import keep_freed_memory
 from mlpmixer.training.plan import Plan
-from mlpmixer.training.step import TrainingStep
+from mlpmixer.training.trial import Trial
 
 WARM_UP, MEASURED = 2, 4
 
@@ -30,22 +26,14 @@ def step_seconds(planned: Plan) -> float:
     It is the trainer's own step, so that what costs time and memory there does so here. The plan's
     model is changed by the steps.
     """
-    recipe, runtime, model = planned.recipe, planned.runtime, planned.model
     keep_freed_memory()
-    augmenter = Augmenter(recipe.augment, model.num_classes)
-    step = TrainingStep(model, recipe, runtime)
-    shape = (recipe.optimizer.batch_size, 3, *model.image_size)
-    pixels = torch.randint(256, shape, dtype=torch.uint8, device=runtime.device)
-    labels = torch.arange(len(pixels), device=runtime.device) % model.num_classes
+    trial, runtime = Trial(planned, keep=False), planned.runtime
+    images = planned.recipe.optimizer.images_a_step
     begun = time.perf_counter()
     for number in range(WARM_UP + MEASURED):
         if number == WARM_UP:
             runtime.synchronize()
             begun = time.perf_counter()
-        images, targets = augmenter(pixels, labels, generator(0, "estimate", number))
-        if planned.teacher is None:
-            step(images, targets, number, 1.0)
-        else:
-            step(images, targets, number, 1.0, planned.teacher(images))
+        trial(images, number)
     runtime.synchronize()
     return (time.perf_counter() - begun) / MEASURED

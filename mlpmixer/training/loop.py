@@ -1,4 +1,8 @@
-"""The training loop: steps until the budget is spent, validations, metrics and saved states."""
+"""The training loop: steps until it ends, validations, metrics and saved states.
+
+It ends when the budget is spent, or when the recipe's patience is: after so many validations whose
+accuracy is not better than the best before them.
+"""
 
 import math
 import time
@@ -43,7 +47,7 @@ class _Diverged(Exception):
 
 
 class TrainingLoop:
-    """Trains a model until its budget is spent.
+    """Trains a model until its budget or its patience is spent.
 
     Where the loss of a step is no number or has exploded, the training goes back to the last saved
     state and goes on without that step's batch.
@@ -89,10 +93,10 @@ class TrainingLoop:
         self.keeper.forget_after(position.step)
 
     def fit(self, progress: Progress) -> bool:
-        """Train until the budget is spent.
+        """Train until the budget or the patience is spent.
 
         Returns:
-            Whether it was; False if the training was interrupted and its state saved.
+            Whether one was; False if the training was interrupted and its state saved.
 
         Raises:
             MixerError: the loss is no longer a number, though batches were passed over.
@@ -108,7 +112,7 @@ class TrainingLoop:
                 except _Diverged as divergence:
                     self._go_back(divergence.bad)
         self.keeper.finish()
-        finished = self._share_done() >= 1
+        finished = self._done()
         if finished and self.validate is None:
             self.keeper.save_model(self.step.evaluated, self.position)
         return finished
@@ -116,7 +120,7 @@ class TrainingLoop:
     def _train(self, begun: float, interruption: Interruption, progress: Progress) -> None:
         """Train from where the position is; its clock began at `begun`."""
         here, recipe, runtime = self.position, self.step.recipe, self.step.runtime
-        seed, batch_size, ranks = recipe.compute.seed, recipe.optimizer.batch_size, runtime.ranks
+        seed, batch_size, ranks = recipe.compute.seed, recipe.optimizer.images_a_step, runtime.ranks
 
         def agree() -> None:
             # One clock for all ranks, and what one of them is told to do: else they would part.
@@ -127,7 +131,8 @@ class TrainingLoop:
         window = Window(runtime)
         utilisation = Utilisation(self.step.model, runtime)
         last_saved = here.seconds
-        while (done := self._share_done()) < 1 and self.stopped_by is None:
+        while not self._done() and self.stopped_by is None:
+            done = self._share_done()
             asked = time.monotonic()
             batch = next(batches)
             window.wait(time.monotonic() - asked)
@@ -203,6 +208,22 @@ class TrainingLoop:
             f"on without that batch ({self.keeper.run.skipped_batches} names its images)"
         )
 
+    @property
+    def ended_early(self) -> bool:
+        """Whether patience ended the training before its budget did."""
+        return self._share_done() < 1 and self._out_of_patience()
+
+    def _done(self) -> bool:
+        return self._share_done() >= 1 or self._out_of_patience()
+
+    def _out_of_patience(self) -> bool:
+        """Tell whether the last validations were no better than the best before them.
+
+        All ranks find the same: each counts the answers of all.
+        """
+        patience = self.step.recipe.schedule.patience
+        return 0 < patience <= self.position.stalled
+
     def _share_done(self) -> float:
         return self.schedule.share_done(self.position.step, self.position.seconds)
 
@@ -243,6 +264,7 @@ class TrainingLoop:
         accuracy = self.validate(model)
         self.keeper.log({**self._where(), "validation_accuracy": accuracy})
         progress.update(self._share_done(), validation_accuracy=accuracy)
+        here.stalled = 0 if accuracy > here.best_accuracy else here.stalled + 1
         if accuracy >= here.best_accuracy:
             here.best_accuracy, here.best_step = accuracy, here.step
             self.keeper.save_model(model, here)

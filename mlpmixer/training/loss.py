@@ -1,4 +1,4 @@
-"""The two cross-entropies of the paper, on soft targets."""
+"""The two cross-entropies of the paper, on soft targets, of each image and of a batch."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,10 +15,21 @@ def classification_loss(logits: Tensor, targets: Tensor, options: LossOptions) -
         options: softmax takes the classes as exclusive; sigmoid asks for each class by itself and
             sums over the classes. Label smoothing spreads a share of the target evenly.
     """
-    logits = logits.float()
-    classes = logits.shape[1]
-    if options.label_smoothing:
-        targets = targets * (1 - options.label_smoothing) + options.label_smoothing / classes
+    logits, targets = logits.float(), _smoothed(targets, options)
     if options.loss == "softmax":
         return F.cross_entropy(logits, targets)
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
+
+
+def classification_losses(logits: Tensor, targets: Tensor, options: LossOptions) -> Tensor:
+    """Return the loss of each image, (B,); their mean is `classification_loss`, which see."""
+    logits, targets = logits.float(), _smoothed(targets, options)
+    if options.loss == "softmax":
+        return F.cross_entropy(logits, targets, reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+
+
+def _smoothed(targets: Tensor, options: LossOptions) -> Tensor:
+    if not options.label_smoothing:
+        return targets
+    return targets * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]

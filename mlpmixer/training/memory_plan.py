@@ -55,7 +55,7 @@ def step_memory(model: ImageModel, options: OptimizerOptions, precision: torch.d
         precision: of the matrix products.
     """
     parts = options.accumulate
-    images_at_once = -(-options.batch_size // parts)
+    images_at_once = -(-options.images_a_step // parts)
     alone = replace(options, batch_size=images_at_once, accumulate=1, ema=0.0)
     with FakeTensorMode(), _LiveBytes() as memory:
         copy = hollow_copy(model, "cpu")

@@ -23,7 +23,7 @@ from mlpmixer.training.recipe import Recipe
 
 def check_batch(recipe: Recipe, ranks: Ranks) -> None:
     """Raise UsageError where the ranks cannot share the recipe's batches, with those that can."""
-    batch, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
+    batch, parts = recipe.optimizer.images_a_step, recipe.optimizer.accumulate
     augment, world = recipe.augment, ranks.world
     mixes = bool(augment.mixup_share or augment.cutmix_share)
     whole = mixing_groups(batch) if mixes else batch

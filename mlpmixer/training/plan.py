@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from mlpmixer.data.augment import Augmenter
+from mlpmixer.data.balance import remark
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.label_sets import is_multi_label, need_one_label
+from mlpmixer.data.order import blocks_in
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.data.share import keep_share
@@ -24,7 +26,7 @@ from mlpmixer.randomness import derived_seed
 from mlpmixer.run.tracker import check_tracker
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.parallel import check_batch
-from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget
+from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget, check_patience
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import check_compiler
 from mlpmixer.training.teacher import Teacher, find_teacher
@@ -73,6 +75,15 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         dataset, options.splits, options.validation_fraction, recipe.compute.seed
     )
     dataset = keep_share(dataset, options.train_fraction, recipe.compute.seed)
+    check_patience(recipe.schedule, validation="validation" in dataset.splits)
+    train = dataset.splits["train"]
+    if recipe.loss.balance != "none":
+        need_one_label(dataset, "and --balance goes by one class an image", "leave --balance out")
+    if recipe.loss.balance == "sampling" and blocks_in(train) is not None:
+        raise UsageError(
+            f"--balance sampling cannot draw from {dataset.spec}, which is read in blocks: use "
+            "--balance weights."
+        )
     recipe = replace(recipe, model=_with_image_size(recipe.model, dataset))
     torch.manual_seed(derived_seed(recipe.compute.seed, "weights"))
     if recipe.model.start_from is None:
@@ -85,10 +96,10 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         model.preprocessing = replace(model.preprocessing, sixteen_bit=options.sixteen_bit)
     freeze(model, recipe.optimizer)
     model = model.to(runtime.device)
-    augment = settle_crop(recipe.augment, dataset.splits["train"], model.image_size)
+    augment = settle_crop(recipe.augment, train, model.image_size)
     recipe = replace(recipe, augment=augment)
     Augmenter(augment, model.num_classes)  # checks its options
-    batch_size, parts = recipe.optimizer.batch_size, recipe.optimizer.accumulate
+    batch_size, parts = recipe.optimizer.images_a_step, recipe.optimizer.accumulate
     if batch_size % parts:
         fitting = max(n for n in range(1, parts) if batch_size % n == 0)
         raise UsageError(
@@ -102,11 +113,12 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
         )
     if recipe.compute.compile:
         check_compiler(runtime.device)
-    schedule = Schedule.of(recipe, len(dataset.splits["train"]))
+    schedule = Schedule.of(recipe, len(train))
     dark = darkness(dataset.splits) if model.preprocessing.sixteen_bit == "full" else ""
     several = SEVERAL_CLASSES if is_multi_label(dataset) else ""
+    unequal = "" if several else remark(train.labels, dataset.class_names, recipe.loss.balance)
     teacher, said = find_teacher(recipe, dataset.class_names, model, runtime)
-    notes = (note, *dataset.remarks, several, dark, said)
+    notes = (note, *dataset.remarks, several, unequal, dark, said)
     return Plan(recipe, dataset, tuple(filter(None, notes)), runtime, model, schedule, teacher)
 
 

@@ -77,8 +77,8 @@ class OptimizerOptions:
 
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     """muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
-    batch_size: Count = 128
-    """Images a step."""
+    batch_size: Count | Literal["auto"] = 128
+    """Images a step; auto: as many as fit in memory, up to 1024 and an eighth of the data."""
     accumulate: Count = 1
     """Parts that a batch is cut into, to save memory; their gradients are summed up."""
     learning_rate: NotNegative = 1e-3
@@ -104,6 +104,19 @@ class OptimizerOptions:
     ema: ShareNotOne = 0.0
     """Decay of the averaged weights that are evaluated and saved; 0 turns averaging off."""
 
+    @property
+    def images_a_step(self) -> int:
+        """The batch size as a number.
+
+        Raises:
+            UsageError: it is "auto", which only a training of its own settles.
+        """
+        if self.batch_size == "auto":
+            raise UsageError(
+                "--batch-size auto is for `mixer train` and `mixer finetune` alone: give a number."
+            )
+        return self.batch_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
@@ -125,6 +138,8 @@ class ScheduleOptions:
     """Share of the peak learning rate that is left at the end."""
     evaluations: CountOrZero = 12
     """Evaluations on the validation images, spread evenly over the budget."""
+    patience: CountOrZero = 0
+    """End the training after so many evaluations without a better one; 0: never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +150,9 @@ class LossOptions:
     """Cross-entropy over the classes, or one of each class for itself (multi-label)."""
     label_smoothing: ShareNotOne = 0.0
     """Share of the label that is spread over all classes."""
+    balance: Literal["none", "sampling", "weights"] = "none"
+    """Let classes of unequal size count the same: sampling draws each equally often, weights lets
+    an image count inversely to its class's frequency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +274,28 @@ def flat_fields() -> dict[str, tuple[str, Any]]:
         for group, options in type_hints(Recipe).items()
         for name, annotation in type_hints(options).items()
     }
+
+
+def check_patience(schedule: ScheduleOptions, *, validation: bool) -> None:
+    """Raise UsageError where --patience cannot end the training before its budget does.
+
+    Args:
+        schedule: the options.
+        validation: whether there are validation images.
+    """
+    patience, evaluations = schedule.patience, schedule.evaluations
+    if not patience:
+        return
+    if not validation:
+        raise UsageError(
+            f"--patience {patience} goes by validation images, and there are none: leave it out, "
+            "or hold some out by --validation-fraction 0.1."
+        )
+    if patience >= evaluations:
+        raise UsageError(
+            f"--patience {patience} never ends a training of {evaluations} evaluations: use "
+            f"--evaluations {4 * patience}, or less patience."
+        )
 
 
 def check_budget(schedule: ScheduleOptions) -> None:

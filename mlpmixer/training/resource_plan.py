@@ -66,15 +66,15 @@ def plan_resources(
     Raises:
         UsageError: the batch cannot be split over the devices.
     """
-    if options.batch_size % devices:
+    if options.images_a_step % devices:
         raise UsageError(
-            f"a batch of {options.batch_size} images cannot be split over {devices} GPUs: give a "
-            f"--batch-size that is a multiple of {devices}."
+            f"a batch of {options.images_a_step} images cannot be split over {devices} GPUs: give "
+            f"a --batch-size that is a multiple of {devices}."
         )
     macs = count_macs(model)
-    own = replace(options, batch_size=options.batch_size // devices)
+    own = replace(options, batch_size=options.images_a_step // devices)
     settings: list[Setting] = []
-    for precision, recompute, sharded, accumulate in _ways(own.batch_size, devices):
+    for precision, recompute, sharded, accumulate in _ways(own.images_a_step, devices):
         if accumulate > 1 and any(one.fits and not one.sharded for one in settings):
             break
         copy = hollow_copy(model, "meta")
@@ -84,7 +84,7 @@ def plan_resources(
             copy, step_memory(copy, parts, getattr(torch, precision)), devices, sharded
         )
         passes = 4 if recompute else 3  # forward once or twice, backward twice as much
-        seconds = 2 * macs * passes * own.batch_size / operations
+        seconds = 2 * macs * passes * own.images_a_step / operations
         settings.append(
             Setting(
                 precision=precision,
@@ -101,7 +101,7 @@ def plan_resources(
     return ResourcePlan(
         model=model.name,
         image_size=model.image_size,
-        batch_size=options.batch_size,
+        batch_size=options.images_a_step,
         devices=devices,
         device_bytes=device_bytes,
         settings=tuple(settings),

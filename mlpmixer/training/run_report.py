@@ -10,6 +10,7 @@ from typing import Any
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.duplicates import Duplicates
+from mlpmixer.data.label_sets import class_counts
 from mlpmixer.data.picture import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.models.interface import ImageModel
@@ -29,6 +30,7 @@ def report_contents(
     run: Path,
     dataset: Dataset,
     notes: tuple[str, ...],
+    ended: str,
     duplicates: Duplicates,
     images: Mapping[str, Images],
     split: str,
@@ -51,6 +53,7 @@ def report_contents(
         class_names=dataset.class_names,
         class_correct=evaluation.confusion.correct,
         class_total=evaluation.confusion.total,
+        class_trained=class_counts(dataset.splits["train"], len(dataset.class_names)),
         split=split,
         confusion=evaluation.confusion,
         metrics=evaluation.metrics,
@@ -71,6 +74,7 @@ def report_contents(
             unreadable=tuple(UnreadableImage(*item) for item in unreadable.items()),
         ),
         records=tuple(records),
+        ended=ended,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         training_seconds=seconds,
         training_images_per_second=median(speeds) if speeds else None,

@@ -26,7 +26,7 @@ class Schedule:
             UsageError: the batch is larger than the data, or the warm-up longer than the budget.
         """
         options = recipe.schedule
-        per_epoch = steps_per_epoch(images, recipe.optimizer.batch_size)
+        per_epoch = steps_per_epoch(images, recipe.optimizer.images_a_step)
         if options.minutes is not None:
             return cls(options, per_epoch, None)
         steps = options.steps or max(1, round((options.epochs or 0) * per_epoch))

@@ -48,6 +48,8 @@ class Position:
     """Best validation accuracy so far, in [0, 1]; -1 before the first."""
     best_step: int = 0
     """Step of the best validation."""
+    stalled: int = 0
+    """Validations since the accuracy rose last."""
     first_loss: float | None = None
     """Mean loss of the first steps, beside which an exploded one is seen."""
     skipped: list[int] = field(default_factory=list)

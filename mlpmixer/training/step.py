@@ -15,7 +15,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import derived_seed
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.by_position import draw_by_position
-from mlpmixer.training.distillation import training_loss
+from mlpmixer.training.distillation import image_losses, training_loss
 from mlpmixer.training.optim import Optimizers, averaged
 from mlpmixer.training.parallel import SharedModel, shards
 from mlpmixer.training.recipe import Recipe
@@ -29,7 +29,7 @@ class StepResult(NamedTuple):
     """What a step saw: scalars that stay on the device, so that nobody waits for them."""
 
     loss: Tensor
-    """Mean over the rank's images of the batch."""
+    """Mean over the rank's images of the batch, where each counts the same."""
     correct: Tensor
     """How many of them had a class with the target's largest share as their most probable one."""
     gradient_norm: Tensor
@@ -43,12 +43,23 @@ class TrainingStep:
         model: the model, on the runtime's device; parameters that need no gradient stay.
         recipe: optimizer, loss, seed, and whether the model is compiled.
         runtime: where it runs, and in which precision.
+        class_weights: what an image of each class counts in the loss that is minimised, (K,); a
+            mixture of images counts what they do, in its shares. By default all count the same.
     """
 
-    def __init__(self, model: ImageModel, recipe: Recipe, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        model: ImageModel,
+        recipe: Recipe,
+        runtime: Runtime,
+        class_weights: Tensor | None = None,
+    ) -> None:
         self.model = model
         self.recipe = recipe
         self.runtime = runtime
+        self._class_weights = (
+            None if class_weights is None else class_weights.float().to(runtime.device)
+        )
         decay = recipe.optimizer.ema
         self.average = averaged(model, decay) if decay else None
         self._positions = draw_by_position(model)
@@ -114,13 +125,28 @@ class TrainingStep:
             with self._shared.passing(last=n == parts):
                 with self.runtime.autocast():
                     logits = self._forward(part)
-                own = training_loss(logits, wanted, taught, self.recipe)
-                own = own * (len(part) / len(images))
-                own.backward()
-            loss = loss + own.detach()
-            answers = logits.detach().argmax(dim=1, keepdim=True)
-            correct = correct + (wanted.gather(1, answers)[:, 0] == wanted.amax(dim=1)).sum()
+                own, shown = self._losses(logits, wanted, taught)
+                share = len(part) / len(images)
+                (own * share).backward()
+            loss = loss + shown * share
+            chosen = logits.detach().argmax(dim=1, keepdim=True)
+            correct = correct + (wanted.gather(1, chosen)[:, 0] == wanted.amax(dim=1)).sum()
         return loss, correct
+
+    def _losses(
+        self, logits: Tensor, targets: Tensor, answers: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss to minimise, and the one to show, in which all images count the same.
+
+        What is shown can be compared between weights; a rare class in a batch is no explosion.
+        """
+        if self._class_weights is None:
+            own = training_loss(logits, targets, answers, self.recipe)
+            return own, own.detach()
+        losses = image_losses(logits, targets, answers, self.recipe)
+        # Not divided by the batch's own weights: its mean is right over all batches, and so parts
+        # of a batch and shares of ranks add up to the whole.
+        return (losses * (targets @ self._class_weights)).mean(), losses.detach().mean()
 
     def _shown(self, images: Tensor) -> Sequence[Tensor | None]:
         """Return the positions in the whole batch of each part; None where it is the batch."""

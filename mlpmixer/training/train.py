@@ -8,8 +8,6 @@ from typing import Any
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
 from mlpmixer.data.duplicates import Duplicates, find_duplicates
-from mlpmixer.data.loader import UNCHANGED, open_images
-from mlpmixer.data.placement import place_images
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.files import write_json
@@ -22,12 +20,14 @@ from mlpmixer.run.directory import RunDirectory
 from mlpmixer.run.tracker import Tracker
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
 from mlpmixer.training.answer_store import answers_for
+from mlpmixer.training.batch_size import settle_batch_size, smallest_batch
 from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
 from mlpmixer.training.keeping import Keeper, newest_state
 from mlpmixer.training.loop import Answer, TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
+from mlpmixer.training.setup import read_images, training_step
 from mlpmixer.training.state import SavedState, clear_up, flat_values
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load
@@ -57,7 +57,7 @@ def train(
 
     Returns:
         The outcome as plain values: accuracy, paths, speed; "finished" is False if the training
-        was interrupted, "stopped_by" then names the signal.
+        was interrupted, "stopped_by" then names the signal. "ended_by" is "budget" or "patience".
 
     Raises:
         UsageError: something that was asked for cannot be done; found before long work begins.
@@ -76,8 +76,9 @@ def train(
             saved = newest_state(run.last, ranks)
             if saved.damage:
                 console.warning(f"{saved.damage.split(': ')[0]}: going on from the state before")
+        automatic = recipe.optimizer.batch_size == "auto"
         with ranks.together():
-            planned = plan(recipe, runtime)
+            planned = plan(smallest_batch(recipe, ranks) if automatic else recipe, runtime)
             images_digest = digest(planned.dataset)
         _check_same_data(ranks, images_digest)
         with ranks.together():
@@ -96,7 +97,12 @@ def train(
         for note in planned.notes:
             console.message(note)
         with ranks.together():
-            images = _read(planned, console)
+            images = read_images(planned, console)
+        if automatic:
+            planned = settle_batch_size(planned, console)
+            with ranks.together():
+                if ranks.leads:
+                    run.write_recipe(planned.recipe.to_toml())
         answers = stack.enter_context(answers_for(planned, images_digest, run.last))
         loop = _loop(planned, images, images_digest, run, console, answers)
         duplicates = _duplicates(planned, console) if ranks.leads else None
@@ -161,20 +167,6 @@ def _check_state(
     console.warning(f"going on with data that the run was not trained on: {told}")
 
 
-def _read(planned: Plan, console: Console) -> dict[str, Images]:
-    """Make every split ready to be batched."""
-    recipe, preprocessing = planned.recipe, planned.model.preprocessing
-    images: dict[str, Images] = {}
-    for name, split in planned.dataset.splits.items():
-        augment = recipe.augment if name == "train" else UNCHANGED
-        with console.progress(f"reading {name} images") as progress:
-            images[name] = open_images(split, preprocessing, recipe.data, augment, progress.update)
-        for unreadable, reason in images[name].unreadable.reasons.items():
-            console.warning(f"skipped {unreadable}: {reason}")
-    place_images(images, planned.runtime)
-    return images
-
-
 def _loop(
     planned: Plan,
     images: Mapping[str, Images],
@@ -184,7 +176,7 @@ def _loop(
     answers: Answer | None,
 ) -> TrainingLoop:
     recipe, model, dataset = planned.recipe, planned.model, planned.dataset
-    step = TrainingStep(model, recipe, planned.runtime)
+    step = training_step(planned)
 
     def validate(candidate: ImageModel) -> float:
         return accuracy(candidate, images["validation"], planned.runtime)
@@ -239,6 +231,7 @@ def _report(
     training_peak = peak_memory(planned.runtime.device)
     split = next((name for name in ("test", "validation") if name in images), "train")
     position, model = loop.position, _best(loop.step, run)
+    early = loop.ended_early
     runtime = Runtime(planned.runtime.device, ranks=planned.runtime.ranks)
     with console.progress(f"evaluating on the {split} images") as progress:
         evaluation = classify(model, images[split], runtime, on_progress=progress.update)
@@ -253,6 +246,7 @@ def _report(
         run=run.path,
         dataset=planned.dataset,
         notes=planned.notes,
+        ended=_ended_early(loop) if early else "",
         duplicates=duplicates,
         images=images,
         split=split,
@@ -273,6 +267,7 @@ def _report(
         "validation_accuracy": position.best_accuracy if position.best_step else None,
         "validation_images": len(images["validation"]) if "validation" in images else None,
         "steps": position.step,
+        "ended_by": "patience" if early else "budget",
         "training_seconds": position.seconds,
         "training_images_per_second": contents.training_images_per_second,
         "teacher_time": contents.teacher_time,
@@ -280,6 +275,8 @@ def _report(
         "peak_memory_bytes": training_peak,
         "report": str(run.report),
     }
+    if early:
+        console.message(f"the training {_ended_early(loop)}")
     taught = contents.teacher_time
     console.message(
         f"{position.step:,} steps in {position.seconds:.1f} s, "
@@ -288,6 +285,17 @@ def _report(
     )
     console.message(f"{split} accuracy: {percent(evaluation.top1, 2)}")
     return outcome
+
+
+def _ended_early(loop: TrainingLoop) -> str:
+    """Return why the training ended before its budget did."""
+    here = loop.position
+    done = loop.schedule.share_done(here.step, here.seconds)
+    last = "evaluation was" if here.stalled == 1 else f"{here.stalled} evaluations were"
+    return (
+        f"ended early, after {percent(done, 0)} of its budget: the last {last} no better than the "
+        f"{percent(here.best_accuracy, 2)} before (--patience)"
+    )
 
 
 def _best(step: TrainingStep, run: RunDirectory) -> ImageModel:

@@ -105,6 +105,8 @@ def accepted(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         ["--crop", "inception", "--crop-scale", "1", "0.5"],
         ["--warmup-steps", "10"],
         ["--accumulate", "5"],
+        ["--patience", "20"],
+        ["--patience", "2", "--validation-fraction", "0"],
         ["--shuffle-patch-size", "8"],
         ["--input-shuffle", "patches", "--shuffle-patch-size", "5"],
         ["--model", "halonet_nano", "--image-size", "33"],

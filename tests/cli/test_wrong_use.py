@@ -41,7 +41,9 @@ def refused(
         (["--data", "cifar11"], ["'cifar11'", "cifar10"]),
         (["--data", "no/such/folder"], ["no/such/folder"]),
         (["--batchsize", "3"], ["--batchsize", "--batch-size"]),
-        (["--batch-size", "many"], ["many"]),
+        (["--batch-size", "many"], ["many", "auto"]),
+        (["--balance", "weight"], ["weight", "sampling"]),
+        (["--patience", "12"], ["--patience 12", "--evaluations 48"]),
         (["--steps", "1e9"], ["--steps takes INT, not '1e9'"]),
         (["--recipe", "quik"], ["'quik'", "quick"]),
         (["--optimizer", "adam"], ["adam"]),
@@ -176,4 +178,6 @@ def test_a_wrong_option_is_named_alike_in_every_terminal(encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2
-    assert done.stderr == ("mixer: --batch-size takes INT, not 'many'. See `mixer train --help`.\n")
+    assert done.stderr == (
+        "mixer: --batch-size takes INT or auto, not 'many'. See `mixer train --help`.\n"
+    )
