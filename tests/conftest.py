@@ -9,9 +9,20 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from training_steps import training_steps
 
+from mlpmixer.files import write_text
+
 __all__ = ["photo_folder", "training_steps"]
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _empty_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pages of trainings empty, most of a small one's time, but in tests marked `page`."""
+    if request.node.get_closest_marker("page") is None:
+        monkeypatch.setattr(
+            "mlpmixer.training.train.write_report", lambda path, _: write_text(path, "")
+        )
 
 
 @pytest.fixture(scope="session")

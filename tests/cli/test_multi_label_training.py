@@ -15,6 +15,8 @@ from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.sources import open_source
 
+pytestmark = pytest.mark.page
+
 CLASSES = 10
 
 

@@ -9,6 +9,8 @@ import torch
 import mlpmixer
 from mlpmixer.cli.main import main
 
+pytestmark = pytest.mark.page
+
 
 @pytest.fixture(scope="module")
 def run(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

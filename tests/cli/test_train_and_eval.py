@@ -12,6 +12,8 @@ import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.training.recipe import Recipe
 
+pytestmark = pytest.mark.page
+
 SHAPE = ["--width", "16", "--depth", "2", "--tokens-mlp-dim", "8", "--channels-mlp-dim", "32"]
 TRAIN = ["train", "--recipe", "quick", "--patch-size", "2", "--workers", "1", *SHAPE]
 TRAIN += ["--precision", "float32", "--steps", "6", "--evaluations", "2"]

@@ -12,6 +12,8 @@ import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.measures.metrics import METRICS, Metric, ScoredBatch, in_words, shown
 
+pytestmark = pytest.mark.page
+
 
 def log_loss_sums(batch: ScoredBatch) -> torch.Tensor:
     chosen = batch.probabilities.gather(1, batch.labels[:, None]).log().double()

@@ -19,12 +19,6 @@ weight_decay = [0.05, 0.1]
 MORE = ["--steps", "60", "--evaluations", "1"]
 
 
-@pytest.fixture(autouse=True)
-def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the trainings' own reports, which take most of their time here."""
-    monkeypatch.setattr("mlpmixer.training.train.write_report", lambda path, contents: None)
-
-
 @pytest.fixture
 def command(tmp_path: Path, recipe: Path) -> list[str]:
     grid = tmp_path / "grid.toml"

@@ -80,9 +80,6 @@ class Suites:
 @pytest.fixture
 def suites(tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
     monkeypatch.setenv("MLPMIXER_DATA", str(tmp_path / "data_home"))
-    monkeypatch.setattr(
-        "mlpmixer.training.train.write_report", lambda *_: None
-    )  # it takes a second
     return Suites(tmp_path, photo_folder)
 
 

@@ -16,6 +16,8 @@ from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.train import train
 
+pytestmark = pytest.mark.page
+
 CPU = Runtime(torch.device("cpu"))
 QUICK = {
     **{"steps": 2, "batch_size": 4, "depth": 1, "width": 8, "tokens_mlp_dim": 8},

@@ -85,12 +85,6 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.fixture
-def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the page out, which takes longer than these trainings."""
-    monkeypatch.setattr("mlpmixer.training.train.write_report", lambda path, contents: None)
-
-
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that reads digits well."""
@@ -118,6 +112,7 @@ def mislabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.page
 def test_a_student_learns_from_its_teacher_though_all_labels_are_nonsense(
     teacher: Path, mislabelled: Path, tmp_path: Path
 ) -> None:
@@ -139,7 +134,6 @@ def test_a_student_learns_from_its_teacher_though_all_labels_are_nonsense(
     assert "Teacher, share" not in (untaught / "report.html").read_text()
 
 
-@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("changes", [EVERYTHING, STILL], ids=["everything", "still"])
 def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
     changes: dict[str, Any], teacher: Path, tmp_path: Path, training_steps: TrainingSteps
@@ -154,7 +148,6 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
     assert same(weights(tmp_path / "through"), weights(tmp_path / "stopped"))
 
 
-@pytest.mark.usefixtures("unreported")
 def test_kept_answers_are_those_that_the_teacher_gives(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +175,6 @@ def test_kept_answers_are_those_that_the_teacher_gives(
     assert kept.stat().st_size <= 1437 * 4 * 11  # ten logits and a checksum each
 
 
-@pytest.mark.usefixtures("unreported")
 def test_answers_to_changed_images_are_not_kept(teacher: Path, tmp_path: Path) -> None:
     alone(tmp_path / "run", **{**STILL, "mixup_alpha": 0.5}, teacher=str(teacher))
     assert not list((tmp_path / "run" / "last").glob("*.answers"))
@@ -207,7 +199,6 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-@pytest.mark.usefixtures("unreported")
 def test_a_teacher_that_has_changed_is_refused(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,7 +215,6 @@ def test_a_teacher_that_has_changed_is_refused(
     assert main(["train", "--resume", str(stopped)]) == 0
 
 
-@pytest.mark.usefixtures("unreported")
 def test_a_run_keeps_its_teacher_and_a_teacher_may_move(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,7 +264,6 @@ def test_the_answers_do_not_depend_on_the_number_of_ranks(teacher: Path) -> None
     np.testing.assert_allclose(whole, answers_on(ALONE, str(teacher)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.usefixtures("unreported")
 def test_the_command_line_trains_and_fine_tunes_with_a_teacher(
     teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

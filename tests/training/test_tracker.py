@@ -16,6 +16,7 @@ TINY = [
     *("--batch-size", "64", "--depth", "1", "--width", "16", "--patch-size", "2"),
     *("--workers", "0", "--device", "cpu"),
 ]
+pytestmark = pytest.mark.page
 WANDB = """
 import json
 from pathlib import Path

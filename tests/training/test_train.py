@@ -46,6 +46,7 @@ def silent() -> Console:
     return Console("json", out=io.StringIO(), err=io.StringIO())
 
 
+@pytest.mark.page
 def test_a_run_directory_holds_all_that_the_design_promises(tmp_path: Path) -> None:
     out = tmp_path / "run"
     outcome = train(recipe(), out, silent(), CPU)
