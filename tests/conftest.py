@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _empty_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pages of trainings empty, most of a small one's time, but in tests marked `page`."""
+    """Leave the pages of trainings, most of a small one's time, to tests marked `page`."""
     if request.node.get_closest_marker("page") is None:
         monkeypatch.setattr(
             "mlpmixer.training.train.write_report", lambda path, _: write_text(path, "")
