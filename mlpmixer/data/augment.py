@@ -23,13 +23,9 @@ def normalize(images: Tensor) -> Tensor:
 
 def changes_nothing(options: AugmentOptions) -> bool:
     """Tell whether every image is shown as it is, each time; the crop is settled."""
-    mixes = (
-        (options.mixup_alpha, options.mixup_probability),
-        (options.cutmix_alpha, options.cutmix_probability),
-    )
     still = options.crop == "none" or (options.crop == "pad" and options.pad == 0)
-    drawn = (options.flip, options.randaugment_operations, options.erase)
-    return still and not any(drawn) and not any(alpha and share for alpha, share in mixes)
+    mixed = (options.mixup_share, options.cutmix_share)
+    return still and not any((options.flip, options.randaugment_operations, options.erase, *mixed))
 
 
 class Augmenter:

@@ -190,6 +190,7 @@ def test_balanced_batches_reach_the_step(
     assert torch.equal(torch.stack(seen), torch.full((12, 3), 2.0))
 
 
+@pytest.mark.page
 def test_the_report_counts_the_training_images_of_each_class(
     unequal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def trained(out: Path, **options: Any) -> tuple[dict[str, Any], str]:
     return dict(outcome), said.getvalue()
 
 
+@pytest.mark.page
 def test_a_training_ends_after_so_many_evaluations_without_a_better_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def options(**changes: object) -> list[str]:
     ]
 
 
+@pytest.mark.page
 def test_ranks_train_as_one_process(tmp_path: Path) -> None:
     one = whole(ALONE, str(tmp_path / "one"), {})
     for world in (2, 4):
