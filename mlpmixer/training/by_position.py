@@ -36,7 +36,7 @@ class _Drawn(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         shown = self.positions.shown
-        if not self.training or shown is None:
+        if not self.training or shown is None or _probability(self) == 0:
             return cast(Tensor, super().forward(values))
         ones = _ones(self.positions.batch, values, single=self.for_images)
         return values * cast(Tensor, super().forward(ones)).index_select(0, shown)
@@ -59,6 +59,12 @@ def draw_by_position(model: nn.Module) -> Positions:
         module.__class__ = kinds[kind]
         module.positions = positions  # type: ignore[assignment]
     return positions
+
+
+def _probability(layer: nn.Module) -> float:
+    """Return how much a layer drops, by the name that its kind has for it."""
+    names = ("p", "probability", "drop_prob")
+    return next((float(vars(layer)[one]) for one in names if vars(layer).get(one) is not None), 1.0)
 
 
 def _image_dropping() -> tuple[type[nn.Module], ...]:
