@@ -1,5 +1,6 @@
 """What tests share: small real images on disk, one thread a process."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from mlpmixer.files import write_text
 __all__ = ["photo_folder", "training_steps"]
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _every_remark_is_caught(caplog: pytest.LogCaptureFixture) -> None:
+    """Undo what a library does to the level of all handlers there are, pytest's own among them."""
+    caplog.handler.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
