@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from study_cells import results
 from training_steps import TrainingSteps
 
 from mlpmixer.cli.main import main
@@ -27,15 +28,6 @@ def command(tmp_path: Path, recipe: Path) -> list[str]:
         *("study", "recipes", "--data", "digits", "--recipe", str(recipe), "--grid", str(grid)),
         *("--factor", "2", "--rungs", "2", "--out", str(tmp_path / "study")),
     ]
-
-
-def results(out: Path) -> dict[str, object]:
-    found = {}
-    for file in sorted(out.glob("cells/*/result.json")):
-        result = json.loads(file.read_text())["result"]
-        del result["seconds"]
-        found[file.parent.name] = result
-    return found
 
 
 def test_the_best_candidates_go_on_and_the_winner_is_a_recipe(

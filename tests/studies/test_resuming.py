@@ -1,9 +1,9 @@
 """Real studies that are interrupted in the middle of a training, and studies side by side."""
 
-import json
 from pathlib import Path
 
 from filelock import FileLock
+from study_cells import results
 from training_steps import TrainingSteps
 
 from mlpmixer.cli.main import main
@@ -14,15 +14,6 @@ def command(recipe: Path, out: Path, *more: str) -> list[str]:
         *("study", "permutation", "--data", "digits", "--recipe", str(recipe), "--steps", "4"),
         *("--models", "mixer_nano", "--out", str(out), *more),
     ]
-
-
-def results(out: Path) -> dict[str, object]:
-    found = {}
-    for file in sorted(out.glob("cells/*/result.json")):
-        result = json.loads(file.read_text())["result"]
-        del result["seconds"]
-        found[file.parent.name] = result
-    return found
 
 
 def test_a_study_interrupted_in_a_training_ends_as_if_it_had_not_been(
