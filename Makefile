@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint sanitize browser environment clean
+.PHONY: demo test lint sanitize fuzz tiles browser environment clean
 
 demo: $(READY)  ## train on handwritten digits, evaluate, and show where the report is
 	$(BIN)/mixer train --recipe quick --data digits --patch-size 2 --depth 4
@@ -26,6 +26,19 @@ sanitize: $(READY)  ## the kernels' tests under AddressSanitizer and UndefinedBe
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONPATH=build/sanitized \
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/engines
+
+fuzz: $(READY)  ## the kernels on a thousand random shapes (EXAMPLES=N: on so many)
+	MLPMIXER_FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -q tests/kernels/test_shapes.py
+
+tiles:  ## the level of AMX as it is built, on a processor with AVX-512 BF16 that lacks AMX
+	mkdir -p build/tiles
+	cd build/tiles && for file in level_amx:"-mavx512f -mavx512bw -mavx512dq -mavx512vl \
+	-mfma -mavx512bf16 -DASSEMBLES_TILES" level_amx_emulated: level_portable: linear: mixer: pool: ; do \
+	$(CXX) -std=c++17 -O3 -fno-math-errno -pthread -c $${file#*:} -o $${file%%:*}.o \
+	../../mlpmixer/kernels/native/$${file%%:*}.cpp || exit 1; done
+	$(CXX) -std=c++17 -O1 -pthread -I mlpmixer/kernels/native -o build/tiles/trapped \
+	tests/kernels/trapped_tiles.cpp build/tiles/*.o
+	build/tiles/trapped
 
 browser:  ## Chromium for the tests of the server's page (Debian and Ubuntu; needs root)
 	apt-get install -y --no-install-recommends chromium

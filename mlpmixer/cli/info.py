@@ -142,6 +142,8 @@ def _show_machine(console: "Console") -> None:
     if here.bytes is not None:
         footer.append(f"memory: {here.bytes / 1e9:,.1f} GB/s read")
     footer.append(here.kernels or "native kernels: built, and checked against themselves")
+    if here.tiles and not here.kernels:
+        footer.append(f"AMX's tiles: {here.tiles}")
     footer += [
         f"{asked}: computed in {computed}, which is faster here"
         for asked, computed in here.computed.items()

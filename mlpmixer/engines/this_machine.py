@@ -11,7 +11,7 @@ from mlpmixer.engines.training_blocks import native_training_level
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.ceilings import arithmetic, product_ceiling, read_bandwidth
 from mlpmixer.kernels.library import library
-from mlpmixer.kernels.native import PRECISIONS, Precision, levels_here
+from mlpmixer.kernels.native import PRECISIONS, Precision, levels_here, tiles_missing
 from mlpmixer.kernels.self_check import TOLERANCES, self_check
 from mlpmixer.runtime import machine
 
@@ -35,6 +35,8 @@ class ThisMachine:
     facts: dict[str, str]
     kernels: str
     """Empty where the native kernels are there, else why not."""
+    tiles: str
+    """Why AMX is not used; empty where it is."""
     levels: tuple[KernelLevel, ...]
     computed: dict[Precision, Precision]
     """In which precision the kernels compute where one is enough; see `arithmetic`."""
@@ -70,7 +72,15 @@ def inspect_machine() -> ThisMachine:
     facts, training = machine(torch.device("cpu")), native_training_level()
     chosen = _remembered(facts)
     return ThisMachine(
-        facts, library().reason, tuple(levels), computed, training, operations, bandwidth, chosen
+        facts=facts,
+        kernels=library().reason,
+        tiles=tiles_missing(),
+        levels=tuple(levels),
+        computed=computed,
+        training=training,
+        operations=operations,
+        bytes=bandwidth,
+        chosen=chosen,
     )
 
 

@@ -21,7 +21,8 @@ def arithmetic(precision: Precision) -> Precision:
     levels = levels_here(precision)
     if precision != "bfloat16" or not levels:
         return precision
-    faster = levels[0].endswith("_bf16") and _is_faster(levels[0], levels_here("float32")[0])
+    instruction = levels[0].endswith("_bf16") or levels[0] == "amx"
+    faster = instruction and _is_faster(levels[0], levels_here("float32")[0])
     return "bfloat16" if faster else "float32"
 
 

@@ -16,6 +16,7 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "mlpmixer_digest": ([], ctypes.c_char_p),
     "mlpmixer_level": ([ctypes.c_int], ctypes.c_char_p),
     "mlpmixer_runs": (_LEVEL, ctypes.c_int),
+    "mlpmixer_tiles_missing": ([], ctypes.c_char_p),
     "mlpmixer_create": (
         [*_LEVEL, *_LEVEL, _POINTER, ctypes.c_float, _POINTER],
         _POINTER,

@@ -7,6 +7,10 @@ The levels, from the lowest to the highest, and what each needs of the processor
     avx512        AVX-512 F, BW, DQ, VL       float32
     avx512_bf16   the same and AVX512_BF16    bfloat16
     avx512_vnni   the same and AVX512_VNNI    int8
+    amx           AVX512_BF16 and AMX's       bfloat16, int8
+                  tiles, BF16 and INT8
+    amx_emulated  nothing: AMX's tiles in     bfloat16, int8
+                  plain C++, for tests alone
 
 In bfloat16 and int8 the operands of the products have that type; sums, LayerNorm, GELU and the
 residual stream are float32. int8 weights have a scale for each output; activations are quantised
@@ -71,10 +75,18 @@ class MixerShape:
         return [*stem, *block * self.depth, (width,), (width,), *head]
 
 
-def levels_here(precision: Precision) -> list[str]:
+EMULATED = "_emulated"
+"""How the name of a level ends that stands for another one, slowly; only its name chooses it."""
+
+
+def levels_here(precision: Precision, emulated: bool = False) -> list[str]:
     """Return the levels that can compute in a precision here, the highest first.
 
     $MLPMIXER_KERNEL_LEVEL leaves out all that are higher than the one it names.
+
+    Args:
+        precision: of the products' operands.
+        emulated: whether those count that the variable alone can choose.
 
     Raises:
         UsageError: the variable names no level.
@@ -90,6 +102,8 @@ def levels_here(precision: Precision) -> list[str]:
         raise UsageError(f"{LEVEL_VARIABLE}={highest} is no level: use one of {', '.join(names)}.")
     if highest:
         names = names[: names.index(highest) + 1]
+    elif not emulated:
+        names = [name for name in names if not name.endswith(EMULATED)]
     number = PRECISIONS.index(precision)
     return [name for name in reversed(names) if functions.mlpmixer_runs(name.encode(), number)]
 
@@ -120,7 +134,7 @@ class NativeMixer:
         if shapes != shape.weight_shapes():
             raise UsageError(f"weights of shapes {shapes}: expected {shape.weight_shapes()}.")
         head_levels = [name for name in levels_here("float32") if _not_above(name, level)]
-        if level not in levels_here(precision) or not head_levels:
+        if level not in levels_here(precision, emulated=True) or not head_levels:
             raise MixerError(f"level {level} cannot compute in {precision} here.")
         self.shape, self.precision, self.level = shape, precision, level
         held = [weight.detach().to("cpu", torch.float32).contiguous() for weight in weights]
@@ -223,7 +237,13 @@ def gelu(values: Tensor, form: Literal["tanh", "erf"], precision: Precision, lev
     return result
 
 
+def tiles_missing() -> str:
+    """Return why the level `amx` cannot run here: some words, none where it can."""
+    functions = library().functions
+    return library().reason if functions is None else functions.mlpmixer_tiles_missing().decode()
+
+
 def _not_above(name: str, level: str) -> bool:
     """Tell whether a level is no higher than another: AVX-512's three kinds count as one."""
-    heights = ("portable", "avx2", "avx512")
+    heights = ("portable", "avx2", "avx512", "amx")
     return heights.index(name.split("_")[0]) <= heights.index(level.split("_")[0])

@@ -82,6 +82,7 @@ def test_the_machine_is_shown_with_its_kernels_and_limits(
     record = json.loads(capsys.readouterr().out)
     assert record["facts"]["torch"]
     assert record["kernels"] or all(one["error"] < 0.1 for one in record["levels"])
+    assert record["tiles"] or any(one["level"] == "amx" for one in record["levels"])
     assert record["training"] in (None, *(one["level"] for one in record["levels"]))
     for precision in record["operations"]:
         used = [o for o in record["levels"] if o["precision"] == precision and o["used"]]

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.skipif(not levels_here("float32"), reason="no native ke
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-@pytest.mark.parametrize("level", ["avx2", "portable"])
+@pytest.mark.parametrize("level", ["avx2", "portable", "amx_emulated"])
 def test_every_level_and_precision_has_a_ceiling(
     precision: Precision, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if level not in levels_here(precision):
+    if level not in levels_here(precision, emulated=True):
         pytest.skip(f"no {level} here")
     monkeypatch.setenv("MLPMIXER_KERNEL_LEVEL", level)
     assert product_ceiling(precision, threads=2, seconds=0.003) > 0

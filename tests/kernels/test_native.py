@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from random_mixers import BOUNDS, exact, images_for, packed, random_mixer, share
 from torch import Tensor
 
 from mlpmixer.errors import UsageError
@@ -18,64 +19,18 @@ from mlpmixer.kernels.native import (
     Precision,
     gelu,
     levels_here,
+    tiles_missing,
 )
 from mlpmixer.kernels.self_check import choose_level
-from mlpmixer.models.mixer import Mixer, MixerConfig
+from mlpmixer.models.mixer import Mixer
 
 pytestmark = pytest.mark.skipif(library().functions is None, reason=library().reason)
 KINDS = [
     (level, precision)
     for precision in PRECISIONS
-    for level in (levels_here(precision) if library().functions else [])
+    for level in (levels_here(precision, emulated=True) if library().functions else [])
 ]
-BOUNDS = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.05}
-"""Largest error of normalised tokens, as a share of the largest of them."""
 every_kind = pytest.mark.parametrize(("level", "precision"), KINDS)
-
-
-def random_mixer(seed: int = 0, **changes: Any) -> Mixer:
-    """Return a Mixer with random weights, biases and gains everywhere."""
-    settings: dict[str, Any] = {
-        "image_size": (6, 8),
-        "patch_size": 2,
-        "width": 40,
-        "depth": 2,
-        "tokens_mlp_dim": 18,
-        "channels_mlp_dim": 70,
-        "num_classes": 5,
-    }
-    mixer = Mixer(MixerConfig(**{**settings, **changes})).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in mixer.parameters():
-            spread = weight.shape[-1] ** -0.5 if weight.ndim > 1 else 0.5
-            weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
-    return mixer
-
-
-def packed(mixer: Mixer, level: str, precision: Precision) -> NativeMixer:
-    names = MixerShape.__dataclass_fields__
-    shape = MixerShape(**{name: getattr(mixer.config, name) for name in names})
-    return NativeMixer(shape, list(mixer.parameters()), precision, level)
-
-
-def images_for(mixer: Mixer, batch: int, seed: int = 1) -> Tensor:
-    size = (batch, mixer.config.in_channels, *mixer.image_size)
-    return torch.rand(size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def exact(mixer: Mixer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return tokens and logits in float64."""
-    with torch.no_grad():
-        double = mixer.double()
-        tokens = double.forward_features(images.double())
-        logits = double.forward_head(tokens)
-    mixer.float()
-    return tokens, logits
-
-
-def share(found: Tensor, expected: Tensor) -> float:
-    return ((found.double() - expected).abs().max() / expected.abs().max()).item()
 
 
 def check(
@@ -229,6 +184,19 @@ def test_a_level_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEVEL_VARIABLE, "sse9")
     with pytest.raises(UsageError, match="sse9 is no level: use one of portable"):
         levels_here("float32")
+
+
+def test_an_emulated_level_is_taken_by_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for precision in PRECISIONS:
+        assert not any("emulated" in level for level in levels_here(precision))
+    monkeypatch.setenv(LEVEL_VARIABLE, "amx_emulated")
+    assert choose_level("bfloat16") == choose_level("int8") == "amx_emulated"
+    assert choose_level("float32") != "amx_emulated"
+
+
+def test_tiles_run_or_the_reason_is_said() -> None:
+    assert (tiles_missing() == "") == ("amx" in levels_here("int8"))
+    assert ("amx" in levels_here("int8")) == ("amx" in levels_here("bfloat16"))
 
 
 def test_every_level_passes_its_own_check() -> None:

@@ -59,6 +59,9 @@ API const char *mlpmixer_digest() { return SOURCE_DIGEST; }
 // The name of a level, or null behind the last one.
 API const char *mlpmixer_level(int index) { return level_names()[index]; }
 
+// Why levels with tiles cannot run here; no words: they can.
+API const char *mlpmixer_tiles_missing() { return tiles_missing(); }
+
 // Whether a level has kernels for a precision that this processor can run.
 API int mlpmixer_runs(const char *level, int precision) {
     return find_kernels(level, Precision(precision)) != nullptr;

@@ -6,10 +6,14 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
-enum Feature { NOTHING, AVX2, AVX512, AVX512_BF16, AVX512_VNNI };
+enum Feature { NOTHING, AVX2, AVX512, AVX512_BF16, AVX512_VNNI, AMX };
 
 #if defined(__x86_64__)
 
@@ -20,9 +24,21 @@ uint64_t saved_state() {
     return uint64_t(high) << 32 | low;
 }
 
+// Asks the system, once for this process, to keep room for tiles beside each thread.
+bool tiles_granted() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    static const bool granted = syscall(SYS_arch_prctl, request, tile_data) == 0;
+    return granted;
+#else
+    return false;
+#endif
+}
+
 bool runs(Feature feature) {
     unsigned a, b, c, d;
     if (feature == NOTHING) return true;
+    if (feature == AMX) return !*tiles_missing();
     if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
     const bool fma = c >> 12 & 1, saves = c >> 27 & 1;
     if (!fma || !saves || (saved_state() & 0x6) != 0x6) return false;
@@ -62,10 +78,15 @@ const Entry ENTRIES[] = {
     {"avx512", FLOAT32, AVX512, avx512_float32},
     {"avx512_bf16", BFLOAT16, AVX512_BF16, avx512_bfloat16},
     {"avx512_vnni", INT8, AVX512_VNNI, avx512_int8},
+    {"amx", BFLOAT16, AMX, amx_bfloat16},
+    {"amx", INT8, AMX, amx_int8},
 #endif
+    {"amx_emulated", BFLOAT16, NOTHING, amx_emulated_bfloat16},
+    {"amx_emulated", INT8, NOTHING, amx_emulated_int8},
 };
 
-const char *const LEVELS[] = {"portable", "avx2", "avx512", "avx512_bf16", "avx512_vnni", nullptr};
+const char *const LEVELS[] = {"portable",    "avx2", "avx512",       "avx512_bf16",
+                              "avx512_vnni", "amx",  "amx_emulated", nullptr};
 
 }  // namespace
 
@@ -77,3 +98,18 @@ const Kernels *find_kernels(const char *level, Precision precision) {
 }
 
 const char *const *level_names() { return LEVELS; }
+
+const char *tiles_missing() {
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    constexpr unsigned all = 1u << 22 | 1u << 24 | 1u << 25;  // AMX-BF16, -TILE, -INT8
+    if (!runs(AVX512_BF16) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & all) != all)
+        return "the processor has none";
+    if (!amx_bfloat16()) return "not in this build: the assembler does not know them";
+    if ((saved_state() >> 17 & 3) != 3) return "the system does not save them";
+    if (!tiles_granted()) return "the system refuses them to this process";
+    return "";
+#else
+    return "the processor has none";
+#endif
+}

@@ -80,6 +80,21 @@ struct Steps {
     I quantized(F v) const { return rounded((v - offset) * inverse); }
 };
 
+// Where a lane of a right panel lies, in lanes; see `right_lane`.
+template <int COLS, int BLOCK_COLS> inline int64_t right_place(int64_t step, int column) {
+    if (COLS == BLOCK_COLS) return step * COLS + column;
+    return step / BLOCK * BLOCK * COLS + column / BLOCK_COLS * BLOCK * BLOCK_COLS +
+           step % BLOCK * BLOCK_COLS + column % BLOCK_COLS;
+}
+
+// Zeros behind the last lanes of a right panel, up to a whole block where panels have such.
+template <int COLS, int BLOCK_COLS> inline void pad_lanes(int64_t steps, uint32_t *right) {
+    if (COLS == BLOCK_COLS) return;
+    for (int64_t s = steps; s % BLOCK; ++s)
+        for (int j = 0; j < COLS; j += LANES)
+            store_lanes(right + right_place<COLS, BLOCK_COLS>(s, j), no_lanes());
+}
+
 template <int TILE_ROWS> struct Float32Operands {
     static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
                          float *) {
@@ -87,7 +102,7 @@ template <int TILE_ROWS> struct Float32Operands {
         for (int64_t i = 0; i < steps; i += BLOCK, to += TILE_ROWS * BLOCK)
             for (int j = 0; j < BLOCK; j += LANES) store(to + j, load_some(row, i + j, count, 0));
     }
-    template <int COLS>
+    template <int COLS, int>
     static void pack_columns(const float *values, int64_t count, int64_t, void *right, float *,
                              float *) {
         __builtin_memcpy(right, values, sizeof(float) * COLS * count);
@@ -102,16 +117,18 @@ template <int TILE_ROWS> struct Bfloat16Operands {
             for (int j = 0; j < 2 * BLOCK; j += LANES)
                 store_bfloat16(to + j, load_some(row, i + j, count, 0));
     }
-    template <int COLS>
+    template <int COLS, int BLOCK_COLS>
     static void pack_columns(const float *values, int64_t count, int64_t steps, void *right,
                              float *, float *) {
         uint32_t *to = static_cast<uint32_t *>(right);
-        for (int64_t s = 0; s < steps; ++s, values += 2 * COLS, to += COLS)
+        for (int64_t s = 0; s < steps; ++s, values += 2 * COLS)
             for (int j = 0; j < COLS; j += LANES) {
                 const F even = load(values + j);
                 const F odd = 2 * s + 1 < count ? load(values + COLS + j) : zero();
-                store_lanes(to + j, either(to_bfloat16(even), left_shift<16>(to_bfloat16(odd))));
+                store_lanes(to + right_place<COLS, BLOCK_COLS>(s, j),
+                            either(to_bfloat16(even), left_shift<16>(to_bfloat16(odd))));
             }
+        pad_lanes<COLS, BLOCK_COLS>(steps, to);
     }
 };
 
@@ -133,7 +150,7 @@ template <int TILE_ROWS> struct Int8Operands {
             for (int j = 0; j < 4 * BLOCK; j += LANES)
                 store_bytes(to + j, q.quantized(load_some(row, i + j, count, least)));
     }
-    template <int COLS>
+    template <int COLS, int BLOCK_COLS>
     static void pack_columns(const float *values, int64_t count, int64_t steps, void *right,
                              float *scale, float *offset) {
         uint32_t *to = static_cast<uint32_t *>(right);
@@ -156,9 +173,10 @@ template <int TILE_ROWS> struct Int8Operands {
                     lane = either(lane, left_shift<16>(q.quantized(load(from + 2 * COLS))));
                 if (left > 3)
                     lane = either(lane, left_shift<24>(q.quantized(load(from + 3 * COLS))));
-                store_lanes(to + s * COLS + j, lane);
+                store_lanes(to + right_place<COLS, BLOCK_COLS>(s, j), lane);
             }
         }
+        pad_lanes<COLS, BLOCK_COLS>(steps, to);
     }
 };
 

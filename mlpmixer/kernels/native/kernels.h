@@ -5,10 +5,12 @@
 //
 //   left operand, (M, K)   panels of tile_rows rows; in each panel blocks of 16 lanes along K; in
 //                          each block the rows one after another, 64 bytes each
-//   right operand, (K, N)  panels of tile_cols columns; in each panel the lanes along K one after
-//                          another, tile_cols lanes each
+//   right operand, (K, N)  panels of tile_cols columns; in each panel blocks of 16 lanes along K; in
+//                          each block groups of block_cols columns; in each group the lanes one
+//                          after another. With tile_cols columns in a group: just the lanes.
 //
-// Both are padded with zeros. A row of a left block is a cache line, and a tile of AMX.
+// Both are padded with zeros. A row of a left block is a cache line, and 16 rows are a tile of AMX,
+// as are 16 lanes of a group of 16 columns on the right.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +23,7 @@ enum Finish { STORE = 0, ADD = 1, GELU_TANH = 2, GELU_ERF = 3, FINISHES = 4 };
 
 constexpr int LINE = 64;         // bytes of a cache line
 constexpr int BLOCK = 16;        // lanes of a row in a block of a left operand
-constexpr int MOST_TILE = 1024;  // elements of the largest tile
+constexpr int MOST_TILE = 2048;  // elements of the largest tile
 
 // Turns a tile of sums into values and puts them in place:
 //   value = sum + row_bias + column_bias                                           float operands
@@ -44,7 +46,13 @@ struct Kernels {
     const char *level;
     Precision precision;
     int tile_rows, tile_cols, group;  // in float32, tile_cols is a multiple of BLOCK
+    int block_cols;   // less than tile_cols: right panels have whole blocks of lanes
+    int ahead_lines;  // lines ahead that `multiply` fetches for each block of lanes
     int most_weight;  // int8: weights are from -most_weight to most_weight
+
+    // Called by a thread before and after its products; null: nothing is to be done.
+    void (*begin)();
+    void (*end)();
 
     // Sums of `rows` rows over `steps` lanes into a tile (rows, tile_cols) of float or int32, added
     // to what is there if `accumulate`. `ahead` is memory that will be needed soon.
@@ -110,7 +118,16 @@ struct Kernels {
     double (*ceiling)(int64_t rounds);
 };
 
+// Bytes from the beginning of a right panel to a column's lane.
+inline int64_t right_lane(const Kernels &k, int64_t step, int64_t column) {
+    return (step / BLOCK * BLOCK * k.tile_cols + column / k.block_cols * BLOCK * k.block_cols +
+            step % BLOCK * k.block_cols + column % k.block_cols) *
+           4;
+}
+
 // A level's kernels for a precision, or null where this build or this processor lacks them.
 const Kernels *find_kernels(const char *level, Precision precision);
 // The names of all levels of this build, from the lowest to the highest; null ends the list.
 const char *const *level_names();
+// Why the levels with tiles cannot run here: some words, none where they can.
+const char *tiles_missing();

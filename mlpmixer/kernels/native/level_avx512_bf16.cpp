@@ -1,20 +1,7 @@
 // AVX-512 BF16: one instruction multiplies and adds 32 pairs.
 #include "levels.h"
-#include "vector_avx512.h"
-
-namespace {
-
-#define OWN_BFLOAT16
-inline I to_bfloat16(F v) {
-    return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
-}
-inline void store_bfloat16(uint16_t *p, F v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p),
-                        reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
-}
-
-}  // namespace
-
+#include "bfloat16_avx512.h"
+//
 #include "table.h"
 
 namespace {

@@ -22,9 +22,9 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
     steps = (inputs + group - 1) / group;
     panels = (outputs + across - 1) / across;
     padded = panels * across;
-    const int64_t whole = side == LEFT ? round_up(steps, BLOCK) : steps;
+    const bool blocks = side == LEFT || k.block_cols < k.tile_cols;
+    const int64_t whole = blocks ? round_up(steps, BLOCK) : steps;
     panel_bytes = whole * across * 4;
-    step_bytes = int64_t(across) * 4;
     data = Memory(size_t(panels * panel_bytes));
     memory = Memory(size_t((2 + chunks) * padded + 64) * sizeof(float));
     numbers = memory.floats();
@@ -32,8 +32,7 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
 
     for (int64_t o = 0; o < outputs; ++o) {
         char *to = data.bytes() + o / across * panel_bytes;
-        const int64_t lane_stride = side == LEFT ? 4 : step_bytes;
-        to += o % across * (side == LEFT ? LINE : 4);
+        if (side == LEFT) to += o % across * LINE;
         const float *row = weight + o * inputs;
         float scale = 1, inverse = 1;
         if (k.precision == INT8) {
@@ -45,8 +44,8 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
         }
         for (int64_t s = 0; s < steps; ++s) {
             // On the left each block of 16 lanes is followed by those of the panel's other rows.
-            char *lane = side == LEFT ? to + s / BLOCK * across * LINE + s % BLOCK * lane_stride
-                                      : to + s * lane_stride;
+            char *lane = to + (side == LEFT ? s / BLOCK * across * LINE + s % BLOCK * 4
+                                            : right_lane(k, s, o % across));
             const int64_t first = s * group;
             const int count = int(inputs - first < group ? inputs - first : group);
             if (k.precision == FLOAT32) {

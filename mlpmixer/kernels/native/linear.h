@@ -18,8 +18,6 @@ class Linear {
     Linear(const Kernels &kernels, Side side, const float *weight, const float *bias,
            int64_t outputs, int64_t inputs, int64_t chunk = 0);
 
-    // Bytes of a panel, and of the part of it that holds `steps` lanes along the inputs.
-    int64_t part_bytes(int64_t steps) const { return steps * step_bytes; }
     const char *panel(int64_t index) const { return data.bytes() + index * panel_bytes; }
     const float *bias() const { return numbers; }
     const float *scale() const { return numbers + padded; }
@@ -33,7 +31,6 @@ class Linear {
     int64_t panel_bytes = 0;
 
   private:
-    int64_t step_bytes = 0;
     Memory data, memory;
     float *numbers = nullptr;
 };

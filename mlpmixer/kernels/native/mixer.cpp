@@ -53,7 +53,7 @@ struct Mixer::Scratch {
                                         tile_floats(h, rows)}));
             parts.take(columns_in, s.tokens() * columns);
             parts.take(columns_hidden, s.token_hidden * columns);
-            parts.take(right, round_up(most_rows, 4) * columns * 4);
+            parts.take(right, round_up(most_rows, BLOCK) * columns * 4);
             parts.take(row, round_up(std::max(values, mixer.padded_channels), 64) + 64);
             parts.take(left, rows * round_up(values * 4, 4 * LINE));
             parts.take(left_hidden, rows * round_up(mixer.chunk * 4, 4 * LINE));

@@ -29,10 +29,26 @@ inline int64_t tile_floats(const Kernels &k, int64_t rows) {
     return (rows + k.tile_rows - 1) / k.tile_rows * k.tile_rows * k.tile_cols;
 }
 
+// A thread that computes products.
+class Products {
+  public:
+    explicit Products(const Kernels &k) : kernels(k) {
+        if (kernels.begin) kernels.begin();
+    }
+    ~Products() {
+        if (kernels.end) kernels.end();
+    }
+    Products(const Products &) = delete;
+
+  private:
+    const Kernels &kernels;
+};
+
 // out (rows, panels·tile_cols) = left · right over `steps` lanes, finished by `finish`.
 inline void product(const Kernels &k, bool signed_left, const LeftOperand &left,
                     const RightOperand &right, int64_t steps, Finish finish, float *out,
                     int64_t stride, float *tiles) {
+    const Products products(k);
     const auto multiply = signed_left ? k.multiply_signed : k.multiply;
     const int64_t at_once = lanes_at_once(k, steps);
     const int64_t row_panels = (left.rows + k.tile_rows - 1) / k.tile_rows;
@@ -51,7 +67,7 @@ inline void product(const Kernels &k, bool signed_left, const LeftOperand &left,
                 const int rows = int(std::min<int64_t>(k.tile_rows, left.rows - row));
                 float *tile = tiles + (at_once < steps ? row * k.tile_cols : 0);
                 multiply(rows, count, left.data + m * left.panel_bytes + from * k.tile_rows * 4,
-                         part, tile, from > 0, next + m * (count / 4) * LINE);
+                         part, tile, from > 0, next + m * (count / BLOCK) * k.ahead_lines * LINE);
                 if (!last) continue;
                 Placement place = {};
                 place.rows = rows;

@@ -15,7 +15,11 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.tile_rows = tile_rows;
     kernels.tile_cols = Product::tile_cols;
     kernels.group = group;
+    kernels.block_cols = Product::block_cols;
+    kernels.ahead_lines = Product::ahead_lines;
     kernels.most_weight = most_weight;
+    kernels.begin = Product::begin;
+    kernels.end = Product::end;
     kernels.multiply = Product::multiply;
     kernels.multiply_signed = Signed::multiply;
     kernels.finish[STORE] = Tile::template finish<STORE>;
@@ -26,7 +30,7 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.normalize = normalize;
     kernels.accumulate_row = accumulate_row;
     kernels.pack_row = Operands::pack_row;
-    kernels.pack_columns = Operands::template pack_columns<Product::tile_cols>;
+    kernels.pack_columns = Operands::template pack_columns<Product::tile_cols, Product::block_cols>;
     kernels.gelu_values[0] = gelu_values<ExactTanhGelu>;
     kernels.gelu_values[1] = gelu_values<ExactGelu>;
     kernels.gelu_gradient[0] = gelu_gradient<ExactTanhGelu, TanhGeluSlope>;
