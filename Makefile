@@ -18,14 +18,15 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-sanitize: $(READY)  ## the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+sanitize: $(READY)  ## the tests of what is written in C++ under AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf build/sanitized && mkdir -p build/sanitized
 	cp -r mlpmixer setup.py pyproject.toml README.md LICENSE build/sanitized/
-	rm -f build/sanitized/mlpmixer/kernels/_native.*
+	find build/sanitized -name '*.so' -delete
 	cd build/sanitized && MLPMIXER_SANITIZE=1 ../../$(BIN)/python setup.py -q build_ext --inplace
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONPATH=build/sanitized \
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/engines
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/engines \
+	tests/data/test_resizing.py tests/data/test_training_picture.py
 
 fuzz: $(READY)  ## the kernels on a thousand random shapes (EXAMPLES=N: on so many)
 	MLPMIXER_FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -q tests/kernels/test_shapes.py
@@ -45,10 +46,10 @@ browser:  ## Chromium for the tests of the server's page (Debian and Ubuntu; nee
 
 environment: $(READY)  ## only build the environment
 
-$(READY): pyproject.toml constraints.txt setup.py $(wildcard mlpmixer/kernels/native/*)
+$(READY): pyproject.toml constraints.txt setup.py $(wildcard mlpmixer/*/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:  ## remove what was built; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache mlpmixer/kernels/_native.*
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache mlpmixer/*/_*.so

@@ -1,12 +1,13 @@
-"""Builds the native kernels; everything else about the package stands in pyproject.toml.
+"""Builds what is written in C++; everything else about the package stands in pyproject.toml.
 
-The extension is optional: without a compiler, or on another system, the package installs all the
-same and computes with PyTorch alone.
+All of it is optional. Without a compiler, or on another system, the package installs all the same
+and computes with PyTorch alone; without libjpeg-turbo's header, it decodes whole pictures.
 """
 
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -14,7 +15,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mlpmixer.kernels.sources import source_digest, source_files
+from mlpmixer.native_library import source_digest, source_files
+
+ROOT = Path(__file__).parent
 
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
 LEVEL_FLAGS = {
@@ -36,7 +39,7 @@ class BuildNative(build_ext):
     """Compiles each level with its own instructions."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Build the one library of this package."""
+        """Build one library."""
         sanitizers = SANITIZERS if os.environ.get("MLPMIXER_SANITIZE") else []
         level_flags = LEVEL_FLAGS if self.assembles(TILES) else {**LEVEL_FLAGS, "level_amx": []}
         objects = []
@@ -52,6 +55,7 @@ class BuildNative(build_ext):
         self.compiler.link_shared_object(
             objects,
             self.get_ext_fullpath(ext.name),
+            libraries=ext.libraries,
             extra_postargs=["-pthread", *sanitizers],
             target_lang="c++",
         )
@@ -68,24 +72,36 @@ class BuildNative(build_ext):
         return True
 
 
-def native() -> list[Extension]:
-    """Return the extension where its levels can be compiled at all."""
+def kernels() -> list[Extension]:
+    """Return the native kernels where their levels can be compiled at all."""
     if platform.machine() not in ("x86_64", "AMD64") or platform.system() == "Windows":
         return []
-    root = Path(__file__).parent
-    files = [str(file.relative_to(root)) for file in source_files(root / "mlpmixer/kernels/native")]
+    return [extension("mlpmixer.kernels._native", source_files(ROOT / "mlpmixer/kernels/native"))]
+
+
+def images() -> list[Extension]:
+    """Return what decodes and resizes images; the first needs libjpeg-turbo and its header."""
+    if platform.system() == "Windows":
+        return []
+    native = ROOT / "mlpmixer/data/native"
     return [
-        Extension(
-            "mlpmixer.kernels._native",
-            sources=[file for file in files if file.endswith(".cpp")],
-            depends=files,
-            define_macros=[
-                ("SOURCE_DIGEST", f'"{source_digest(root / "mlpmixer/kernels/native")}"')
-            ],
-            language="c++",
-            optional=True,
-        )
+        extension("mlpmixer.data._jpeg", [native / "jpeg.cpp"], libraries=["jpeg"]),
+        extension("mlpmixer.data._resize", [native / "resize.cpp"]),
     ]
 
 
-setup(ext_modules=native(), cmdclass={"build_ext": BuildNative})
+def extension(name: str, files: list[Path], libraries: Sequence[str] = ()) -> Extension:
+    """Return a library made of C++ files."""
+    paths = [str(file.relative_to(ROOT)) for file in files]
+    return Extension(
+        name,
+        sources=[path for path in paths if path.endswith(".cpp")],
+        depends=paths,
+        define_macros=[("SOURCE_DIGEST", f'"{source_digest(files)}"')],
+        libraries=list(libraries),
+        language="c++",
+        optional=True,
+    )
+
+
+setup(ext_modules=[*kernels(), *images()], cmdclass={"build_ext": BuildNative})

@@ -27,10 +27,10 @@ from torchvision.transforms import v2
 
 from mlpmixer.data import jpeg
 from mlpmixer.data.options import AugmentOptions
-from mlpmixer.data.picture import pixels_for
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.splits import FileSplit
 from mlpmixer.data.streaming import PART
+from mlpmixer.data.training_picture import TrainingPicture
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.runtime import choose_device, machine
 
@@ -72,8 +72,13 @@ def measure(files: list[Path], folder: Path, rounds: int) -> dict[str, object]:
     crop = RandomCrop(AugmentOptions(crop="inception", flip=0.0), SIZE)
 
     def mixer(indices: range) -> object:
-        pictures = [pixels_for(split, index, model, whole=True) for index in indices]
-        return crop.apply(pictures, crop.draw(len(indices), 0, indices.start))
+        pictures = [TrainingPicture(split, index, model) for index in indices]
+        draws = crop.draw(len(indices), 0, indices.start)
+        boxes = crop.boxes(draws, [picture.size for picture in pictures])
+        pixels = torch.empty(len(indices), 3, *SIZE, dtype=torch.uint8)
+        for picture, box, out in zip(pictures, boxes.tolist(), pixels, strict=True):
+            picture.crop(box, False, out)
+        return pixels
 
     def pillow_decoder(indices: range) -> object:
         jpeg.in_use = False

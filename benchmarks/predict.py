@@ -44,7 +44,7 @@ def measure(
     count = len(pictures)
 
     def read(index: int) -> Tensor:
-        return pixels_for(pictures, index, preprocessing, whole=False)
+        return pixels_for(pictures, index, preprocessing)
 
     def bare() -> None:
         for begin in range(0, count, batch_size):

@@ -11,7 +11,17 @@ from mlpmixer.cli.verbs import find_verbs
 
 PACKAGE = Path(__file__).parents[1] / "mlpmixer"
 LEAVES = {
-    *("cores", "errors", "files", "formatting", "json_text", "memory", "randomness", "ranks"),
+    *(
+        "cores",
+        "errors",
+        "files",
+        "formatting",
+        "json_text",
+        "memory",
+        "native_library",
+        "randomness",
+        "ranks",
+    ),
     *("runtime", "values"),
 }
 """Single modules at the top of the package; everyone may import them."""

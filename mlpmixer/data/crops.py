@@ -61,7 +61,7 @@ class BoxDraws(NamedTuple):
     corners: Tensor
     """(B, 2) where the box lies in what is free, across and down, in [0, 1]."""
 
-    def part(self, positions: slice) -> Self:
+    def part(self, positions: slice | list[int]) -> Self:
         """Return the draws of the images at these positions."""
         areas, ratios, corners = (drawn[positions] for drawn in self)
         return self._replace(areas=areas, ratios=ratios, corners=corners)
@@ -149,7 +149,7 @@ def extract(
     parts = torch.empty(len(images), 3, *size, dtype=torch.uint8)
     chosen = zip(images, boxes.tolist(), flips.tolist(), strict=True)
     for part, (image, box, flip) in zip(parts, chosen, strict=True):
-        part.copy_(training_crop(image, box, flip, size))
+        training_crop(image, box, flip, size, out=part)
     return parts
 
 

@@ -19,6 +19,7 @@ from mlpmixer.data.picture import (
     pixels_for,
 )
 from mlpmixer.data.random_crops import RandomCrop
+from mlpmixer.data.training_picture import TrainingPicture
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.ranks import ALONE, Ranks
 
@@ -65,8 +66,10 @@ class InMemoryImages:
 
         def read(index: int) -> UnreadableImage | None:
             try:
-                whole = crop.of_whole_pictures
-                self._keep(index, pixels_for(split, index, preprocessing, whole=whole))
+                if crop.of_whole_pictures:
+                    self._keep(index, TrainingPicture(split, index, preprocessing).pixels())
+                else:
+                    self._keep(index, pixels_for(split, index, preprocessing))
             except UnreadableImage as error:
                 self.readable[index] = False
                 return error

@@ -21,11 +21,11 @@ import numpy.typing as npt
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torch.nn import functional
 
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.formats import register_readers
 from mlpmixer.data.jpeg import decode_jpeg
+from mlpmixer.data.resizing import resized
 from mlpmixer.data.sixteen_bit import is_deep, to_eight_bits
 from mlpmixer.data.splits import FileSplit
 from mlpmixer.errors import MixerError
@@ -91,7 +91,7 @@ def decode(
     """
     encoded = fetch(split, index)
     if isinstance(encoded, np.ndarray):
-        return _reduced(Image.fromarray(encoded), at_least)
+        return reduced(Image.fromarray(encoded), at_least)
     name = split.name(index)
     return from_bytes(encoded, name, at_least=at_least, sixteen_bit=sixteen_bit)
 
@@ -105,41 +105,24 @@ def from_bytes(
     """
     image: Image.Image
     with explained(name), Image.open(io.BytesIO(content)) as image:
-        found = _from_jpeg(image, content, name, at_least)
-        if found is None:
-            return _upright(image, content, at_least, sixteen_bit)
-        pixels, turn = found
-        picture = Image.fromarray(pixels)
-        return _reduced(picture if turn is None else picture.transpose(turn), at_least)
+        open_smaller(image, name, at_least)
+        pixels = decode_jpeg(image, content)
+        if pixels is None:
+            return upright(image, content, at_least, sixteen_bit)
+        picture, turn = Image.fromarray(pixels), turn_of(image)
+        return reduced(picture if turn is None else picture.transpose(turn), at_least)
 
 
-def _from_jpeg(
-    image: Image.Image, content: bytes, name: str, at_least: int | None
-) -> tuple[npt.NDArray[np.uint8], Image.Transpose | None] | None:
-    """Return an opened JPEG's pixels and how they are to be turned; None where Pillow decodes."""
+def open_smaller(image: Image.Image, name: str, at_least: int | None) -> None:
+    """Have a picture that Pillow has opened decoded in the smallest size that is large enough."""
     _remark_size(image, name)
     if at_least is not None:
         image.draft(None, (at_least, at_least))
-    pixels = decode_jpeg(image, content)
-    return None if pixels is None else (pixels, _TURNS.get(_orientation(image)))
 
 
-def _whole_pixels(split: Split, index: int, preprocessing: Preprocessing) -> Tensor:
-    """Return what `picture_for` does as a tensor; pixels that need no change are not copied."""
-    encoded, name = fetch(split, index), split.name(index)
-    at_least, sixteen_bit = least_side(preprocessing), preprocessing.sixteen_bit
-    if isinstance(encoded, np.ndarray):
-        return as_tensor(_reduced(Image.fromarray(encoded), at_least))
-    with explained(name), Image.open(io.BytesIO(encoded)) as image:
-        found = _from_jpeg(image, encoded, name, at_least)
-        if found is None:
-            return as_tensor(_upright(image, encoded, at_least, sixteen_bit))
-    pixels, turn = found
-    size = (pixels.shape[1], pixels.shape[0])
-    if turn is None and _reduced_size(size, at_least) == size:
-        return torch.from_numpy(pixels).permute(2, 0, 1)
-    picture = Image.fromarray(pixels)
-    return as_tensor(_reduced(picture if turn is None else picture.transpose(turn), at_least))
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes an opened picture upright, by its EXIF orientation; None: it is."""
+    return _TURNS.get(_orientation(image))
 
 
 def from_picture(
@@ -154,10 +137,10 @@ def from_picture(
     Raises UnreadableImage.
     """
     with explained(name):
-        return _upright(picture.copy(), b"", at_least, sixteen_bit)
+        return upright(picture.copy(), b"", at_least, sixteen_bit)
 
 
-def _upright(
+def upright(
     image: Image.Image, content: bytes, at_least: int | None, sixteen_bit: SixteenBit
 ) -> Image.Image:
     """Return an opened image as RGB and upright; `content` is its file where that is known."""
@@ -166,7 +149,7 @@ def _upright(
     if deep:
         image = to_eight_bits(image, content, sixteen_bit)
     _turn_upright(image)
-    return _reduced(_to_rgb(image), at_least)
+    return reduced(_to_rgb(image), at_least)
 
 
 def picture_for(split: Split, index: int, preprocessing: Preprocessing) -> Image.Image:
@@ -185,19 +168,24 @@ def least_side(preprocessing: Preprocessing) -> int:
     return DETAIL * max(preprocessing.image_size)
 
 
-def pixels_for(split: Split, index: int, preprocessing: Preprocessing, *, whole: bool) -> Tensor:
-    """Return an image's evaluation crop or, if `whole`, what `picture_for` returns, as a tensor.
+def pixels_for(split: Split, index: int, preprocessing: Preprocessing) -> Tensor:
+    """Return an image's evaluation crop, uint8 (3, H, W).
 
     Raises UnreadableImage. An unexpected error carries a note that names the image.
     """
-    try:
-        if whole:
-            return _whole_pixels(split, index, preprocessing)
+    with named_in_errors(split.name(index)):
         return evaluation_crop(picture_for(split, index, preprocessing), preprocessing)
+
+
+@contextmanager
+def named_in_errors(name: str) -> Iterator[None]:
+    """Let unexpected errors say with which image they happened."""
+    try:
+        yield
     except MixerError:
         raise
     except Exception as error:
-        error.add_note(f"This happened with the image {split.name(index)}.")
+        error.add_note(f"This happened with the image {name}.")
         raise
 
 
@@ -232,25 +220,31 @@ def evaluation_box(
 
 
 def training_crop(
-    picture: Tensor, box: Sequence[float], flip: bool, size: tuple[int, int]
+    picture: Tensor,
+    box: Sequence[float],
+    flip: bool,
+    size: tuple[int, int],
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Cut a box, rounded to whole pixels, out of a picture and resize it to `size` (H, W).
+    """Cut a box out of a picture and resize it to `size` (H, W), as `resized` does.
 
-    Bilinear interpolation, with the filter widened where the picture shrinks, so that fine texture
-    is averaged and not aliased: to one grey level what Pillow's crop and resize with BILINEAR
-    compute, at a third of the time. `picture` (3, h, w) uint8 on the CPU, best as `as_tensor`
-    gives it; `box` left, top, right, bottom as shares of its width and height, in [0, 1].
-    Returns (3, H, W) uint8.
+    `picture` (3, h, w) uint8 on the CPU, best as `as_tensor` gives it; `box` left, top, right,
+    bottom as shares of its width and height, in [0, 1]. Returns (3, H, W) uint8: `out`, where that
+    is given, which is contiguous.
     """
-    height, width = picture.shape[1:]
+    left, top, right, bottom = box_pixels(box, (picture.shape[2], picture.shape[1]))
+    return resized(picture[:, top:bottom, left:right], flip, size, out)
+
+
+def box_pixels(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return a box, given in shares of a picture of `size` (width, height), in whole pixels.
+
+    Left, top, right, bottom; at least one pixel a side.
+    """
+    width, height = size
     left, top, right, bottom = box
     left, top = min(round(left * width), width - 1), min(round(top * height), height - 1)
-    right, bottom = max(round(right * width), left + 1), max(round(bottom * height), top + 1)
-    part = picture[None, :, top:bottom, left:right]
-    # Else the resampling gathers rows that are far apart: the copy saves a third of its time.
-    part = part.contiguous(memory_format=torch.channels_last)
-    part = functional.interpolate(part, size, mode="bilinear", antialias=True)[0]
-    return part.flip(2) if flip else part
+    return left, top, max(round(right * width), left + 1), max(round(bottom * height), top + 1)
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
@@ -281,7 +275,7 @@ def read_size(split: Split, index: int, *, at_least: int | None = None) -> tuple
         else:
             with explained(name):
                 size = _header_size(io.BytesIO(encoded), name, at_least)
-    return _reduced_size(size, at_least)
+    return reduced_size(size, at_least)
 
 
 def fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:
@@ -298,11 +292,14 @@ def fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:
 def _header_size(stream: BinaryIO, name: str, at_least: int | None) -> tuple[int, int]:
     """Return the upright width and height in which a decoder would deliver the image."""
     with Image.open(stream) as image:
-        _remark_size(image, name)
-        if at_least is not None:
-            image.draft(None, (at_least, at_least))
-        width, height = image.size
-        return (height, width) if _lies_on_its_side(image) else (width, height)
+        open_smaller(image, name, at_least)
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return the width and height that an opened picture has once it is turned upright."""
+    width, height = image.size
+    return (height, width) if _lies_on_its_side(image) else (width, height)
 
 
 def _remark_size(image: Image.Image, name: str) -> None:
@@ -362,13 +359,14 @@ def _orientation(image: Image.Image) -> int:
     return orientation
 
 
-def _reduced(picture: Image.Image, at_least: int | None) -> Image.Image:
-    size = _reduced_size(picture.size, at_least)
+def reduced(picture: Image.Image, at_least: int | None) -> Image.Image:
+    """Return a decoded picture in the size that `reduced_size` says."""
+    size = reduced_size(picture.size, at_least)
     # Not Pillow's `reduce`: a part of a block at its edge would stretch the picture.
     return picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)
 
 
-def _reduced_size(size: tuple[int, int], at_least: int | None) -> tuple[int, int]:
+def reduced_size(size: tuple[int, int], at_least: int | None) -> tuple[int, int]:
     """Return a size divided by the largest whole number that leaves `at_least` pixels a side."""
     factor = 1 if at_least is None else max(1, min(size) // at_least)
     return round(size[0] / factor), round(size[1] / factor)

@@ -30,7 +30,7 @@ class CropDraws(NamedTuple):
     boxes: crops.BoxDraws | None
     """Of Inception crops; None for others."""
 
-    def part(self, positions: slice) -> Self:
+    def part(self, positions: slice | list[int]) -> Self:
         """Return the draws of the images at these positions."""
         boxes = None if self.boxes is None else self.boxes.part(positions)
         return self._replace(
@@ -83,9 +83,14 @@ class RandomCrop:
             shapes = [images.shape[1:]] * len(images)
         else:
             shapes = [image.shape for image in images]
-        ratios = torch.tensor([width / height for _, height, width in shapes], dtype=torch.float64)
-        boxes = crops.inception_boxes(draws.boxes, ratios, target_ratio=self._target_ratio)
+        boxes = self.boxes(draws, [(width, height) for _, height, width in shapes])
         return crops.extract(images, boxes, draws.flips, self.size)
+
+    def boxes(self, draws: CropDraws, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Return where to look in whole pictures of `sizes` (width, height), (B, 4) in [0, 1]."""
+        assert draws.boxes is not None  # where the crop is of whole pictures
+        ratios = torch.tensor([width / height for width, height in sizes], dtype=torch.float64)
+        return crops.inception_boxes(draws.boxes, ratios, target_ratio=self._target_ratio)
 
     @property
     def _target_ratio(self) -> float:

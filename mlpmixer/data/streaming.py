@@ -21,7 +21,8 @@ from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.order import order_of, prepare, to_try
 from mlpmixer.data.picture import UnreadableImage, pixels_for
-from mlpmixer.data.random_crops import RandomCrop
+from mlpmixer.data.random_crops import CropDraws, RandomCrop
+from mlpmixer.data.training_picture import TrainingPicture
 from mlpmixer.errors import MixerError
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.ranks import ALONE, Ranks
@@ -70,53 +71,110 @@ class _Worker(Dataset[_Part]):
 
     def __getitem__(self, wanted: _Wanted) -> _Part:
         problems: list[UnreadableImage] = []
-        images: list[Tensor] = []
-        indices: list[int] = []
-        failure = None
         try:
             prepare(self.split, wanted.indices)
-            for position, index in zip(wanted.positions, wanted.indices, strict=True):
-                for tried in self._to_try(index, wanted.step, position):
+            if wanted.step is not None and self.crop.of_whole_pictures:
+                pixels, indices = self._cut_out(wanted, wanted.step, problems)
+            else:
+                pixels, indices = self._read(wanted, problems)
+        except MixerError as error:
+            nothing = torch.empty(0, 3, *self.preprocessing.image_size, dtype=torch.uint8)
+            return _Part(wanted, nothing, [], problems, error)
+        return _Part(wanted, pixels, indices, problems, None)
+
+    def _read(self, wanted: _Wanted, problems: list[UnreadableImage]) -> tuple[Tensor, list[int]]:
+        """Return evaluation crops, or what training shifts and flips of them, and their indices."""
+        images: list[Tensor] = []
+        indices: list[int] = []
+        for position, index in zip(wanted.positions, wanted.indices, strict=True):
+            for tried in self._to_try(index, wanted.step, position):
+                if indices and indices[-1] == tried:  # a copy is decoded once
+                    images.append(images[-1])
+                else:
                     try:
-                        if indices and indices[-1] == tried:  # a copy is decoded once
-                            images.append(images[-1])
-                        else:
-                            images.append(self._read(tried, wanted.step))
+                        self._say_at_work(tried)
+                        images.append(pixels_for(self.split, tried, self.preprocessing))
                     except UnreadableImage as error:
                         problems.append(error)
-                    else:
-                        indices.append(tried)
-                        break
-        except MixerError as error:
-            failure = error
-        if failure is not None or not images:
-            nothing = torch.empty(0, 3, *self.preprocessing.image_size, dtype=torch.uint8)
-            return _Part(wanted, nothing, [], problems, failure)
-        if wanted.step is None:
-            pixels = torch.stack(images)
-        else:
-            pixels = self._crop(images, wanted, wanted.step)
-        return _Part(wanted, pixels, indices, problems, None)
+                        continue
+                indices.append(tried)
+                break
+        if not images:
+            return torch.empty(0, 3, *self.preprocessing.image_size, dtype=torch.uint8), []
+        pixels = torch.stack(images)
+        if wanted.step is not None:
+            pixels = self.crop.apply(pixels, self._draws(wanted, wanted.step))
+        return pixels, indices
+
+    def _cut_out(
+        self, wanted: _Wanted, step: int, problems: list[UnreadableImage]
+    ) -> tuple[Tensor, list[int]]:
+        """Return training crops of whole pictures, and their indices.
+
+        The boxes are known once the headers are read, so that no more is decoded than they need.
+        """
+        draws = self._draws(wanted, step)
+        flips = draws.flips.tolist()
+        size = self.preprocessing.image_size
+        pixels = torch.empty(len(wanted.indices), 3, *size, dtype=torch.uint8)
+        indices = list(wanted.indices)
+        to_try = [
+            iter(self._to_try(index, step, position))
+            for position, index in zip(wanted.positions, wanted.indices, strict=True)
+        ]
+        missing = list(range(len(indices)))
+        while missing:
+            pictures = self._open([to_try[place] for place in missing], problems)
+            boxes = self.crop.boxes(draws.part(missing), [picture.size for picture in pictures])
+            unreadable = []
+            for place, picture, box in zip(missing, pictures, boxes.tolist(), strict=True):
+                self._say_at_work(picture.index)
+                try:
+                    picture.crop(box, flips[place], out=pixels[place])
+                except UnreadableImage as error:
+                    problems.append(error)
+                    unreadable.append(place)
+                else:
+                    indices[place] = picture.index
+            missing = unreadable
+        return pixels, indices
+
+    def _open(
+        self, to_try: Iterable[Iterator[int]], problems: list[UnreadableImage]
+    ) -> list[TrainingPicture]:
+        """Return for each the first picture of those to try whose header can be read."""
+        pictures: list[TrainingPicture] = []
+        for tries in to_try:
+            for tried in tries:
+                if pictures and pictures[-1].index == tried:
+                    pictures[-1].cropped_again = True
+                    pictures.append(pictures[-1])
+                    break
+                self._say_at_work(tried)
+                try:
+                    picture = TrainingPicture(self.split, tried, self.preprocessing)
+                except UnreadableImage as error:
+                    problems.append(error)
+                else:
+                    pictures.append(picture)
+                    break
+        return pictures
 
     def _to_try(self, index: int, step: int | None, position: int) -> Iterable[int]:
         if step is None:
             return (index,)
         return to_try(self.split, index, self.seed, step, position)
 
-    def _read(self, index: int, step: int | None) -> Tensor:
+    def _say_at_work(self, index: int) -> None:
         worker = torch.utils.data.get_worker_info()
         if worker is not None:
             self.at_work[worker.id, 0], self.at_work[worker.id, 1] = os.getpid(), index
-        whole = step is not None and self.crop.of_whole_pictures
-        return pixels_for(self.split, index, self.preprocessing, whole=whole)
 
-    def _crop(self, images: list[Tensor], wanted: _Wanted, step: int) -> Tensor:
+    def _draws(self, wanted: _Wanted, step: int) -> CropDraws:
+        """Return what was drawn for the positions of a part of a batch."""
+        positions = wanted.positions
         draws = self.crop.draw(wanted.batch_size, self.seed, step)
-        first, step_between = wanted.positions.start, wanted.positions.step
-        draws = draws.part(slice(first, first + len(images) * step_between, step_between))
-        if self.crop.of_whole_pictures:
-            return self.crop.apply(images, draws)
-        return self.crop.apply(torch.stack(images), draws)
+        return draws.part(slice(positions.start, positions.stop, positions.step))
 
 
 _at_work: set[multiprocessing.process.BaseProcess] = set()

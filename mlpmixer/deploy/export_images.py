@@ -83,7 +83,7 @@ def _pixels(
     crops = []
     for index in indices:
         try:
-            crops.append(pixels_for(split, index, preprocessing, whole=False))
+            crops.append(pixels_for(split, index, preprocessing))
         except UnreadableImage as error:
             unreadable.append(error)
     return torch.stack(crops) if crops else torch.empty(0, 3, *preprocessing.image_size)

@@ -52,7 +52,7 @@ def predict_stream(
 
     def read(position: int) -> Tensor | UnreadableImage:
         try:
-            return pixels_for(pictures, position, preprocessing, whole=False)
+            return pixels_for(pictures, position, preprocessing)
         except UnreadableImage as error:
             return error
 

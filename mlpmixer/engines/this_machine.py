@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from mlpmixer.data.cache import data_home
+from mlpmixer.data.jpeg import region_decoder
+from mlpmixer.data.resizing import native_resize
 from mlpmixer.engines.training_blocks import native_training_level
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.ceilings import arithmetic, product_ceiling, read_bandwidth
@@ -37,6 +39,8 @@ class ThisMachine:
     """Empty where the native kernels are there, else why not."""
     tiles: str
     """Why AMX is not used; empty where it is."""
+    images: dict[str, str]
+    """Of what decodes and resizes images in C++, the same."""
     levels: tuple[KernelLevel, ...]
     computed: dict[Precision, Precision]
     """In which precision the kernels compute where one is enough; see `arithmetic`."""
@@ -75,6 +79,7 @@ def inspect_machine() -> ThisMachine:
         facts=facts,
         kernels=library().reason,
         tiles=tiles_missing(),
+        images={"parts of JPEGs": region_decoder().reason, "resize": native_resize().reason},
         levels=tuple(levels),
         computed=computed,
         training=training,

@@ -1,15 +1,12 @@
-"""The library of native kernels: found, loaded, and its functions declared."""
+"""The library of native kernels: its functions, declared."""
 
 import ctypes
-import importlib.util
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlpmixer.kernels.sources import source_digest
+from mlpmixer.native_library import Library, load, source_files
 
-REBUILD = "install the package again (`pip install -e .` in a checkout) to build it"
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 _LEVEL = [ctypes.c_char_p, ctypes.c_int]  # a level's name and the number of a precision
 _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
@@ -41,30 +38,14 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded library, or why there is none."""
-
-    functions: ctypes.CDLL | None
-    """None where the kernels cannot be used."""
-    reason: str = ""
-    """Why not, and what to do: one line."""
-
-
 @cache
 def library() -> Library:
-    """Load the library once. A library built from other sources than those beside it is refused."""
-    found = importlib.util.find_spec("mlpmixer.kernels._native")
-    if found is None or found.origin is None:
-        return Library(None, f"the native kernels are not built: {REBUILD}")
-    try:
-        functions = ctypes.CDLL(found.origin)
-        for name, (arguments, result) in _SIGNATURES.items():
-            function = getattr(functions, name)
-            function.argtypes, function.restype = arguments, result
-    except (OSError, AttributeError) as error:
-        return Library(None, f"the native kernels cannot be loaded: {error}; {REBUILD}")
+    """Load the library once."""
     sources = Path(__file__).parent / "native"
-    if sources.is_dir() and functions.mlpmixer_digest().decode() != source_digest(sources):
-        return Library(None, f"the native kernels were built from other sources: {REBUILD}")
-    return Library(functions)
+    return load(
+        "mlpmixer.kernels._native",
+        "the native kernels are",
+        _SIGNATURES,
+        digest="mlpmixer_digest",
+        sources=source_files(sources) if sources.is_dir() else [],
+    )

@@ -12,6 +12,7 @@ from sklearn.datasets import load_sample_image
 
 from mlpmixer.data import jpeg
 from mlpmixer.data.picture import UnreadableImage, from_bytes, pixels_for
+from mlpmixer.data.training_picture import TrainingPicture
 from mlpmixer.models.preprocessing import Preprocessing
 
 pytest.importorskip("simplejpeg")
@@ -78,8 +79,8 @@ def test_pixels_are_pillows(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(np.asarray(fast), np.asarray(slow))
     for side in (400, 100, 40):
         model = Preprocessing(image_size=(side, side))
-        for whole in (True, False):
-            fast, slow = both(monkeypatch, partial(pixels_for, One(content), 0, model, whole=whole))
+        for act in (pixels_for, lambda *of: TrainingPicture(*of).pixels()):
+            fast, slow = both(monkeypatch, partial(act, One(content), 0, model))
             assert isinstance(fast, torch.Tensor)
             assert isinstance(slow, torch.Tensor)
             assert torch.equal(fast, slow)

@@ -127,8 +127,8 @@ def test_pixels_become_lossless_images(tmp_path: Path) -> None:
     result = open_source(str(tmp_path))
     preprocessing = Preprocessing(image_size=(8, 8))
     for index, before in list(enumerate(positions(result, "test")))[:20]:
-        ours = pixels_for(result.splits["test"], index, preprocessing, whole=True)
-        theirs = pixels_for(source.splits["test"], before, preprocessing, whole=True)
+        ours = pixels_for(result.splits["test"], index, preprocessing)
+        theirs = pixels_for(source.splits["test"], before, preprocessing)
         assert torch.equal(ours, theirs)
 
 
