@@ -150,11 +150,10 @@ def _show_machine(console: "Console") -> None:
         for asked, computed in here.computed.items()
         if computed != asked
     ]
-    footer.append(
-        f"training in float32: {here.training} kernels"
-        if here.training
-        else "training in float32: PyTorch"
-    )
+    footer += [
+        f"training in {precision}: " + (f"{level} kernels" if level else "PyTorch")
+        for precision, level in here.training.items()
+    ]
     for entry in here.chosen:
         taken = ", ".join(f"{name} {took * 1e3:,.1f} ms" for name, took in entry["seconds"].items())
         size = _size(tuple(entry["model"].get("image_size", ())))

@@ -9,12 +9,13 @@ import torch
 from mlpmixer.data.cache import data_home
 from mlpmixer.data.jpeg import region_decoder
 from mlpmixer.data.resizing import native_resize
-from mlpmixer.engines.training_blocks import native_training_level
+from mlpmixer.engines.training_blocks import TRAINED_IN, native_training_level
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.ceilings import arithmetic, product_ceiling, read_bandwidth
 from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import PRECISIONS, Precision, levels_here, tiles_missing
 from mlpmixer.kernels.self_check import TOLERANCES, self_check
+from mlpmixer.kernels.training import TrainingPrecision
 from mlpmixer.runtime import machine
 
 
@@ -44,8 +45,8 @@ class ThisMachine:
     levels: tuple[KernelLevel, ...]
     computed: dict[Precision, Precision]
     """In which precision the kernels compute where one is enough; see `arithmetic`."""
-    training: str | None
-    """The level by which Mixers train in float32; None: they train by PyTorch alone."""
+    training: dict[TrainingPrecision, str | None]
+    """The level by which Mixers train in a precision; None: they train by PyTorch alone."""
     operations: dict[Precision, float]
     """A second, of products over registers alone, on all threads."""
     bytes: float | None
@@ -73,7 +74,8 @@ def inspect_machine() -> ThisMachine:
             bandwidth = read_bandwidth()
         except MixerError:
             bandwidth = None  # memory is short: that is no reason to say nothing of the rest
-    facts, training = machine(torch.device("cpu")), native_training_level()
+    facts = machine(torch.device("cpu"))
+    training = {precision: native_training_level(precision) for precision in TRAINED_IN.values()}
     chosen = _remembered(facts)
     return ThisMachine(
         facts=facts,

@@ -84,6 +84,8 @@ def main() -> None:
         (cumulative_tanh, 4.0, 8, 1),
         (derivative_erf, 5.4, 14, 0),
         (derivative_tanh, 5.2, 14, 0),
+        (derivative_erf, 4.2, 8, 0),
+        (derivative_tanh, 4.0, 8, 0),
     ):
         coefficients, error = fit(function, end, count, power)
         print(f"{function.__name__}, |x| <= {end}, error {error:.2g}:")

@@ -24,13 +24,13 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
         ctypes.c_int,
     ),
     "mlpmixer_gelu": ([*_LEVEL, ctypes.c_int, _POINTER, _INTEGER, _POINTER], ctypes.c_int),
-    "mlpmixer_mlp_hidden": ([ctypes.c_char_p, ctypes.c_int, _POINTER], _INTEGER),
+    "mlpmixer_mlp_hidden": ([*_LEVEL, ctypes.c_int, _POINTER], _INTEGER),
     "mlpmixer_mlp_forward": (
-        [ctypes.c_char_p, ctypes.c_int, _POINTER, ctypes.c_float, *[_POINTER] * 4, ctypes.c_int],
+        [*_LEVEL, ctypes.c_int, _POINTER, ctypes.c_float, *[_POINTER] * 4, ctypes.c_int],
         ctypes.c_int,
     ),
     "mlpmixer_mlp_backward": (
-        [ctypes.c_char_p, ctypes.c_int, _POINTER, ctypes.c_float, *[_POINTER] * 6, ctypes.c_int],
+        [*_LEVEL, ctypes.c_int, _POINTER, ctypes.c_float, *[_POINTER] * 6, ctypes.c_int],
         ctypes.c_int,
     ),
     "mlpmixer_ceiling": ([*_LEVEL, ctypes.c_int, ctypes.c_double], ctypes.c_double),

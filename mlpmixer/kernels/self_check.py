@@ -4,7 +4,7 @@ A level that no machine of its author's has could be wrong; its user shall not p
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import MixerShape, NativeMixer, Precision, levels_here
-from mlpmixer.kernels.training import MlpOptions, mixing
+from mlpmixer.kernels.training import MlpOptions, TrainingPrecision, mixing, trains
 
 TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.1}
 """Largest difference that passes, as a share of the largest value."""
@@ -33,19 +33,36 @@ def choose_level(precision: Precision, tolerance: float | None = None) -> str:
         MixerError: there is none, and why.
     """
     allowed = TOLERANCES[precision] if tolerance is None else tolerance
-    return _highest_right(precision, allowed, lambda level: self_check(level, precision))
+    return _highest_right(
+        levels_here(precision), precision, allowed, lambda level: self_check(level, precision)
+    )
 
 
-def choose_training_level(tolerance: float = TOLERANCES["float32"]) -> str:
-    """Return the highest level that agrees with the portable one in training, in float32.
+def choose_training_level(
+    precision: TrainingPrecision = "float32", tolerance: float | None = None
+) -> str:
+    """Return the highest level that agrees with the portable one in training.
 
     Reports and raises as `choose_level` does.
+
+    Args:
+        precision: of the products' operands.
+        tolerance: another one than TOLERANCES holds.
     """
-    return _highest_right("float32", tolerance, training_self_check)
+    allowed = TOLERANCES[precision] if tolerance is None else tolerance
+    levels = [level for level in levels_here(precision) if trains(level, precision)]
+    return _highest_right(
+        levels, precision, allowed, lambda level: training_self_check(level, precision)
+    )
 
 
-def _highest_right(precision: Precision, tolerance: float, error_of: Callable[[str], float]) -> str:
-    for level in levels_here(precision):
+def _highest_right(
+    levels: Sequence[str],
+    precision: Precision,
+    tolerance: float,
+    error_of: Callable[[str], float],
+) -> str:
+    for level in levels:
         error = error_of(level)
         if error <= tolerance:
             return level
@@ -90,10 +107,11 @@ def self_check(level: str, precision: Precision) -> float:
 
 
 @cache
-def training_self_check(level: str) -> float:
-    """Return a level's largest difference from the portable one in outputs and gradients.
+def training_self_check(level: str, precision: TrainingPrecision = "float32") -> float:
+    """Return a level's largest difference from the portable one's float32 in a block's training.
 
-    It is a share of the largest value, over both MLPs of small blocks with all kinds of edges.
+    It is a share of the largest value, over outputs and gradients of both MLPs of small blocks with
+    all kinds of edges.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -108,13 +126,14 @@ def training_self_check(level: str) -> float:
             weights = [random(*size) for size in ((channels,), (channels,), (37, outer), (37,))]
             weights += [random(outer, 37), random(outer)]
             found = []
-            for one in ("portable", level):
+            for one, multiplied in (("portable", "float32"), (level, precision)):
                 options = MlpOptions(
                     across="tokens" if across == "tokens" else "channels",
                     gelu="tanh" if gelu == "tanh" else "erf",
                     layer_norm_epsilon=1e-6,
                     residual=gelu == "tanh",
                     level=one,
+                    precision="float32" if multiplied == "float32" else "bfloat16",
                 )
                 mixed = mixing(values, weights, options)
                 found.append([mixed, *torch.autograd.grad(mixed, [values, *weights], upstream)])

@@ -1,8 +1,9 @@
-"""A Mixer block's two MLPs in training by the native kernels, with their gradients, in float32.
+"""A Mixer block's two MLPs in training by the native kernels, with their gradients.
 
 Each is LayerNorm, two products with a GELU between them, and the residual, as one operation: what
 lies between two products stays in the caches, nothing is transposed in memory, and of the
-activations only the hidden values before the GELU are kept for the backward pass.
+activations only the hidden values before the GELU are kept for the backward pass. Products multiply
+float32 or bfloat16; their sums, and all else, are float32 in either.
 """
 
 import ctypes
@@ -16,8 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.library import library
+from mlpmixer.kernels.native import PRECISIONS
 
 Across = Literal["tokens", "channels"]
+TrainingPrecision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,18 @@ class MlpOptions:
     residual: bool
     """Whether the input is added to the output."""
     level: str
-    """One that computes in float32; see `levels_here`."""
+    """One that computes in the precision; see `levels_here`."""
+    precision: TrainingPrecision = "float32"
+    """Of the products' operands, and of the hidden values that are kept for the backward pass."""
+
+
+def trains(level: str, precision: TrainingPrecision) -> bool:
+    """Tell whether a level of `levels_here` has what training takes besides products."""
+    functions, sizes = library().functions, (ctypes.c_int64 * 6)(1, 1, 1, 1, 0, 0)
+    number = PRECISIONS.index(precision)
+    return functions is not None and (
+        functions.mlpmixer_mlp_hidden(level.encode(), number, True, sizes) >= 0
+    )
 
 
 def mixing(values: Tensor, weights: Sequence[Tensor], options: MlpOptions) -> Tensor:
@@ -56,7 +70,7 @@ class _Mixing(torch.autograd.Function):
         call = _Call(options, values, weights)
         functions = library().functions
         assert functions is not None  # there is a level
-        hidden = values.new_empty(functions.mlpmixer_mlp_hidden(*call.which))
+        hidden = torch.empty(functions.mlpmixer_mlp_hidden(*call.which), dtype=torch.uint8)
         means, rates = (values.new_empty(values.shape[:2]) for _ in range(2))
         kept = (hidden, means, rates)
         mixed = torch.empty_like(values)
@@ -116,7 +130,8 @@ class _Call:
                 raise ValueError(f"{tensor.dtype} on {tensor.device}: float32 on the CPU expected")
         form = ("tanh", "erf").index(options.gelu)
         sizes = (ctypes.c_int64 * 6)(images, tokens, channels, hidden, form, options.residual)
-        self.which = (options.level.encode(), options.across == "tokens", sizes)
+        number = PRECISIONS.index(options.precision)
+        self.which = (options.level.encode(), number, options.across == "tokens", sizes)
 
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:

@@ -83,7 +83,10 @@ def test_the_machine_is_shown_with_its_kernels_and_limits(
     assert record["facts"]["torch"]
     assert record["kernels"] or all(one["error"] < 0.1 for one in record["levels"])
     assert record["tiles"] or any(one["level"] == "amx" for one in record["levels"])
-    assert record["training"] in (None, *(one["level"] for one in record["levels"]))
+    assert list(record["training"]) == ["float32", "bfloat16"]
+    for precision, level in record["training"].items():
+        runs = [one["level"] for one in record["levels"] if one["precision"] == precision]
+        assert level in (None, *runs)
     for precision in record["operations"]:
         used = [o for o in record["levels"] if o["precision"] == precision and o["used"]]
         assert record["operations"][precision] > 0

@@ -130,26 +130,31 @@ MlpShape mlp_shape(const int64_t *sizes, float epsilon) {
     return {sizes[0], sizes[1], sizes[2], sizes[3], Gelu(sizes[4]), epsilon, sizes[5] != 0};
 }
 
+Kept kept_values(void *const *kept) {
+    return {static_cast<char *>(kept[0]), static_cast<float *>(kept[1]), static_cast<float *>(kept[2])};
+}
+
 }  // namespace
 
-// Floats of hidden values that `mlpmixer_mlp_forward` keeps.
-API int64_t mlpmixer_mlp_hidden(const char *level, int across_tokens, const int64_t *sizes) {
-    const Kernels *kernels = find_kernels(level, FLOAT32);
-    if (!kernels) return -1;
+// Bytes of hidden values that `mlpmixer_mlp_forward` keeps; -1: the level does not train.
+API int64_t mlpmixer_mlp_hidden(const char *level, int precision, int across_tokens,
+                                const int64_t *sizes) {
+    const Kernels *kernels = find_kernels(level, Precision(precision));
+    if (!kernels || !kernels->pack_lanes) return -1;
     const MlpShape shape = mlp_shape(sizes, 0);
-    return across_tokens ? tokens_hidden_floats(*kernels, shape)
-                         : channels_hidden_floats(*kernels, shape);
+    return across_tokens ? tokens_hidden_bytes(*kernels, shape)
+                         : channels_hidden_bytes(*kernels, shape);
 }
 
 // weights: gain, shift, weight1, bias1, weight2, bias2; kept: hidden values, means, rates. Returns 0,
 // or 1 where memory is short.
-API int mlpmixer_mlp_forward(const char *level, int across_tokens, const int64_t *sizes,
-                             float epsilon, const float *const *w, const float *x, float *y,
-                             float *const *kept, int threads) {
+API int mlpmixer_mlp_forward(const char *level, int precision, int across_tokens,
+                             const int64_t *sizes, float epsilon, const float *const *w,
+                             const float *x, float *y, void *const *kept, int threads) {
     try {
         (across_tokens ? tokens_forward : channels_forward)(
-            *find_kernels(level, FLOAT32), mlp_shape(sizes, epsilon),
-            {w[0], w[1], w[2], w[3], w[4], w[5]}, x, y, {kept[0], kept[1], kept[2]}, threads);
+            *find_kernels(level, Precision(precision)), mlp_shape(sizes, epsilon),
+            {w[0], w[1], w[2], w[3], w[4], w[5]}, x, y, kept_values(kept), threads);
         return 0;
     } catch (const std::exception &) {
         return 1;
@@ -157,15 +162,15 @@ API int mlpmixer_mlp_forward(const char *level, int across_tokens, const int64_t
 }
 
 // The same with gradients: of y, of x, and of the weights in their order.
-API int mlpmixer_mlp_backward(const char *level, int across_tokens, const int64_t *sizes,
-                              float epsilon, const float *const *w, const float *x,
-                              const float *y_gradient, float *const *kept, float *x_gradient,
-                              float *const *g, int threads) {
+API int mlpmixer_mlp_backward(const char *level, int precision, int across_tokens,
+                              const int64_t *sizes, float epsilon, const float *const *w,
+                              const float *x, const float *y_gradient, void *const *kept,
+                              float *x_gradient, float *const *g, int threads) {
     try {
         (across_tokens ? tokens_backward : channels_backward)(
-            *find_kernels(level, FLOAT32), mlp_shape(sizes, epsilon),
-            {w[0], w[1], w[2], w[3], w[4], w[5]}, x, y_gradient, {kept[0], kept[1], kept[2]},
-            x_gradient, {g[0], g[1], g[2], g[3], g[4], g[5]}, threads);
+            *find_kernels(level, Precision(precision)), mlp_shape(sizes, epsilon),
+            {w[0], w[1], w[2], w[3], w[4], w[5]}, x, y_gradient, kept_values(kept), x_gradient,
+            {g[0], g[1], g[2], g[3], g[4], g[5]}, threads);
         return 0;
     } catch (const std::exception &) {
         return 1;

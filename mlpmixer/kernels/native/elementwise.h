@@ -28,6 +28,14 @@ inline I to_bfloat16(F v) {
     return right_shift<16>(plus(bits, plus(odd, lanes_of(0x7fff))));
 }
 inline void store_bfloat16(uint16_t *p, F v) { store_halves(p, to_bfloat16(v)); }
+inline void store_bfloat16s(char *p, F first, F second) {
+    store_bfloat16(reinterpret_cast<uint16_t *>(p), first);
+    store_bfloat16(reinterpret_cast<uint16_t *>(p) + LANES, second);
+}
+// Lanes of two values each, the first in the low half.
+inline I bfloat16_pairs(F first, F second) {
+    return either(to_bfloat16(first), left_shift<16>(to_bfloat16(second)));
+}
 #endif
 
 inline void statistics(const float *row, int64_t width, float epsilon, float *mean, float *rate) {
@@ -125,8 +133,7 @@ template <int TILE_ROWS> struct Bfloat16Operands {
             for (int j = 0; j < COLS; j += LANES) {
                 const F even = load(values + j);
                 const F odd = 2 * s + 1 < count ? load(values + COLS + j) : zero();
-                store_lanes(to + right_place<COLS, BLOCK_COLS>(s, j),
-                            either(to_bfloat16(even), left_shift<16>(to_bfloat16(odd))));
+                store_lanes(to + right_place<COLS, BLOCK_COLS>(s, j), bfloat16_pairs(even, odd));
             }
         pad_lanes<COLS, BLOCK_COLS>(steps, to);
     }

@@ -8,47 +8,26 @@
 
 namespace {
 
-template <class Form>
-void gelu_values(const float *values, int64_t rows, int64_t width, const float *row_bias,
-                 const float *column_bias, float *activated) {
-    for (int64_t r = 0; r < rows; ++r) {
-        const F row = row_bias ? all(row_bias[r]) : zero();
-        for (int64_t i = 0; i < width; i += LANES, values += LANES, activated += LANES) {
-            const F bias = column_bias ? row + load(column_bias + i) : row;
-            store(activated, gelu<Form>(load(values) + bias));
+// sums (rows, BLOCK) += the rows, lane by lane.
+inline void accumulate_across(const float *from, int64_t stride, int64_t rows, int64_t width,
+                              float *sums) {
+    for (int64_t r = 0; r < rows; ++r, from += stride, sums += BLOCK)
+        for (int j = 0; j < BLOCK; j += LANES) {
+            F total = load(sums + j);
+            for (int64_t i = j; i < width; i += BLOCK) total = total + load(from + i);
+            store(sums + j, total);
         }
-    }
 }
 
-template <class Form, class Slope>
-void gelu_gradient(const float *values, int64_t rows, int64_t width, const float *row_bias,
-                   const float *column_bias, float *activated, float *gradient) {
-    for (int64_t r = 0; r < rows; ++r) {
-        const F row = row_bias ? all(row_bias[r]) : zero();
-        for (int64_t i = 0; i < width;
-             i += LANES, values += LANES, activated += LANES, gradient += LANES) {
-            const F value = load(values) + (column_bias ? row + load(column_bias + i) : row);
-            store(activated, gelu<Form>(value));
-            store(gradient, load(gradient) * half_and_odd<Slope>(value));
-        }
-    }
-}
-
-inline void accumulate_rows(const float *values, int64_t rows, int64_t width, float *sums) {
-    for (int64_t i = 0; i < width; i += LANES) {
-        F sum = load(sums + i);
-        for (int64_t r = 0; r < rows; ++r) sum = sum + load(values + r * width + i);
-        store(sums + i, sum);
-    }
-}
-
-inline void norm_gradient(const float *row, float mean, float rate, const float *gain,
-                          const float *upstream, int64_t width, const float *added,
-                          float *input_gradient, float *gain_gradient, float *shift_gradient) {
+template <int COLS>
+void norm_gradient(const float *row, float mean, float rate, const float *gain, const float *panels,
+                   int64_t panel, int64_t width, const float *added, float *input_gradient,
+                   float *gain_gradient, float *shift_gradient) {
+    const auto upstream = [&](int64_t i) { return load(panels + i / COLS * panel + i % COLS); };
     const F middle = all(mean), scale = all(rate);
     F sums = zero(), products = zero();
     for (int64_t i = 0; i < width; i += LANES) {
-        const F normalized = (load(row + i) - middle) * scale, above = load(upstream + i);
+        const F normalized = (load(row + i) - middle) * scale, above = upstream(i);
         const F own = above * load(gain + i);
         sums = sums + own;
         products = fma(own, normalized, products);
@@ -58,7 +37,7 @@ inline void norm_gradient(const float *row, float mean, float rate, const float 
     const F average = all(sum(sums) / float(width)), slope = all(-sum(products) / float(width));
     for (int64_t i = 0; i < width; i += LANES) {
         const F normalized = (load(row + i) - middle) * scale;
-        const F own = fma(load(upstream + i), load(gain + i), zero() - average);
+        const F own = fma(upstream(i), load(gain + i), zero() - average);
         const F gradient = fma(normalized, slope, own);
         store(input_gradient + i, fma(gradient, scale, added ? load(added + i) : zero()));
     }
@@ -71,16 +50,6 @@ inline void copy_rows(const float *from, int64_t from_stride, int64_t rows, int6
         for (; i + LANES <= width; i += LANES) store(to + i, load(from + i));
         for (; i < width; ++i) to[i] = from[i];
     }
-}
-
-inline void pack_panel(const float *from, int64_t rows, int64_t width, int64_t tile_rows,
-                       int64_t panel_bytes, char *left) {
-    for (int64_t first = 0; first < rows; first += tile_rows, left += panel_bytes)
-        for (int64_t r = 0; r < tile_rows && first + r < rows; ++r, from += width) {
-            float *to = reinterpret_cast<float *>(left + r * LINE);
-            for (int64_t i = 0; i < width; i += BLOCK, to += tile_rows * BLOCK)
-                for (int j = 0; j < BLOCK; j += LANES) store(to + j, load(from + i + j));
-        }
 }
 
 inline void transpose_block(const float *from, int64_t stride, float *to) {

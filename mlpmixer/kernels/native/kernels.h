@@ -42,10 +42,16 @@ struct Sums {
     int64_t stride;  // floats between rows of x
 };
 
+// Where values become operands of the next products; null: they are not wanted as such.
+struct Places {
+    char *left;   // the first row's line in a left operand's block
+    char *right;  // the first lanes in a right operand's panel
+};
+
 struct Kernels {
     const char *level;
     Precision precision;
-    int tile_rows, tile_cols, group;  // in float32, tile_cols is a multiple of BLOCK
+    int tile_rows, tile_cols, group;  // in training, tile_cols is a multiple of BLOCK
     int block_cols;   // less than tile_cols: right panels have whole blocks of lanes
     int ahead_lines;  // lines ahead that `multiply` fetches for each block of lanes
     int most_weight;  // int8: weights are from -most_weight to most_weight
@@ -83,30 +89,36 @@ struct Kernels {
     void (*pack_columns)(const float *values, int64_t count, int64_t steps, void *right,
                          float *scale, float *offset);
 
-    // For training, in float32: one of each form of the GELU, on `rows` rows of `width` values, a
-    // multiple of 16. A bias of the rows or of the columns is added to the values first; null: none.
-    // activated = gelu(values + bias)
-    void (*gelu_values[2])(const float *values, int64_t rows, int64_t width, const float *row_bias,
-                           const float *column_bias, float *activated);
-    // The same, and gradient = gradient·gelu'(values + bias).
-    void (*gelu_gradient[2])(const float *values, int64_t rows, int64_t width,
-                             const float *row_bias, const float *column_bias, float *activated,
-                             float *gradient);
-    // sums (width,) += the rows
-    void (*accumulate_rows)(const float *values, int64_t rows, int64_t width, float *sums);
+    // For training, in float32 and bfloat16; null where a level does not train, as one with whole blocks
+    // of lanes in right panels. Hidden values are kept as the lanes of a right operand's
+    // panel. A tile has all its rows in memory; of those behind `rows` one may be written as zeros.
+    //
+    // kept = tile + biases (null: none), activated = gelu of that; one for each form of the GELU.
+    void (*activate[2])(const float *tile, int rows, const float *row_bias,
+                        const float *column_bias, char *kept, const Places &activated);
+    // activated = gelu(kept), gradient = tile·gelu'(kept), which is added to row_sums, (rows,
+    // tile_cols), and column_sums, (tile_cols,), where they are not null.
+    void (*activate_gradient[2])(const float *tile, int rows, const char *kept,
+                                 const Places &activated, const Places &gradient, float *row_sums,
+                                 float *column_sums);
+    // to (16, 16) = lanes of a corner of a matrix that has `rows` and `columns` from there on, with
+    // zeros behind: neighbours down the columns, or along the rows, share a lane. `turned`: the
+    // result is transposed.
+    void (*pack_lanes)(const float *from, int64_t stride, int64_t rows, int64_t columns, bool down,
+                       bool turned, float *to);
     // From the gradient of a LayerNorm's output, a row of `width` columns: that of its input, with
-    // `added` if not null, and adds those of gain and shift. The columns up to the next multiple of
-    // 16 are 0 in gain and upstream.
+    // `added` if not null, and adds those of gain and shift. The output's gradient lies in panels of
+    // tile_cols columns, `panel` floats apart; it and gain are 0 up to the next multiple of 16.
     void (*norm_gradient)(const float *row, float mean, float rate, const float *gain,
-                          const float *upstream, int64_t width, const float *added,
+                          const float *panels, int64_t panel, int64_t width, const float *added,
                           float *input_gradient, float *gain_gradient, float *shift_gradient);
+    // sums (rows, 16) += rows of `width` floats, a multiple of 16, lane by lane.
+    void (*accumulate_across)(const float *from, int64_t stride, int64_t rows, int64_t width,
+                              float *sums);
 
     // Copies rows of any width between memories whose rows lie apart.
     void (*copy_rows)(const float *from, int64_t from_stride, int64_t rows, int64_t width, float *to,
                       int64_t to_stride);
-    // Writes rows (rows, width) as a left operand, or as some of its blocks; width: a multiple of 16.
-    void (*pack_panel)(const float *from, int64_t rows, int64_t width, int64_t tile_rows,
-                       int64_t panel_bytes, char *left);
     // to (16, 16) = the transpose of 16 rows of 16 values, `stride` apart
     void (*transpose_block)(const float *from, int64_t stride, float *to);
     // y (rows, width) = the sums and what is added to them; tile: the panels' columns

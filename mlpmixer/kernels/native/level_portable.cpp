@@ -21,5 +21,5 @@ template <bool SIGNED_LEFT> struct Int8Dot : IntegerSums {
 }  // namespace
 
 const Kernels *portable_float32() { return float32_table<Float32Dot, 6, 4>("portable"); }
-const Kernels *portable_bfloat16() { return bfloat16_table<WidenedBfloat16Dot, 6, 2>("portable"); }
+const Kernels *portable_bfloat16() { return bfloat16_table<WidenedBfloat16Dot, 6, 4>("portable"); }
 const Kernels *portable_int8() { return int8_table<Int8Dot, 6, 2>("portable", 127); }

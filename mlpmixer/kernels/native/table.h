@@ -4,6 +4,7 @@
 #include "elementwise.h"
 #include "gradients.h"
 #include "multiply.h"
+#include "training_tiles.h"
 
 namespace {
 
@@ -31,17 +32,25 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.accumulate_row = accumulate_row;
     kernels.pack_row = Operands::pack_row;
     kernels.pack_columns = Operands::template pack_columns<Product::tile_cols, Product::block_cols>;
-    kernels.gelu_values[0] = gelu_values<ExactTanhGelu>;
-    kernels.gelu_values[1] = gelu_values<ExactGelu>;
-    kernels.gelu_gradient[0] = gelu_gradient<ExactTanhGelu, TanhGeluSlope>;
-    kernels.gelu_gradient[1] = gelu_gradient<ExactGelu, GeluSlope>;
-    kernels.accumulate_rows = accumulate_rows;
-    kernels.norm_gradient = norm_gradient;
+    kernels.norm_gradient = norm_gradient<Product::tile_cols>;
+    kernels.accumulate_across = accumulate_across;
     kernels.copy_rows = copy_rows;
-    kernels.pack_panel = pack_panel;
     kernels.transpose_block = transpose_block;
     kernels.write_sums = write_sums;
     kernels.ceiling = Product::ceiling;
+    return kernels;
+}
+
+// Adds what training takes, for a type of operands.
+template <class Operands, class TanhForm, class TanhSlope, class ErfForm, class ErfSlope, int ROWS,
+          int COLS>
+Kernels with_training(Kernels kernels) {
+    static_assert(ROWS % Operands::group == 0 && COLS % BLOCK == 0);
+    kernels.activate[TANH] = activate<Operands, TanhForm, ROWS, COLS>;
+    kernels.activate[ERF] = activate<Operands, ErfForm, ROWS, COLS>;
+    kernels.activate_gradient[TANH] = activate_gradient<Operands, TanhForm, TanhSlope, ROWS, COLS>;
+    kernels.activate_gradient[ERF] = activate_gradient<Operands, ErfForm, ErfSlope, ROWS, COLS>;
+    kernels.pack_lanes = pack_lanes<Operands>;
     return kernels;
 }
 
@@ -49,7 +58,9 @@ template <class Dot, int ROWS, int VECTORS> const Kernels *float32_table(const c
     using Product = Multiply<Dot, ROWS, VECTORS>;
     using Tile = FinishTile<FloatSums, false, ExactTanhGelu, ExactGelu, Product::tile_cols>;
     static const Kernels kernels =
-        table<Product, Product, Float32Operands<ROWS>, Tile>(level, FLOAT32, ROWS, 1, 0);
+        with_training<Float32Training, ExactTanhGelu, TanhGeluSlope, ExactGelu, GeluSlope, ROWS,
+                      Product::tile_cols>(
+            table<Product, Product, Float32Operands<ROWS>, Tile>(level, FLOAT32, ROWS, 1, 0));
     return &kernels;
 }
 
@@ -57,7 +68,9 @@ template <class Dot, int ROWS, int VECTORS> const Kernels *bfloat16_table(const 
     using Product = Multiply<Dot, ROWS, VECTORS>;
     using Tile = FinishTile<FloatSums, false, ShortTanhGelu, ShortGelu, Product::tile_cols>;
     static const Kernels kernels =
-        table<Product, Product, Bfloat16Operands<ROWS>, Tile>(level, BFLOAT16, ROWS, 2, 0);
+        with_training<Bfloat16Training, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
+                      ShortGeluSlope, ROWS, Product::tile_cols>(
+            table<Product, Product, Bfloat16Operands<ROWS>, Tile>(level, BFLOAT16, ROWS, 2, 0));
     return &kernels;
 }
 

@@ -5,94 +5,103 @@
 
 namespace {
 
-constexpr int64_t ROWS_AT_ONCE = 192;
+constexpr int64_t ROWS_AT_ONCE = 224;
 constexpr int64_t HIDDEN_AT_ONCE = 256;
 
 struct Sizes {
     Sizes(const Kernels &k, const MlpShape &shape)
         : width(k.tile_cols), channels(round_up(shape.channels, width)),
           hidden(round_up(shape.hidden, width)), at_once(std::min(hidden, round_up(HIDDEN_AT_ONCE, width))),
-          chunks((shape.rows() + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE), stride(row_stride(channels)) {}
+          rows(ROWS_AT_ONCE / k.tile_rows * k.tile_rows), chunks((shape.rows() + rows - 1) / rows),
+          stride(row_stride(channels)) {}
     int64_t width, channels, hidden;  // of a tile; and up to whole tiles
-    int64_t at_once, chunks;          // hidden units taken together; chunks of rows
+    int64_t at_once, rows, chunks;    // hidden units and rows taken together; these so many times
     int64_t stride;                   // of rows of channels
 };
 
 // A slice's own.
 struct Scratch {
     Memory memory;
-    float *rows, *normalized;  // (ROWS_AT_ONCE, channels); here and there one row
-    float *sums, *activated;   // panels of channels, of hidden values
+    float *rows, *normalized;  // (rows, channels)
+    float *sums, *tiles;       // panels of channels; a panel of hidden values
     char *left, *left_hidden;
 };
 
 struct BackwardScratch : Scratch {
-    float *upstream, *norm_upstream;                        // (ROWS_AT_ONCE, channels)
-    float *result;                                          // one row of them
-    float *gradient;                                        // of the hidden values
-    char *upstream_columns, *normalized_columns;            // as left operands, transposed
-    float *weight1, *weight2;                               // gathered: panels of (channels, width)
+    float *upstream;                              // (rows, channels)
+    float *result;                                // one row of them
+    char *upstream_columns, *normalized_columns;  // as left operands, transposed
+    char *activated, *gradient;                   // of hidden values, as right operands
+    float *weight1, *weight2;                     // gathered: panels of (channels, width)
     float *gain, *shift, *bias1, *bias2;
 };
 
-int64_t hidden_start(const Sizes &s, int64_t chunk) { return chunk * ROWS_AT_ONCE * s.hidden; }
+// Hidden values of a chunk lie in panels; of each so many bytes before a row, which begins a lane.
+int64_t hidden_bytes(const Kernels &k, const Sizes &s, int64_t rows) {
+    return lanes(k, rows) * s.width * 4;
+}
+int64_t hidden_start(const Kernels &k, const Sizes &s, int64_t chunk) {
+    return chunk * hidden_bytes(k, s, s.rows) * (s.hidden / s.width);
+}
 
 }  // namespace
 
-int64_t channels_hidden_floats(const Kernels &k, const MlpShape &shape) {
-    return shape.rows() * Sizes(k, shape).hidden;
+int64_t channels_hidden_bytes(const Kernels &k, const MlpShape &shape) {
+    const Sizes s(k, shape);
+    return s.chunks * hidden_bytes(k, s, s.rows) * (s.hidden / s.width);
 }
 
 void channels_forward(const Kernels &k, const MlpShape &shape, const MlpWeights &weights,
                       const float *x, float *y, const Kept &kept, int threads) {
     const Sizes s(k, shape);
     const int64_t width = shape.channels, w = s.width;
-    const Packed first(k, false, weights.weight1, width, 1, shape.hidden, width);
-    const Packed second(k, false, weights.weight2, shape.hidden, 1, width, shape.hidden);
+    const Packed first(k, false, weights.weight1, shape.hidden, width, false);
+    const Packed second(k, false, weights.weight2, width, shape.hidden, false);
     const PaddedVector gain(weights.gain, width, s.channels), shift(weights.shift, width, s.channels);
     const PaddedVector bias1(weights.bias1, shape.hidden, s.hidden);
     const int64_t slices = std::min<int64_t>(threads, s.chunks);
     std::vector<Scratch> scratches(static_cast<size_t>(slices));
     for (Scratch &own : scratches)
         own.memory = memory_for([&](Parts &parts) {
-            parts.take(own.rows, ROWS_AT_ONCE * s.stride);
-            parts.take(own.normalized, s.stride);
-            parts.take(own.sums, ROWS_AT_ONCE * s.channels);
-            parts.take(own.activated, ROWS_AT_ONCE * s.at_once);
-            parts.take(own.left, left_bytes(k, ROWS_AT_ONCE, s.channels));
-            parts.take(own.left_hidden, left_bytes(k, ROWS_AT_ONCE, s.at_once));
+            parts.take(own.rows, s.rows * s.stride);
+            parts.take(own.normalized, s.rows * s.stride);
+            parts.take(own.sums, s.rows * s.channels);
+            parts.take(own.tiles, s.rows * w);
+            parts.take(own.left, operand_bytes(k, true, s.rows, width));
+            parts.take(own.left_hidden, operand_bytes(k, true, s.rows, s.at_once));
         });
+    const int64_t tile_bytes = hidden_bytes(k, s, k.tile_rows);
     const auto work = [&](int64_t slice) {
         const Scratch &own = scratches[size_t(slice)];
-        float *in = own.rows;
+        const PaddedRows tokens(k, x, shape.rows(), width, own.rows, s.stride);
+        const Operand left(k, true, own.left, width), hidden(k, true, own.left_hidden, s.at_once);
         for (int64_t chunk = slice * s.chunks / slices; chunk < (slice + 1) * s.chunks / slices;
              ++chunk) {
-            const int64_t begin = chunk * ROWS_AT_ONCE;
-            const int64_t rows = std::min(ROWS_AT_ONCE, shape.rows() - begin);
-            float *hidden = kept.hidden + hidden_start(s, chunk);
-            k.copy_rows(x + begin * width, width, rows, width, in, s.stride);
-            const LeftLines left(k, own.left, width), left_hidden(k, own.left_hidden, s.at_once);
-            for (int64_t r = 0; r < rows; ++r) {
-                float *mean = kept.mean + begin + r, *rate = kept.rate + begin + r;
-                k.statistics(in + r * s.stride, width, shape.epsilon, mean, rate);
-                k.normalize(in + r * s.stride, s.stride, 1, s.channels, mean, rate, gain.data(),
-                            shift.data(), own.normalized, s.stride);
-                left.write_row(r, own.normalized, width);
-            }
+            const int64_t begin = chunk * s.rows, rows = std::min(s.rows, shape.rows() - begin);
+            char *values = kept.hidden + hidden_start(k, s, chunk);
+            const float *in = tokens.rows(begin, rows);
+            for (int64_t r = 0; r < rows; ++r)
+                k.statistics(in + r * tokens.stride, width, shape.epsilon, kept.mean + begin + r,
+                             kept.rate + begin + r);
+            k.normalize(in, tokens.stride, rows, s.channels, kept.mean + begin, kept.rate + begin,
+                        gain.data(), shift.data(), own.normalized, s.stride);
+            left.write({own.normalized, s.stride, rows, width}, false);
+            const int64_t panel_bytes = hidden_bytes(k, s, rows);
             for (int64_t from = 0; from < s.hidden; from += s.at_once) {
                 const int64_t count = std::min(s.at_once, s.hidden - from);
-                float *values = hidden + from * rows;
-                multiply_panels(k, own.left, left.panel_bytes, rows, first.panel(from / w),
-                                first.panel_bytes, count / w, width, values, false);
-                for (int64_t p = 0; p < count; p += w)
-                    k.gelu_values[shape.gelu](values + p * rows, rows, w, nullptr,
-                                              bias1.data() + from + p, own.activated + p * rows);
-                left_hidden.write_panels(own.activated, rows, count / w, w);
-                multiply_panels(k, own.left_hidden, left_hidden.panel_bytes, rows,
-                                second.panel(0) + from * w * 4, second.panel_bytes, second.panels,
-                                std::min(count, shape.hidden - from), own.sums, from > 0);
+                const int64_t panel = from / w;
+                const auto activate = [&](int64_t p, int64_t m, int many, const float *tile) {
+                    k.activate[shape.gelu](tile, many, nullptr, bias1.data() + from + p * w,
+                                           values + (panel + p) * panel_bytes + m * tile_bytes,
+                                           {hidden.line(m, p * w), nullptr});
+                };
+                multiply_and_finish(k, left.all(), rows, first.operand.from(panel, 0), count / w,
+                               lanes(k, width), own.tiles, activate);
+                multiply_panels(k, hidden.all(), rows, second.operand.from(0, from), s.channels / w,
+                                lanes(k, std::min(count, shape.hidden - from)), own.sums, from > 0);
             }
-            const Sums sums = {own.sums, nullptr, weights.bias2, shape.residual ? in : nullptr, s.stride};
+            const Sums sums = {own.sums, nullptr, weights.bias2, shape.residual ? in : nullptr,
+                               tokens.stride};
             k.write_sums(sums, rows, width, w, y + begin * width, width);
         }
     };
@@ -104,84 +113,79 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                        float *x_gradient, const MlpGradients &gradients, int threads) {
     const Sizes s(k, shape);
     const int64_t width = shape.channels, w = s.width;
-    const Packed first(k, false, weights.weight1, 1, width, width, shape.hidden);
-    const Packed second(k, false, weights.weight2, 1, shape.hidden, shape.hidden, width);
+    const Packed first(k, false, weights.weight1, shape.hidden, width, true);
+    const Packed second(k, false, weights.weight2, width, shape.hidden, true);
     const PaddedVector gain(weights.gain, width, s.channels), shift(weights.shift, width, s.channels);
-    const PaddedVector bias1(weights.bias1, shape.hidden, s.hidden);
     const int64_t slices = std::min<int64_t>(threads, s.chunks);
     std::vector<BackwardScratch> scratches(static_cast<size_t>(slices));
     for (BackwardScratch &own : scratches)
         own.memory = memory_for([&](Parts &parts) {
-            const int64_t table = round_up(ROWS_AT_ONCE, BLOCK) * s.stride;
-            for (float **rows : {&own.rows, &own.upstream, &own.normalized, &own.norm_upstream})
-                parts.take(*rows, table);
+            for (float **rows : {&own.rows, &own.upstream, &own.normalized})
+                parts.take(*rows, s.rows * s.stride);
             parts.take(own.result, s.stride);
-            parts.take(own.sums, ROWS_AT_ONCE * s.channels);
-            parts.take(own.activated, ROWS_AT_ONCE * s.at_once);
-            parts.take(own.gradient, ROWS_AT_ONCE * s.at_once);
-            parts.take(own.left, left_bytes(k, ROWS_AT_ONCE, width));
-            parts.take(own.left_hidden, left_bytes(k, ROWS_AT_ONCE, s.at_once));
-            parts.take(own.upstream_columns, left_bytes(k, s.channels, ROWS_AT_ONCE));
-            parts.take(own.normalized_columns, left_bytes(k, s.channels, ROWS_AT_ONCE));
-            parts.take(own.weight1, width * s.hidden);
-            parts.take(own.weight2, width * s.hidden);
+            parts.take(own.sums, s.rows * s.channels);
+            parts.take(own.tiles, s.rows * w);
+            parts.take(own.left, operand_bytes(k, true, s.rows, width));
+            parts.take(own.left_hidden, operand_bytes(k, true, s.rows, s.at_once));
+            for (char **columns : {&own.upstream_columns, &own.normalized_columns})
+                parts.take(*columns, operand_bytes(k, true, width, s.rows));
+            for (char **hidden : {&own.activated, &own.gradient})
+                parts.take(*hidden, operand_bytes(k, false, s.at_once, s.rows));
+            for (float **weight : {&own.weight1, &own.weight2})
+                parts.take(*weight, width * s.hidden + BLOCK * w);  // read in whole blocks
             parts.take(own.bias1, s.hidden);
             for (float **vector : {&own.gain, &own.shift, &own.bias2}) parts.take(*vector, s.channels);
         });
+    const int64_t tile_bytes = hidden_bytes(k, s, k.tile_rows);
     const auto work = [&](int64_t slice) {
         const BackwardScratch &own = scratches[size_t(slice)];
+        const PaddedRows tokens(k, x, shape.rows(), width, own.rows, s.stride);
+        const PaddedRows above(k, y_gradient, shape.rows(), width, own.upstream, s.stride);
+        const Operand left(k, true, own.left, width), left_hidden(k, true, own.left_hidden, s.at_once);
         for (int64_t chunk = slice * s.chunks / slices; chunk < (slice + 1) * s.chunks / slices;
              ++chunk) {
-            const int64_t begin = chunk * ROWS_AT_ONCE;
-            const int64_t rows = std::min(ROWS_AT_ONCE, shape.rows() - begin);
-            const float *hidden = kept.hidden + hidden_start(s, chunk);
-            k.copy_rows(x + begin * width, width, rows, width, own.rows, s.stride);
-            k.copy_rows(y_gradient + begin * width, width, rows, width, own.upstream, s.stride);
-            k.normalize(own.rows, s.stride, rows, s.channels, kept.mean + begin, kept.rate + begin,
+            const int64_t begin = chunk * s.rows, rows = std::min(s.rows, shape.rows() - begin);
+            const char *hidden = kept.hidden + hidden_start(k, s, chunk);
+            const float *in = tokens.rows(begin, rows), *upstream = above.rows(begin, rows);
+            k.normalize(in, tokens.stride, rows, s.channels, kept.mean + begin, kept.rate + begin,
                         gain.data(), shift.data(), own.normalized, s.stride);
-            const LeftLines left(k, own.left, width), left_hidden(k, own.left_hidden, s.at_once);
-            const LeftLines upstream_columns(k, own.upstream_columns, rows);
-            const LeftLines normalized_columns(k, own.normalized_columns, rows);
-            for (int64_t r = 0; r < rows; ++r) {
-                left.write_row(r, own.upstream + r * s.stride, width);
-                k.accumulate_row(own.upstream + r * s.stride, s.channels, own.bias2);
-            }
-            transpose(k, own.upstream, s.stride, rows, s.channels, [&](int64_t column, int64_t row) {
-                return upstream_columns.line(column, row / BLOCK);
-            });
-            transpose(k, own.normalized, s.stride, rows, s.channels, [&](int64_t column, int64_t row) {
-                return normalized_columns.line(column, row / BLOCK);
-            });
+            for (int64_t r = 0; r < rows; ++r)
+                k.accumulate_row(upstream + r * above.stride, s.channels, own.bias2);
+            const Operand upstream_columns(k, true, own.upstream_columns, rows);
+            const Operand normalized_columns(k, true, own.normalized_columns, rows);
+            const Operand activated(k, false, own.activated, rows), gradient(k, false, own.gradient, rows);
+            const int64_t panel_bytes = hidden_bytes(k, s, rows);
+            left.write({upstream, above.stride, rows, width}, false);
+            upstream_columns.write({upstream, above.stride, rows, width}, true);
+            normalized_columns.write({own.normalized, s.stride, rows, width}, true);
             for (int64_t from = 0; from < s.hidden; from += s.at_once) {
                 const int64_t count = std::min(s.at_once, s.hidden - from), panels = count / w;
-                multiply_panels(k, own.left, left.panel_bytes, rows, second.panel(from / w),
-                                second.panel_bytes, panels, width, own.gradient, false);
-                for (int64_t p = 0; p < count; p += w) {
-                    float *gradient = own.gradient + p * rows;
-                    k.gelu_gradient[shape.gelu](hidden + (from + p) * rows, rows, w, nullptr,
-                                                bias1.data() + from + p, own.activated + p * rows,
-                                                gradient);
-                    k.accumulate_rows(gradient, rows, w, own.bias1 + from + p);
-                }
-                multiply_panels(k, own.upstream_columns, upstream_columns.panel_bytes, width,
-                                reinterpret_cast<const char *>(own.activated), rows * w * 4, panels,
-                                rows, own.weight2 + from * width, true);
-                multiply_panels(k, own.normalized_columns, normalized_columns.panel_bytes, width,
-                                reinterpret_cast<const char *>(own.gradient), rows * w * 4, panels,
-                                rows, own.weight1 + from * width, true);
-                left_hidden.write_panels(own.gradient, rows, panels, w);
-                multiply_panels(k, own.left_hidden, left_hidden.panel_bytes, rows,
-                                first.panel(0) + from * w * 4, first.panel_bytes, first.panels,
-                                std::min(count, shape.hidden - from), own.sums, from > 0);
+                const int64_t panel = from / w;
+                const auto slope = [&](int64_t p, int64_t m, int many, const float *tile) {
+                    k.activate_gradient[shape.gelu](
+                        tile, many, hidden + (panel + p) * panel_bytes + m * tile_bytes,
+                        {nullptr, activated.panel(p) + m * tile_bytes},
+                        {left_hidden.line(m, p * w), gradient.panel(p) + m * tile_bytes}, nullptr,
+                        own.bias1 + from + p * w);
+                };
+                multiply_and_finish(k, left.all(), rows, second.operand.from(panel, 0), panels,
+                               lanes(k, width), own.tiles, slope);
+                multiply_panels(k, upstream_columns.all(), width, activated.all(), panels,
+                                lanes(k, rows), own.weight2 + from * width, true);
+                multiply_panels(k, normalized_columns.all(), width, gradient.all(), panels,
+                                lanes(k, rows), own.weight1 + from * width, true);
+                multiply_panels(k, left_hidden.all(), rows, first.operand.from(0, from),
+                                s.channels / w, lanes(k, std::min(count, shape.hidden - from)),
+                                own.sums, from > 0);
             }
-            const Sums sums = {own.sums, nullptr, nullptr, nullptr, 0};
-            k.write_sums(sums, rows, s.channels, w, own.norm_upstream, s.stride);
             for (int64_t r = 0; r < rows; ++r) {
-                const float *residual = shape.residual ? own.upstream + r * s.stride : nullptr;
-                k.norm_gradient(own.rows + r * s.stride, kept.mean[begin + r], kept.rate[begin + r],
-                                gain.data(), own.norm_upstream + r * s.stride, width, residual,
-                                own.result, own.gain, own.shift);
-                k.copy_rows(own.result, 0, 1, width, x_gradient + (begin + r) * width, width);
+                const float *residual = shape.residual ? upstream + r * above.stride : nullptr;
+                float *to = x_gradient + (begin + r) * width;
+                float *whole = tokens.stride == width ? to : own.result;
+                k.norm_gradient(in + r * tokens.stride, kept.mean[begin + r], kept.rate[begin + r],
+                                gain.data(), own.sums + r * w, rows * w, width, residual, whole, own.gain,
+                                own.shift);
+                if (whole != to) k.copy_rows(whole, 0, 1, width, to, width);
             }
         }
     };
@@ -191,15 +195,25 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
         for (const BackwardScratch &own : scratches) total += (own.*part)[at];
         return total;
     };
-    divide(threads, (shape.hidden + BLOCK - 1) / BLOCK, [&](int64_t block) {
-        const int64_t begin = block * BLOCK, end = std::min(begin + BLOCK, shape.hidden);
-        for (int64_t unit = begin; unit < end; ++unit)
+    // Those of the other slices are added to the first one's, then written a block at a time.
+    divide(threads, s.hidden / w, [&](int64_t panel) {
+        const int64_t begin = panel * w, units = std::min(w, shape.hidden - begin);
+        for (float *BackwardScratch::*part : {&BackwardScratch::weight1, &BackwardScratch::weight2})
+            for (size_t other = 1; other < scratches.size(); ++other)
+                k.accumulate_row(scratches[other].*part + begin * width, width * w,
+                                 scratches[0].*part + begin * width);
+        for (int64_t unit = begin; unit < begin + units; ++unit)
             gradients.bias1[unit] = gathered(&BackwardScratch::bias1, unit);
-        for (int64_t c = 0; c < width; ++c)
-            for (int64_t unit = begin; unit < end; ++unit) {
-                const int64_t at = (unit / w * width + c) * w + unit % w;
-                gradients.weight1[unit * width + c] = gathered(&BackwardScratch::weight1, at);
-                gradients.weight2[c * shape.hidden + unit] = gathered(&BackwardScratch::weight2, at);
+        k.copy_rows(scratches[0].weight2 + begin * width, w, width, units, gradients.weight2 + begin,
+                    shape.hidden);
+        for (int64_t c = 0; c < width; c += BLOCK)
+            for (int64_t u = 0; u < units; u += BLOCK) {
+                alignas(LINE) float block[BLOCK][BLOCK];
+                const float *from = scratches[0].weight1 + (begin * width + c * w) + u;
+                k.transpose_block(from, w, block[0]);
+                k.copy_rows(block[0], BLOCK, std::min<int64_t>(BLOCK, units - u),
+                            std::min<int64_t>(BLOCK, width - c),
+                            gradients.weight1 + (begin + u) * width + c, width);
             }
     });
     for (int64_t c = 0; c < width; ++c) {

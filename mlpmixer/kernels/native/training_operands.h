@@ -1,4 +1,4 @@
-// What the two MLPs have in common in training: how float32 operands are laid out, how rows of any
+// What the two MLPs have in common in training: how operands are laid out, how rows of any
 // width are read and written, and how threads share the work.
 #pragma once
 
@@ -10,31 +10,137 @@
 #include "product.h"
 #include "training.h"
 
-// A matrix as a product's operand. The element (i, k), k summed over, lies at
-// from[i·stride + k·summed_stride].
-class Packed {
+// Floats between rows: an odd number of cache lines, so that a column's do not share a few sets.
+inline int64_t row_stride(int64_t padded_columns) { return (padded_columns / 16 | 1) * 16; }
+
+// Bytes of so many values along K, and how many lanes they take. Nothing is divided by a number that
+// the compiler does not know: it would cost as much as a row of a tile.
+inline int64_t value_bytes(const Kernels &k, int64_t values) { return values << (k.group == 1 ? 2 : 1); }
+inline int64_t lanes(const Kernels &k, int64_t values) { return (value_bytes(k, values) + 3) / 4; }
+
+// A matrix of floats, row by row.
+struct Rows {
+    const float *data;
+    int64_t stride, rows, columns;
+};
+
+// Rows of floats as they are where they end with a whole tile, else copied with zeros behind.
+class PaddedRows {
   public:
-    Packed(const Kernels &k, bool left, const float *from, int64_t stride, int64_t summed_stride,
-           int64_t count, int64_t summed) {
-        const int64_t across = left ? k.tile_rows : k.tile_cols;
-        panels = (count + across - 1) / across;
-        panel_bytes = (left ? round_up(summed, BLOCK) : summed) * across * 4;
-        memory = Memory(size_t(panels * panel_bytes));
-        for (int64_t i = 0; i < count; ++i) {
-            char *panel = memory.bytes() + i / across * panel_bytes;
-            for (int64_t s = 0; s < summed; ++s) {
-                const int64_t lane = left ? s / BLOCK * across * BLOCK + i % across * BLOCK + s % BLOCK
-                                          : s * across + i % across;
-                reinterpret_cast<float *>(panel)[lane] = from[i * stride + s * summed_stride];
+    PaddedRows(const Kernels &k, const float *from, int64_t count, int64_t width, float *memory,
+               int64_t stride)
+        : k(k), from(from), count(count), width(width), memory(memory),
+          stride(width % k.tile_cols == 0 ? width : stride) {}
+
+    const float *rows(int64_t begin, int64_t many) const {
+        if (stride == width) return from + begin * width;
+        k.copy_rows(from + begin * width, width, many, width, memory, stride);
+        return memory;
+    }
+    // Asks for one of `parts` of rows that will be needed soon.
+    void fetch(int64_t begin, int64_t many, int64_t part, int64_t parts) const {
+        const int64_t floats = std::min(many, count - begin) * width;
+        for (int64_t i = part * floats / parts; i < (part + 1) * floats / parts; i += BLOCK)
+            __builtin_prefetch(from + begin * width + i, 0, 2);
+    }
+
+  private:
+    const Kernels &k;
+    const float *from;
+    int64_t count, width;
+    float *memory;
+
+  public:
+    const int64_t stride;  // between rows
+};
+
+// Panels of an operand from some panel and lane on.
+struct Panels {
+    const char *data;
+    int64_t bytes;  // of one
+};
+
+// An operand in memory: the left one's rows and the right one's columns lie in panels.
+struct Operand {
+    Operand(const Kernels &k, bool left, char *data, int64_t summed)
+        : k(k), data(data), left(left),
+          panel_bytes(left ? round_up(lanes(k, summed), BLOCK) * k.tile_rows * 4
+                           : lanes(k, summed) * k.tile_cols * 4) {}
+
+    char *panel(int64_t index) const { return data + index * panel_bytes; }
+    // Left: the first line of a panel's block that holds a value along K. Right: where the lanes that
+    // hold it begin.
+    char *line(int64_t index, int64_t summed) const {
+        const int64_t byte = value_bytes(k, summed);
+        return panel(index) + byte / LINE * k.tile_rows * LINE + byte % LINE;
+    }
+    char *lane(int64_t index, int64_t summed) const {
+        return panel(index) + lanes(k, summed) * k.tile_cols * 4;
+    }
+    Panels from(int64_t index, int64_t summed) const { return {lane(index, summed), panel_bytes}; }
+    Panels all() const { return {data, panel_bytes}; }
+
+    // Writes a matrix. down: K goes down its columns, not along its rows. What is behind it is zeros,
+    // up to a whole block of the left operand, the last lane of the right one.
+    void write(const Rows &from, bool down) const {
+        const bool turned = left == down;
+        const int64_t across = down ? from.columns : from.rows;
+        const int64_t summed = down ? from.rows : from.columns, steps = lanes(k, summed);
+        const int64_t in_panel = left ? k.tile_rows : k.tile_cols;
+        // `outer` runs over the operand's rows or columns; they are the `at`-th of a panel.
+        for (int64_t outer = 0, at = 0, index = 0; outer < across; outer += BLOCK) {
+            for (int64_t step = 0, value = 0; step < steps; step += BLOCK, value += BLOCK * k.group) {
+                alignas(LINE) float block[BLOCK][BLOCK];
+                const int64_t r = down ? value : outer, c = down ? outer : value;
+                k.pack_lanes(from.data + r * from.stride + c, from.stride, from.rows - r,
+                             from.columns - c, down, turned, block[0]);
+                if (left) {
+                    char *to = line(index, value);
+                    const int64_t count = std::min<int64_t>(BLOCK, across - outer);
+                    for (int64_t i = 0, row = at; i < count; ++i, ++row) {
+                        if (row == in_panel) {
+                            row = 0;
+                            to += panel_bytes;
+                        }
+                        std::memcpy(to + row * LINE, block[i], LINE);
+                    }
+                } else {
+                    char *to = panel(index) + (step * in_panel + at) * 4;
+                    const int64_t count = std::min<int64_t>(BLOCK, steps - step);
+                    for (int64_t i = 0; i < count; ++i, to += in_panel * 4)
+                        std::memcpy(to, block[i], LINE);
+                }
             }
+            for (at += BLOCK; at >= in_panel; at -= in_panel) ++index;
         }
     }
-    const char *panel(int64_t index) const { return memory.bytes() + index * panel_bytes; }
 
-    int64_t panels, panel_bytes;
+    const Kernels &k;
+    char *data;
+    bool left;
+    int64_t panel_bytes;
+};
+
+// Bytes of an operand of so many rows or columns.
+inline int64_t operand_bytes(const Kernels &k, bool left, int64_t count, int64_t summed) {
+    const int64_t across = left ? k.tile_rows : k.tile_cols;
+    return (count + across - 1) / across * Operand(k, left, nullptr, summed).panel_bytes;
+}
+
+// A weight as an operand. It is (rows, columns); down: K goes down its columns.
+class Packed {
+  public:
+    Packed(const Kernels &k, bool left, const float *from, int64_t rows, int64_t columns, bool down)
+        : memory(size_t(operand_bytes(k, left, down ? columns : rows, down ? rows : columns))),
+          operand(k, left, memory.bytes(), down ? rows : columns) {
+        operand.write({from, columns, rows, columns}, down);
+    }
 
   private:
     Memory memory;
+
+  public:
+    const Operand operand;
 };
 
 // A vector with zeros behind it, up to a multiple of the tiles' columns.
@@ -50,78 +156,51 @@ class PaddedVector {
     Memory memory;
 };
 
-// A left operand that is being written: 64 bytes of a row at a time.
-struct LeftLines {
-    LeftLines(const Kernels &k, char *data, int64_t summed)
-        : kernels(k), data(data), tile_rows(k.tile_rows),
-          panel_bytes(round_up(summed, BLOCK) * k.tile_rows * 4) {}
-
-    char *line(int64_t row, int64_t block) const {
-        return data + row / tile_rows * panel_bytes + (block * tile_rows + row % tile_rows) * LINE;
-    }
-    // A row of `count` floats, or more up to a multiple of 16.
-    void write_row(int64_t row, const float *from, int64_t count) const {
-        char *to = line(row, 0);
-        for (int64_t i = 0; i < count; i += BLOCK, to += tile_rows * LINE)
-            std::memcpy(to, from + i, LINE);
-    }
-    // The columns of one panel, (rows, width).
-    void write_panel(const float *from, int64_t rows, int64_t panel, int64_t width) const {
-        kernels.pack_panel(from, rows, width, tile_rows, panel_bytes, line(0, panel * width / BLOCK));
-    }
-    void write_panels(const float *from, int64_t rows, int64_t panels, int64_t width) const {
-        for (int64_t p = 0; p < panels; ++p, from += rows * width) write_panel(from, rows, p, width);
-    }
-
-    const Kernels &kernels;
-    char *data;
-    int64_t tile_rows, panel_bytes;
-};
-
-// Floats between rows: an odd number of cache lines, so that a column's do not share a few sets.
-inline int64_t row_stride(int64_t padded_columns) { return (padded_columns / 16 | 1) * 16; }
-
-// Bytes of a left operand of so many rows.
-inline int64_t left_bytes(const Kernels &k, int64_t rows, int64_t summed) {
-    return (rows + k.tile_rows - 1) / k.tile_rows * k.tile_rows * round_up(summed, BLOCK) * 4;
-}
-
-// Calls line(column, first_row) for where the 16 values from first_row on of a column are to lie.
-// from: (rows, columns), rows `stride` apart, both up to a multiple of 16.
-template <class Line>
-void transpose(const Kernels &k, const float *from, int64_t stride, int64_t rows, int64_t columns,
-               const Line &line) {
-    for (int64_t r = 0; r < rows; r += BLOCK)
-        for (int64_t c = 0; c < columns; c += BLOCK) {
-            alignas(LINE) float block[BLOCK][BLOCK];
-            k.transpose_block(from + r * stride + c, stride, block[0]);
-            for (int j = 0; j < BLOCK; ++j) std::memcpy(line(c + j, r), block[j], LINE);
-        }
-}
-
-// Sums lie in panels of (rows, tile_cols), as the micro-kernel leaves them, so that one product's
-// result is the next one's right operand.
+// Sums lie in panels of (rows, tile_cols), as the micro-kernel leaves them.
 //
-// sums = left · right, or sums += left · right, over `steps` lanes; `left` from the first of them.
-inline void multiply_panels(const Kernels &k, const char *left, int64_t left_bytes, int64_t rows,
-                            const char *right, int64_t right_bytes, int64_t panels, int64_t steps,
-                            float *sums, bool add) {
-    const int64_t at_once = lanes_at_once(k, steps), tile = k.tile_cols;
-    for (int64_t p = 0; p < panels; ++p, right += right_bytes, sums += rows * tile)
+// Computes left · right over `steps` lanes, tile by tile, for so many rows and panels of columns.
+// place(panel, row): where a tile of sums is to lie, in memory for all its rows; `add`: to what is
+// there. done(panel, left_panel, rows, tile) is called when a tile is complete.
+template <class Place, class Done>
+void multiply(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels, int64_t steps,
+              bool add, const Place &place, const Done &done) {
+    const int64_t at_once = lanes_at_once(k, steps), width = k.tile_cols;
+    for (int64_t p = 0; p < panels; ++p)
         for (int64_t from = 0; from < steps; from += at_once) {
             const int64_t count = std::min(at_once, steps - from);
-            const char *part = right + from * tile * 4;
+            const bool last = from + count == steps;
+            const char *columns = right.data + p * right.bytes, *part = columns + from * width * 4;
             // What comes next: the rest of this panel, or the next one.
-            const char *next = from + count < steps ? part + count * tile * 4
-                               : p + 1 < panels     ? right + right_bytes
-                                                    : part;
-            for (int64_t row = 0; row < rows; row += k.tile_rows) {
-                const int64_t m = row / k.tile_rows;
-                k.multiply(int(std::min<int64_t>(k.tile_rows, rows - row)), count,
-                           left + m * left_bytes + from * k.tile_rows * 4, part, sums + row * tile,
-                           add || from > 0, next + m * (count / 4) * LINE);
+            const char *next = !last            ? part + count * width * 4
+                               : p + 1 < panels ? columns + right.bytes
+                                                : part;
+            for (int64_t row = 0, m = 0; row < rows; row += k.tile_rows, ++m) {
+                const int many = int(std::min<int64_t>(k.tile_rows, rows - row));
+                float *tile = place(p, row);
+                k.multiply(many, count, left.data + m * left.bytes + from * k.tile_rows * 4, part,
+                           tile, add || from > 0,
+                           add ? reinterpret_cast<const char *>(place(p, row + k.tile_rows))
+                               : next + m * (count / BLOCK) * k.ahead_lines * LINE);
+                if (last) done(p, m, many, tile);
             }
         }
+}
+
+// sums = left · right, or sums += left · right: panels of (rows, tile_cols).
+inline void multiply_panels(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels,
+                            int64_t steps, float *sums, bool add) {
+    const auto place = [&](int64_t p, int64_t row) { return sums + (p * rows + row) * k.tile_cols; };
+    multiply(k, left, rows, right, panels, steps, add, place,
+             [](int64_t, int64_t, int, float *) {});
+}
+
+// The same where each tile is done with at once: `tiles` is memory for a panel of them.
+template <class Done>
+void multiply_and_finish(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels,
+                    int64_t steps, float *tiles, const Done &done) {
+    const bool parts = lanes_at_once(k, steps) < steps;
+    const auto place = [&](int64_t, int64_t row) { return tiles + (parts ? row * k.tile_cols : 0); };
+    multiply(k, left, rows, right, panels, steps, false, place, done);
 }
 
 // work(i) for all i < count, by so many threads.
