@@ -59,8 +59,8 @@ def step_memory(model: ImageModel, options: OptimizerOptions, precision: torch.d
     alone = replace(options, batch_size=images_at_once, accumulate=1, ema=0.0)
     with FakeTensorMode(), _LiveBytes() as memory:
         copy = hollow_copy(model, "cpu")
-        # A step for float32 on a CPU would compute by native kernels, as no other device does.
-        step = TrainingStep(copy, replace(Recipe(), optimizer=alone), _runtime(torch.bfloat16))
+        # On a CPU native kernels compute steps in float32 and bfloat16, as on no other device.
+        step = TrainingStep(copy, replace(Recipe(), optimizer=alone), _runtime(torch.float16))
         step.runtime = _runtime(precision)
         images = torch.empty(images_at_once, copy.in_channels, *copy.image_size)
         targets = torch.empty(images_at_once, copy.num_classes)
