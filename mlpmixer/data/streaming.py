@@ -182,7 +182,7 @@ _at_work: set[multiprocessing.process.BaseProcess] = set()
 
 @atexit.register
 def _end_workers() -> None:
-    """End the workers of batches that nobody took to the end.
+    """End the workers of batches that nobody took to the end, or that an error still holds.
 
     Python ends them by SIGTERM, which they do not heed, and would wait forever. What is registered
     last is called first.
@@ -329,8 +329,8 @@ class StreamedImages:
         )
         others = set(multiprocessing.active_children())
         parts = iter(loader)
-        started = set(multiprocessing.active_children()) - others
-        _at_work.update(started)
+        _at_work.intersection_update(others)  # the rest has ended
+        _at_work.update(set(multiprocessing.active_children()) - others)
         try:
             yield from parts
         except RuntimeError as error:
@@ -343,5 +343,3 @@ class StreamedImages:
                         "Look at that image; if memory ran out, use fewer --workers."
                     ) from error
             raise
-        finally:
-            _at_work.difference_update(started)

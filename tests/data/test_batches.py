@@ -134,6 +134,22 @@ def test_an_unexpected_error_names_the_image(cache: str, workers: int) -> None:
         list(opened(Grey(trap=bug), cache, workers).evaluation_batches(8))
 
 
+def test_a_program_ends_though_an_error_still_holds_its_workers() -> None:
+    program = """
+import sys
+sys.path.insert(0, "tests/data")
+from test_batches import Grey, bug, opened
+
+if __name__ == "__main__":
+    try:
+        list(opened(Grey(trap=bug), "none", 2).evaluation_batches(8))
+    except AttributeError as error:
+        sys.kept = error  # its traceback leads to the iterator, which is thus never closed
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120)
+    assert done.returncode == 0
+
+
 def crash() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
