@@ -144,7 +144,7 @@ def _show_machine(console: "Console") -> None:
     footer.append(here.kernels or "native kernels: built, and checked against themselves")
     if here.tiles and not here.kernels:
         footer.append(f"AMX's tiles: {here.tiles}")
-    footer += [f"{what}: {why or 'native, built'}" for what, why in here.images.items()]
+    footer += [why or f"{what}: native, built" for what, why in here.images.items()]
     footer += [
         f"{asked}: computed in {computed}, which is faster here"
         for asked, computed in here.computed.items()
