@@ -71,7 +71,7 @@ def test_each_edge_of_the_tiles_is_right(level: str, precision: Precision) -> No
     [
         {"image_size": (28, 28), "patch_size": 4, "width": 96, "tokens_mlp_dim": 48},  # 49 tokens
         {"image_size": (26, 30), "patch_size": 2, "width": 33, "tokens_mlp_dim": 20},  # 195 tokens
-        {"image_size": (1, 1), "patch_size": 1, "width": 64},  # one token
+        {"image_size": (1, 1), "patch_size": 1, "width": 64, "tokens_mlp_dim": 3},  # one token
         {"width": 24, "channels_mlp_dim": 1700, "depth": 1},  # hidden channels in three parts
         {"image_size": (24, 24), "patch_size": 24, "width": 50, "in_channels": 4},
         {"image_size": (60, 60), "patch_size": 2, "width": 32, "tokens_mlp_dim": 8, "depth": 1},
@@ -105,6 +105,17 @@ def test_an_image_does_not_depend_on_batch_or_threads(level: str, precision: Pre
             assert torch.equal(native.logits(images[:batch], threads), alone[:batch])
     assert native.logits(images[:0]).shape == (0, 5)
     assert native.tokens(images[:0]).shape == (0, 100, 48)
+
+
+@every_kind
+def test_an_image_without_numbers_disturbs_no_other(level: str, precision: Precision) -> None:
+    mixer = random_mixer(image_size=(14, 14), width=70, tokens_mlp_dim=62)  # 49 tokens
+    native, images = packed(mixer, level, precision), images_for(mixer, 3)
+    expected = native.logits(images, threads=1)
+    spoilt = images.clone()
+    spoilt[1] = float("nan")
+    native.logits(spoilt[1:2].expand(4, -1, -1, -1), threads=1)  # what is left in its memory
+    assert torch.equal(native.logits(spoilt, threads=1)[::2], expected[::2])
 
 
 def test_any_strides_and_alignment_give_the_same() -> None:

@@ -79,4 +79,7 @@ def test_random_shapes_are_right(
     found = native.tokens(images, threads), native.logits(images, threads)
     assert all(torch.isfinite(one).all() for one in found)
     assert share(found[0], tokens) < SLACK * BOUNDS[precision]
-    assert share(found[1], logits) < 2 * SLACK * BOUNDS[precision]
+    # A logit may be nearly nothing; what it is the sum of is not.
+    *_, weight, bias = (weight.detach().double() for weight in mixer.parameters())
+    size = (tokens.abs().mean(1) @ weight.abs().T + bias.abs()).max()
+    assert (found[1].double() - logits).abs().max() / size < SLACK * BOUNDS[precision]
