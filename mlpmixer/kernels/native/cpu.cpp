@@ -1,6 +1,7 @@
 // Which levels this build has and this processor can run.
 #include "levels.h"
 
+#include <atomic>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -13,7 +14,7 @@
 
 namespace {
 
-enum Feature { NOTHING, AVX2, AVX512, AVX512_BF16, AVX512_VNNI, AMX };
+enum Feature { NOTHING, AVX2, AVX512, AVX512_BF16, AVX512_VNNI, AMX, FEATURES };
 
 #if defined(__x86_64__)
 
@@ -35,7 +36,7 @@ bool tiles_granted() {
 #endif
 }
 
-bool runs(Feature feature) {
+bool find_out(Feature feature) {
     unsigned a, b, c, d;
     if (feature == NOTHING) return true;
     if (feature == AMX) return !*tiles_missing();
@@ -56,9 +57,17 @@ bool runs(Feature feature) {
 
 #else
 
-bool runs(Feature feature) { return feature == NOTHING; }
+bool find_out(Feature feature) { return feature == NOTHING; }
 
 #endif
+
+// Asks once: each question to the processor leaves a virtual machine, for tens of microseconds.
+bool runs(Feature feature) {
+    static std::atomic<int> known[FEATURES] = {};
+    int found = known[feature];
+    if (!found) known[feature] = found = find_out(feature) ? 1 : 2;
+    return found == 1;
+}
 
 struct Entry {
     const char *level;

@@ -62,24 +62,28 @@ inline void transpose_block(const float *from, int64_t stride, float *to) {
         }
 }
 
-inline void write_sums(const Sums &sums, int64_t rows, int64_t width, int64_t tile, float *y,
-                       int64_t y_stride) {
+template <int COLS>
+void write_sums(const Sums &sums, int64_t rows, int64_t width, float *y, int64_t y_stride) {
     for (int64_t r = 0; r < rows; ++r)
-        for (int64_t begin = 0; begin < width; begin += tile) {
-            const float *from = sums.panels + (begin / tile * rows + r) * tile;
+        for (int64_t begin = 0; begin < width; begin += COLS) {
+            const float *from = sums.panels + begin * rows + r * COLS;
             const float *bias = sums.column_bias ? sums.column_bias + begin : nullptr;
             const float *x = sums.x ? sums.x + r * sums.stride + begin : nullptr;
             const float row = sums.row_bias ? sums.row_bias[r] : 0;
             float *to = y + r * y_stride + begin;
-            const int64_t count = width - begin < tile ? width - begin : tile;
-            int64_t i = 0;
-            for (; i + LANES <= count; i += LANES) {
-                F value = load(from + i) + all(row);
-                if (bias) value = value + load(bias + i);
-                if (x) value = value + load(x + i);
-                store(to + i, value);
+            const int64_t count = width - begin;
+            if (count >= COLS) {
+#pragma GCC unroll 4
+                for (int i = 0; i < COLS; i += LANES) {
+                    F value = load(from + i) + all(row);
+                    if (bias) value = value + load(bias + i);
+                    if (x) value = value + load(x + i);
+                    store(to + i, value);
+                }
+                continue;
             }
-            for (; i < count; ++i) to[i] = from[i] + row + (bias ? bias[i] : 0) + (x ? x[i] : 0);
+            for (int64_t i = 0; i < count; ++i)
+                to[i] = from[i] + row + (bias ? bias[i] : 0) + (x ? x[i] : 0);
         }
 }
 

@@ -121,9 +121,8 @@ struct Kernels {
                       int64_t to_stride);
     // to (16, 16) = the transpose of 16 rows of 16 values, `stride` apart
     void (*transpose_block)(const float *from, int64_t stride, float *to);
-    // y (rows, width) = the sums and what is added to them; tile: the panels' columns
-    void (*write_sums)(const Sums &sums, int64_t rows, int64_t width, int64_t tile, float *y,
-                       int64_t y_stride);
+    // y (rows, width) = the sums and what is added to them
+    void (*write_sums)(const Sums &sums, int64_t rows, int64_t width, float *y, int64_t y_stride);
 
     // Runs products over registers alone and returns the operations done (a multiplication and an
     // addition are two).

@@ -36,7 +36,7 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.accumulate_across = accumulate_across;
     kernels.copy_rows = copy_rows;
     kernels.transpose_block = transpose_block;
-    kernels.write_sums = write_sums;
+    kernels.write_sums = write_sums<Product::tile_cols>;
     kernels.ceiling = Product::ceiling;
     return kernels;
 }

@@ -102,7 +102,7 @@ void channels_forward(const Kernels &k, const MlpShape &shape, const MlpWeights 
             }
             const Sums sums = {own.sums, nullptr, weights.bias2, shape.residual ? in : nullptr,
                                tokens.stride};
-            k.write_sums(sums, rows, width, w, y + begin * width, width);
+            k.write_sums(sums, rows, width, y + begin * width, width);
         }
     };
     divide(threads, slices, work);

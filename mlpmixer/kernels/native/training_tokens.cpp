@@ -93,7 +93,7 @@ void tokens_forward(const Kernels &k, const MlpShape &shape, const MlpWeights &w
             }
             const Sums sums = {own.sums, weights.bias2, nullptr, shape.residual ? in : nullptr,
                                values.stride};
-            k.write_sums(sums, tokens, width, w, y + begin * width, width);
+            k.write_sums(sums, tokens, width, y + begin * width, width);
         }
     });
 }
