@@ -13,6 +13,7 @@ reported.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mlpmixer.cores import SPINS
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
@@ -159,7 +161,11 @@ def plain(name: str, steps: int, compiled: bool) -> float:
 def measure(side: str, name: str, steps: int) -> dict[str, float]:
     """Run one side in a process of its own."""
     command = [sys.executable, __file__, "--side", side, "--model", name, "--steps", str(steps)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = dict(os.environ)
+    if side not in ("plain", "compiled"):  # as a command of this package begins
+        environment.setdefault("GOMP_SPINCOUNT", str(SPINS))
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    output = done.stdout
     measured: dict[str, float] = json.loads(output.splitlines()[-1])
     return measured
 

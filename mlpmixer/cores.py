@@ -13,6 +13,21 @@ SHORTEST_LOOK = 0.3
 """Seconds; the counters of the system are too coarse for less."""
 
 
+SPINS = 10_000
+"""How often a thread of PyTorch looks for work before it sleeps."""
+
+
+def wait_briefly() -> None:
+    """Let PyTorch's threads sleep after a short wait; it has to be said before PyTorch is loaded.
+
+    By default GNU's OpenMP spins 300,000 times, on cores that other threads want: those of the
+    native kernels above all. What the user's environment says of it stays.
+    https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
 class CoreWatch:
     """Watches, from when it is made, how busy other programs keep the machine.
 

@@ -106,3 +106,24 @@ def keep_busy(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
+
+
+@pytest.mark.parametrize(
+    ("said", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_a_command_says_how_long_threads_wait_unless_the_user_does(
+    said: dict[str, str], spins: str | None
+) -> None:
+    code = """
+import os
+from mlpmixer.cli.main import main
+main(["info", "--list"])
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, **said}, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == str(spins)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from mlpmixer.cli.verbs import run_verb, verb_lines
-from mlpmixer.cores import start_watching
+from mlpmixer.cores import start_watching, wait_briefly
 from mlpmixer.errors import EndedElsewhere, MixerError, Terminated, UsageError
 from mlpmixer.formatting import printable
 from mlpmixer.run.console import let_all_characters_pass
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in arguments
     start_watching()
+    wait_briefly()
     try:
         return run_verb(arguments[0], [one for one in arguments[1:] if one != "--debug"])
     except MixerError as error:
