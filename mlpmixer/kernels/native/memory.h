@@ -9,6 +9,12 @@
 #include <new>
 #include <utility>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#endif
+
 constexpr size_t LARGE_PAGE = size_t(2) << 20;
 
 inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
@@ -46,8 +52,12 @@ class Parts {
   public:
     explicit Parts(char *start = nullptr) : start(start) {}
     template <class T> void take(T *&part, int64_t count) {
-        if (start) part = reinterpret_cast<T *>(start + used);
-        used += round_up(count * int64_t(sizeof(T)), 64) + 64;  // apart: no two share a line
+        const int64_t bytes = round_up(count * int64_t(sizeof(T)), 64);
+        if (start) {
+            part = reinterpret_cast<T *>(start + used);
+            ASAN_POISON_MEMORY_REGION(start + used + bytes, 64);
+        }
+        used += bytes + 64;  // apart: no two share a line
     }
     int64_t used = 0;
 
