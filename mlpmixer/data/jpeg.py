@@ -31,7 +31,6 @@ _MORE_COLUMNS = 70
 """A part is decoded with its border and from where a block of colours, of 32 columns, begins."""
 _SIGNATURES = {
     "mlpmixer_jpeg_digest": ([], ctypes.c_char_p),
-    "mlpmixer_jpeg_version": ([], ctypes.c_int),
     "mlpmixer_jpeg_size": ([ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p], ctypes.c_int),
     "mlpmixer_jpeg_region": (
         [

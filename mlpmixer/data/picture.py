@@ -108,7 +108,7 @@ def from_bytes(
         open_smaller(image, name, at_least)
         pixels = decode_jpeg(image, content)
         if pixels is None:
-            return upright(image, content, at_least, sixteen_bit)
+            return _upright(image, content, at_least, sixteen_bit)
         picture, turn = Image.fromarray(pixels), turn_of(image)
         return reduced(picture if turn is None else picture.transpose(turn), at_least)
 
@@ -137,10 +137,10 @@ def from_picture(
     Raises UnreadableImage.
     """
     with explained(name):
-        return upright(picture.copy(), b"", at_least, sixteen_bit)
+        return _upright(picture.copy(), b"", at_least, sixteen_bit)
 
 
-def upright(
+def _upright(
     image: Image.Image, content: bytes, at_least: int | None, sixteen_bit: SixteenBit
 ) -> Image.Image:
     """Return an opened image as RGB and upright; `content` is its file where that is known."""

@@ -14,6 +14,7 @@ from mlpmixer.data.picture import (
     box_pixels,
     explained,
     fetch,
+    from_bytes,
     least_side,
     named_in_errors,
     open_smaller,
@@ -21,7 +22,6 @@ from mlpmixer.data.picture import (
     reduced_size,
     training_crop,
     turn_of,
-    upright,
     upright_size,
 )
 from mlpmixer.data.resizing import resized
@@ -48,6 +48,8 @@ class TrainingPicture:
         self.name = split.name(index)
         self.cropped_again = False
         """Whether more than one crop is wanted, so that it is best decoded whole."""
+        self.size: tuple[int, int]
+        """Width and height of the whole picture, upright and reduced."""
         self._at_least = least_side(preprocessing)
         self._sixteen_bit = preprocessing.sixteen_bit
         self._pixels: Tensor | None = None
@@ -58,19 +60,14 @@ class TrainingPicture:
             encoded = fetch(split, index)
             if isinstance(encoded, np.ndarray):
                 self._pixels = as_tensor(reduced(Image.fromarray(encoded), self._at_least))
-                self._size = self._pixels.shape[2], self._pixels.shape[1]
+                self.size = (self._pixels.shape[2], self._pixels.shape[1])
                 return
             self._encoded = encoded
             self._decoded_size = plain_size(encoded, self._at_least)
-            if self._decoded_size is not None:
-                self._size = reduced_size(self._decoded_size, self._at_least)
+            if self._decoded_size is None:
+                self.size = self._size_by_pillow()
             else:
-                self._size = self._size_by_pillow()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the whole picture, upright and reduced."""
-        return self._size
+                self.size = reduced_size(self._decoded_size, self._at_least)
 
     def pixels(self) -> Tensor:
         """Return the whole picture, uint8 (3, h, w); it is decoded once."""
@@ -86,9 +83,9 @@ class TrainingPicture:
         """
         size = (out.shape[1], out.shape[2])
         part = None
-        if self._pixels is None and not self.cropped_again and self._decoded_size == self._size:
+        if self._pixels is None and not self.cropped_again and self._decoded_size == self.size:
             with named_in_errors(self.name):
-                part = decode_region(self._size, self._encoded, box_pixels(box, self._size))
+                part = decode_region(self.size, self._encoded, box_pixels(box, self.size))
         if part is None:
             training_crop(self.pixels(), box, flip, size, out)
         else:
@@ -111,12 +108,10 @@ class TrainingPicture:
         return self._opened
 
     def _decode(self) -> Tensor:
-        image, at_least = self._open(), self._at_least
-        pixels = decode_jpeg(image, self._encoded)
-        if pixels is None:
-            return as_tensor(upright(image, self._encoded, at_least, self._sixteen_bit))
-        turn = turn_of(image)
-        if turn is None and reduced_size(image.size, at_least) == image.size:  # no need to copy it
-            return torch.from_numpy(pixels).permute(2, 0, 1)
-        picture = Image.fromarray(pixels)
-        return as_tensor(reduced(picture if turn is None else picture.transpose(turn), at_least))
+        if self._decoded_size is not None and self._decoded_size == self.size:  # no need to copy it
+            pixels = decode_jpeg(self._open(), self._encoded)
+            if pixels is not None:
+                return torch.from_numpy(pixels).permute(2, 0, 1)
+        at_least, sixteen_bit = self._at_least, self._sixteen_bit
+        picture = from_bytes(self._encoded, self.name, at_least=at_least, sixteen_bit=sixteen_bit)
+        return as_tensor(picture)

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from mlpmixer.cli.info import run
+from mlpmixer.data.jpeg import region_decoder
 from mlpmixer.errors import UsageError
 from mlpmixer.models.registry import list_models
+from mlpmixer.native_library import Library
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,17 @@ def test_the_machine_is_shown_with_its_kernels_and_limits(
         used = [o for o in record["levels"] if o["precision"] == precision and o["used"]]
         assert record["operations"][precision] > 0
         assert len(used) == (record["computed"][precision] == precision)
+
+
+def test_the_machine_says_what_of_images_is_built(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Library(None, "the resize is not built: install it")
+    monkeypatch.setattr("mlpmixer.engines.this_machine.native_resize", lambda: missing)
+    assert run(["--machine"]) == 0
+    shown = capsys.readouterr().out
+    assert "\nthe resize is not built: install it" in shown
+    assert "\n" + (region_decoder().reason or "parts of JPEGs: native, built") in shown
 
 
 def test_the_machine_is_about_no_model() -> None:

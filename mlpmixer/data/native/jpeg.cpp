@@ -60,9 +60,6 @@ bool begins_frame(unsigned char marker) { return marker >= 0xc0 && marker <= 0xc
 // Of the sources that this library was built from.
 API const char *mlpmixer_jpeg_digest() { return SOURCE_DIGEST; }
 
-// As a number, such as 3001002 for 3.1.2.
-API int mlpmixer_jpeg_version() { return LIBJPEG_TURBO_VERSION_NUMBER; }
-
 // Finds the width and height of a picture that is grey or in colours of 8 bits and surely upright,
 // because there is no segment that could say otherwise. Returns 0, and 1 for any other.
 API int mlpmixer_jpeg_size(const unsigned char *content, unsigned long bytes, int *found) {
