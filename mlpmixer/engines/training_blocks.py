@@ -82,7 +82,7 @@ def native_training_level(precision: TrainingPrecision) -> str | None:
     except MixerError:
         return None  # no kernels here, as `mixer info --machine` says
     if precision == "bfloat16" and level != levels_here(precision)[0]:
-        return None  # the highest one was timed; a lower one, as beside AMX, may well be slow
+        return None  # the highest one was timed; a lower one, as below AMX, may well be slow
     return None if level == "portable" else level
 
 

@@ -17,7 +17,11 @@ from mlpmixer.kernels.training import MlpOptions, mixing, trains
 pytestmark = pytest.mark.skipif(library().functions is None, reason=library().reason)
 LEVELS = levels_here("float32") if library().functions else []
 KINDS = [(level, "float32") for level in LEVELS]
-KINDS += [(level, "bfloat16") for level in levels_here("bfloat16") if trains(level, "bfloat16")]
+KINDS += [
+    (level, "bfloat16")
+    for level in levels_here("bfloat16", emulated=True)
+    if trains(level, "bfloat16")
+]
 """Levels and what they multiply. Every machine has the portable form of both."""
 every_level = pytest.mark.parametrize("level", LEVELS)
 every_kind = pytest.mark.parametrize(("level", "precision"), KINDS)
@@ -224,7 +228,7 @@ def test_a_level_that_trains_wrongly_is_reported_and_passed_over(
             assert choose_training_level(tolerance=0) == "portable"
         passed_over = zip(reports, LEVELS[:-1], strict=True)
         assert all(f"level {level} are wrong" in str(one.message) for one, level in passed_over)
-    in_bfloat16 = [level for level, precision in KINDS if precision == "bfloat16"]
+    in_bfloat16 = [level for level in levels_here("bfloat16") if trains(level, "bfloat16")]
     assert choose_training_level("bfloat16") == in_bfloat16[0]
     monkeypatch.setenv(LEVEL_VARIABLE, "portable")
     assert choose_training_level() == choose_training_level("bfloat16") == "portable"

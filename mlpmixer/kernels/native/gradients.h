@@ -66,7 +66,7 @@ template <int COLS>
 void write_sums(const Sums &sums, int64_t rows, int64_t width, float *y, int64_t y_stride) {
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t begin = 0; begin < width; begin += COLS) {
-            const float *from = sums.panels + begin * rows + r * COLS;
+            const float *from = sums.panels + begin / COLS * sums.panel + r * COLS;
             const float *bias = sums.column_bias ? sums.column_bias + begin : nullptr;
             const float *x = sums.x ? sums.x + r * sums.stride + begin : nullptr;
             const float row = sums.row_bias ? sums.row_bias[r] : 0;

@@ -36,9 +36,12 @@ struct Placement {
     int64_t stride;  // floats between rows of `out`
 };
 
-// Sums in panels of (rows, tile_cols), and what is to be added to them; null adds nothing.
+// Sums in panels of tile_cols columns, `panel` floats apart, and what is to be added to them; null
+// adds nothing.
 struct Sums {
-    const float *panels, *row_bias, *column_bias, *x;
+    const float *panels;
+    int64_t panel;
+    const float *row_bias, *column_bias, *x;
     int64_t stride;  // floats between rows of x
 };
 
@@ -89,9 +92,9 @@ struct Kernels {
     void (*pack_columns)(const float *values, int64_t count, int64_t steps, void *right,
                          float *scale, float *offset);
 
-    // For training, in float32 and bfloat16; null where a level does not train, as one with whole blocks
-    // of lanes in right panels. Hidden values are kept as the lanes of a right operand's
-    // panel. A tile has all its rows in memory; of those behind `rows` one may be written as zeros.
+    // For training, in float32 and bfloat16; null where a level does not train. Hidden values are kept
+    // as the lanes of a right operand's panel. A tile has all its rows in memory; those behind
+    // `rows` may be written as zeros, and are as far as a right panel has whole blocks.
     //
     // kept = tile + biases (null: none), activated = gelu of that; one for each form of the GELU.
     void (*activate[2])(const float *tile, int rows, const float *row_bias,

@@ -114,7 +114,9 @@ template <class Tiles> const Kernels *bfloat16_tiles_table(const char *level) {
     using Tile = FinishTile<FloatSums, false, ShortTanhGelu, ShortGelu, Product::tile_cols>;
     constexpr int rows = Product::tile_rows;
     static const Kernels kernels =
-        table<Product, Product, Bfloat16Operands<rows>, Tile>(level, BFLOAT16, rows, 2, 0);
+        with_training<Bfloat16Training, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
+                      ShortGeluSlope, rows, Product::tile_cols, Product::block_cols>(
+            table<Product, Product, Bfloat16Operands<rows>, Tile>(level, BFLOAT16, rows, 2, 0));
     return &kernels;
 }
 

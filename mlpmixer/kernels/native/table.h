@@ -43,13 +43,18 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
 
 // Adds what training takes, for a type of operands.
 template <class Operands, class TanhForm, class TanhSlope, class ErfForm, class ErfSlope, int ROWS,
-          int COLS>
+          int COLS, int BLOCK_COLS = COLS>
 Kernels with_training(Kernels kernels) {
     static_assert(ROWS % Operands::group == 0 && COLS % BLOCK == 0);
-    kernels.activate[TANH] = activate<Operands, TanhForm, ROWS, COLS>;
-    kernels.activate[ERF] = activate<Operands, ErfForm, ROWS, COLS>;
-    kernels.activate_gradient[TANH] = activate_gradient<Operands, TanhForm, TanhSlope, ROWS, COLS>;
-    kernels.activate_gradient[ERF] = activate_gradient<Operands, ErfForm, ErfSlope, ROWS, COLS>;
+    // Where a right panel has whole blocks, a tile's rows are such.
+    static_assert(COLS == BLOCK_COLS ||
+                  (BLOCK_COLS == BLOCK && ROWS % (Operands::group * BLOCK) == 0));
+    kernels.activate[TANH] = activate<Operands, TanhForm, ROWS, COLS, BLOCK_COLS>;
+    kernels.activate[ERF] = activate<Operands, ErfForm, ROWS, COLS, BLOCK_COLS>;
+    kernels.activate_gradient[TANH] =
+        activate_gradient<Operands, TanhForm, TanhSlope, ROWS, COLS, BLOCK_COLS>;
+    kernels.activate_gradient[ERF] =
+        activate_gradient<Operands, ErfForm, ErfSlope, ROWS, COLS, BLOCK_COLS>;
     kernels.pack_lanes = pack_lanes<Operands>;
     return kernels;
 }

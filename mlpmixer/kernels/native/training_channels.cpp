@@ -13,10 +13,11 @@ struct Sizes {
         : width(k.tile_cols), channels(round_up(shape.channels, width)),
           hidden(round_up(shape.hidden, width)), at_once(std::min(hidden, round_up(HIDDEN_AT_ONCE, width))),
           rows(ROWS_AT_ONCE / k.tile_rows * k.tile_rows), chunks((shape.rows() + rows - 1) / rows),
-          stride(row_stride(channels)) {}
+          stride(row_stride(channels)), gathered(whole_rows(k, shape.channels)) {}
     int64_t width, channels, hidden;  // of a tile; and up to whole tiles
     int64_t at_once, rows, chunks;    // hidden units and rows taken together; these so many times
     int64_t stride;                   // of rows of channels
+    int64_t gathered;                 // rows of a panel of the weights' gradients
 };
 
 // A slice's own.
@@ -38,7 +39,7 @@ struct BackwardScratch : Scratch {
 
 // Hidden values of a chunk lie in panels; of each so many bytes before a row, which begins a lane.
 int64_t hidden_bytes(const Kernels &k, const Sizes &s, int64_t rows) {
-    return lanes(k, rows) * s.width * 4;
+    return right_lanes(k, rows) * s.width * 4;
 }
 int64_t hidden_start(const Kernels &k, const Sizes &s, int64_t chunk) {
     return chunk * hidden_bytes(k, s, s.rows) * (s.hidden / s.width);
@@ -72,6 +73,7 @@ void channels_forward(const Kernels &k, const MlpShape &shape, const MlpWeights 
         });
     const int64_t tile_bytes = hidden_bytes(k, s, k.tile_rows);
     const auto work = [&](int64_t slice) {
+        const Products products(k);
         const Scratch &own = scratches[size_t(slice)];
         const PaddedRows tokens(k, x, shape.rows(), width, own.rows, s.stride);
         const Operand left(k, true, own.left, width), hidden(k, true, own.left_hidden, s.at_once);
@@ -100,8 +102,8 @@ void channels_forward(const Kernels &k, const MlpShape &shape, const MlpWeights 
                 multiply_panels(k, hidden.all(), rows, second.operand.from(0, from), s.channels / w,
                                 lanes(k, std::min(count, shape.hidden - from)), own.sums, from > 0);
             }
-            const Sums sums = {own.sums, nullptr, weights.bias2, shape.residual ? in : nullptr,
-                               tokens.stride};
+            const Sums sums = {own.sums, whole_rows(k, rows) * w, nullptr, weights.bias2,
+                               shape.residual ? in : nullptr, tokens.stride};
             k.write_sums(sums, rows, width, y + begin * width, width);
         }
     };
@@ -132,12 +134,13 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
             for (char **hidden : {&own.activated, &own.gradient})
                 parts.take(*hidden, operand_bytes(k, false, s.at_once, s.rows));
             for (float **weight : {&own.weight1, &own.weight2})
-                parts.take(*weight, width * s.hidden + BLOCK * w);  // read in whole blocks
+                parts.take(*weight, s.gathered * s.hidden + BLOCK * w);  // read in whole blocks
             parts.take(own.bias1, s.hidden);
             for (float **vector : {&own.gain, &own.shift, &own.bias2}) parts.take(*vector, s.channels);
         });
     const int64_t tile_bytes = hidden_bytes(k, s, k.tile_rows);
     const auto work = [&](int64_t slice) {
+        const Products products(k);
         const BackwardScratch &own = scratches[size_t(slice)];
         const PaddedRows tokens(k, x, shape.rows(), width, own.rows, s.stride);
         const PaddedRows above(k, y_gradient, shape.rows(), width, own.upstream, s.stride);
@@ -171,9 +174,9 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                 multiply_and_finish(k, left.all(), rows, second.operand.from(panel, 0), panels,
                                lanes(k, width), own.tiles, slope);
                 multiply_panels(k, upstream_columns.all(), width, activated.all(), panels,
-                                lanes(k, rows), own.weight2 + from * width, true);
+                                lanes(k, rows), own.weight2 + from * s.gathered, true);
                 multiply_panels(k, normalized_columns.all(), width, gradient.all(), panels,
-                                lanes(k, rows), own.weight1 + from * width, true);
+                                lanes(k, rows), own.weight1 + from * s.gathered, true);
                 multiply_panels(k, left_hidden.all(), rows, first.operand.from(0, from),
                                 s.channels / w, lanes(k, std::min(count, shape.hidden - from)),
                                 own.sums, from > 0);
@@ -183,7 +186,7 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                 float *to = x_gradient + (begin + r) * width;
                 float *whole = tokens.stride == width ? to : own.result;
                 k.norm_gradient(in + r * tokens.stride, kept.mean[begin + r], kept.rate[begin + r],
-                                gain.data(), own.sums + r * w, rows * w, width, residual, whole, own.gain,
+                                gain.data(), own.sums + r * w, whole_rows(k, rows) * w, width, residual, whole, own.gain,
                                 own.shift);
                 if (whole != to) k.copy_rows(whole, 0, 1, width, to, width);
             }
@@ -200,16 +203,16 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
         const int64_t begin = panel * w, units = std::min(w, shape.hidden - begin);
         for (float *BackwardScratch::*part : {&BackwardScratch::weight1, &BackwardScratch::weight2})
             for (size_t other = 1; other < scratches.size(); ++other)
-                k.accumulate_row(scratches[other].*part + begin * width, width * w,
-                                 scratches[0].*part + begin * width);
+                k.accumulate_row(scratches[other].*part + begin * s.gathered, width * w,
+                                 scratches[0].*part + begin * s.gathered);
         for (int64_t unit = begin; unit < begin + units; ++unit)
             gradients.bias1[unit] = gathered(&BackwardScratch::bias1, unit);
-        k.copy_rows(scratches[0].weight2 + begin * width, w, width, units, gradients.weight2 + begin,
+        k.copy_rows(scratches[0].weight2 + begin * s.gathered, w, width, units, gradients.weight2 + begin,
                     shape.hidden);
         for (int64_t c = 0; c < width; c += BLOCK)
             for (int64_t u = 0; u < units; u += BLOCK) {
                 alignas(LINE) float block[BLOCK][BLOCK];
-                const float *from = scratches[0].weight1 + (begin * width + c * w) + u;
+                const float *from = scratches[0].weight1 + (begin * s.gathered + c * w) + u;
                 k.transpose_block(from, w, block[0]);
                 k.copy_rows(block[0], BLOCK, std::min<int64_t>(BLOCK, units - u),
                             std::min<int64_t>(BLOCK, width - c),

@@ -17,6 +17,13 @@ inline int64_t row_stride(int64_t padded_columns) { return (padded_columns / 16 
 // the compiler does not know: it would cost as much as a row of a tile.
 inline int64_t value_bytes(const Kernels &k, int64_t values) { return values << (k.group == 1 ? 2 : 1); }
 inline int64_t lanes(const Kernels &k, int64_t values) { return (value_bytes(k, values) + 3) / 4; }
+// The same in a right operand's panel, which may have whole blocks.
+inline bool whole_blocks(const Kernels &k) { return k.block_cols < k.tile_cols; }
+inline int64_t right_lanes(const Kernels &k, int64_t values) {
+    return whole_blocks(k) ? round_up(lanes(k, values), BLOCK) : lanes(k, values);
+}
+// Rows of a panel of sums: a product may write whole tiles.
+inline int64_t whole_rows(const Kernels &k, int64_t rows) { return round_up(rows, k.tile_rows); }
 
 // A matrix of floats, row by row.
 struct Rows {
@@ -65,11 +72,11 @@ struct Operand {
     Operand(const Kernels &k, bool left, char *data, int64_t summed)
         : k(k), data(data), left(left),
           panel_bytes(left ? round_up(lanes(k, summed), BLOCK) * k.tile_rows * 4
-                           : lanes(k, summed) * k.tile_cols * 4) {}
+                           : right_lanes(k, summed) * k.tile_cols * 4) {}
 
     char *panel(int64_t index) const { return data + index * panel_bytes; }
     // Left: the first line of a panel's block that holds a value along K. Right: where the lanes that
-    // hold it begin.
+    // hold it begin; where panels have whole blocks, a block's first ones.
     char *line(int64_t index, int64_t summed) const {
         const int64_t byte = value_bytes(k, summed);
         return panel(index) + byte / LINE * k.tile_rows * LINE + byte % LINE;
@@ -81,7 +88,7 @@ struct Operand {
     Panels all() const { return {data, panel_bytes}; }
 
     // Writes a matrix. down: K goes down its columns, not along its rows. What is behind it is zeros,
-    // up to a whole block of the left operand, the last lane of the right one.
+    // up to a whole block of the left operand, the last lane of the right one or its whole block.
     void write(const Rows &from, bool down) const {
         const bool turned = left == down;
         const int64_t across = down ? from.columns : from.rows;
@@ -92,8 +99,13 @@ struct Operand {
             for (int64_t step = 0, value = 0; step < steps; step += BLOCK, value += BLOCK * k.group) {
                 alignas(LINE) float block[BLOCK][BLOCK];
                 const int64_t r = down ? value : outer, c = down ? outer : value;
+                char *group = left || !whole_blocks(k)
+                                  ? nullptr  // a block does not lie in one piece
+                                  : panel(index) + (step * in_panel + at * BLOCK) * 4;
                 k.pack_lanes(from.data + r * from.stride + c, from.stride, from.rows - r,
-                             from.columns - c, down, turned, block[0]);
+                             from.columns - c, down, turned,
+                             group ? reinterpret_cast<float *>(group) : block[0]);
+                if (group) continue;
                 if (left) {
                     char *to = line(index, value);
                     const int64_t count = std::min<int64_t>(BLOCK, across - outer);
@@ -156,7 +168,7 @@ class PaddedVector {
     Memory memory;
 };
 
-// Sums lie in panels of (rows, tile_cols), as the micro-kernel leaves them.
+// Sums lie in panels of (whole_rows, tile_cols), as the micro-kernel leaves them.
 //
 // Computes left · right over `steps` lanes, tile by tile, for so many rows and panels of columns.
 // place(panel, row): where a tile of sums is to lie, in memory for all its rows; `add`: to what is
@@ -186,10 +198,13 @@ void multiply(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t
         }
 }
 
-// sums = left · right, or sums += left · right: panels of (rows, tile_cols).
+// sums = left · right, or sums += left · right: panels of (whole_rows, tile_cols).
 inline void multiply_panels(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels,
                             int64_t steps, float *sums, bool add) {
-    const auto place = [&](int64_t p, int64_t row) { return sums + (p * rows + row) * k.tile_cols; };
+    const int64_t in_panel = whole_rows(k, rows);
+    const auto place = [&](int64_t p, int64_t row) {
+        return sums + (p * in_panel + row) * k.tile_cols;
+    };
     multiply(k, left, rows, right, panels, steps, add, place,
              [](int64_t, int64_t, int, float *) {});
 }

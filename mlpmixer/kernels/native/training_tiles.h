@@ -47,25 +47,28 @@ template <class Operands> struct Group {
     static constexpr int rows = Operands::group, count = 2 * rows;
     F values[count];  // row by row
 
-    template <int TILE_ROWS, int COLS>
+    template <int TILE_ROWS, int COLS, int BLOCK_COLS>
     void store_as(const Places &to, int row, int column) const {
         if (to.left)
             for (int g = 0; g < rows; ++g)
                 store_left<Operands, TILE_ROWS>(to.left, row + g, column, values[2 * g],
                                                 values[2 * g + 1]);
-        if (to.right) store_lanes_at<COLS>(to.right, row, column);
+        if (to.right) store_lanes_at<COLS, BLOCK_COLS>(to.right, row, column);
     }
-    template <int COLS> void store_lanes_at(char *to, int row, int column) const {
+    template <int COLS, int BLOCK_COLS> void store_lanes_at(char *to, int row, int column) const {
         for (int v = 0; v < 2; ++v) {
             F down[rows];
             for (int g = 0; g < rows; ++g) down[g] = values[2 * g + v];
-            store_lanes(to + (row / rows * COLS + column + v * LANES) * 4, Operands::lanes(down));
+            store_lanes(to + right_place<COLS, BLOCK_COLS>(row / rows, column + v * LANES) * 4,
+                        Operands::lanes(down));
         }
     }
-    template <int COLS> void load_lanes_at(const char *from, int row, int column) {
+    template <int COLS, int BLOCK_COLS>
+    void load_lanes_at(const char *from, int row, int column) {
         for (int v = 0; v < 2; ++v) {
             F down[rows];
-            Operands::values(load_lanes(from + (row / rows * COLS + column + v * LANES) * 4), down);
+            const int64_t lane = right_place<COLS, BLOCK_COLS>(row / rows, column + v * LANES);
+            Operands::values(load_lanes(from + lane * 4), down);
             for (int g = 0; g < rows; ++g) values[2 * g + v] = down[g];
         }
     }
@@ -76,7 +79,14 @@ template <class Operands> struct Group {
     }
 };
 
-template <class Operands, class Form, int TILE_ROWS, int COLS>
+// Zeros behind the last lanes of a tile in a right operand, up to a whole block where it has such.
+template <class Operands, int COLS, int BLOCK_COLS> inline void clear_lanes(char *right, int rows) {
+    if (COLS == BLOCK_COLS || !right) return;
+    pad_lanes<COLS, BLOCK_COLS>((rows + Operands::group - 1) / Operands::group,
+                                reinterpret_cast<uint32_t *>(right));
+}
+
+template <class Operands, class Form, int TILE_ROWS, int COLS, int BLOCK_COLS>
 void activate(const float *tile, int rows, const float *row_bias, const float *column_bias,
               char *kept, const Places &activated) {
     constexpr int count = Group<Operands>::count;
@@ -95,13 +105,14 @@ void activate(const float *tile, int rows, const float *row_bias, const float *c
             before.clear_behind(rows - r);
             halves_and_odds<Form>(before.values, after.values);
             for (int i = 0; i < count; ++i) after.values[i] = after.values[i] * before.values[i];
-            before.template store_lanes_at<COLS>(kept, r, j);
-            after.template store_as<TILE_ROWS, COLS>(places, r, j);
+            before.template store_lanes_at<COLS, BLOCK_COLS>(kept, r, j);
+            after.template store_as<TILE_ROWS, COLS, BLOCK_COLS>(places, r, j);
         }
     }
+    clear_lanes<Operands, COLS, BLOCK_COLS>(places.right, rows);
 }
 
-template <class Operands, class Form, class Slope, int TILE_ROWS, int COLS>
+template <class Operands, class Form, class Slope, int TILE_ROWS, int COLS, int BLOCK_COLS>
 void activate_gradient(const float *tile, int rows, const char *kept, const Places &activated,
                        const Places &gradient, float *row_sums, float *column_sums) {
     constexpr int count = Group<Operands>::count;
@@ -110,7 +121,7 @@ void activate_gradient(const float *tile, int rows, const char *kept, const Plac
         F sums[2] = {zero(), zero()};
         for (int r = 0; r < rows; r += Operands::group) {
             Group<Operands> before, after, own;
-            before.template load_lanes_at<COLS>(kept, r, j);
+            before.template load_lanes_at<COLS, BLOCK_COLS>(kept, r, j);
             halves_and_odds<Form>(before.values, after.values);
             halves_and_odds<Slope>(before.values, own.values);
             for (int i = 0; i < count; ++i) {
@@ -126,8 +137,8 @@ void activate_gradient(const float *tile, int rows, const char *kept, const Plac
                     store(sum, load(sum) + own.values[i]);
                 }
             }
-            after.template store_as<TILE_ROWS, COLS>(values, r, j);
-            own.template store_as<TILE_ROWS, COLS>(gradients, r, j);
+            after.template store_as<TILE_ROWS, COLS, BLOCK_COLS>(values, r, j);
+            own.template store_as<TILE_ROWS, COLS, BLOCK_COLS>(gradients, r, j);
         }
         if (column_sums)
             for (int v = 0; v < 2; ++v) {
@@ -135,6 +146,8 @@ void activate_gradient(const float *tile, int rows, const char *kept, const Plac
                 store(sum, load(sum) + sums[v]);
             }
     }
+    clear_lanes<Operands, COLS, BLOCK_COLS>(values.right, rows);
+    clear_lanes<Operands, COLS, BLOCK_COLS>(gradients.right, rows);
 }
 
 template <class Operands>

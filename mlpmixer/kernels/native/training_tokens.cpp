@@ -10,11 +10,13 @@ struct Sizes {
     Sizes(const Kernels &k, const MlpShape &shape)
         : width(k.tile_cols), channels(round_up(shape.channels, width)), panels(channels / width),
           tokens(round_up(shape.tokens, width)), stride(row_stride(channels)),
-          hidden_of_panel(lanes(k, shape.hidden) * width * 4),
+          sum_rows(whole_rows(k, shape.tokens)), hidden_rows(whole_rows(k, shape.hidden)),
+          hidden_of_panel(right_lanes(k, shape.hidden) * width * 4),
           hidden_of_image(hidden_of_panel * panels) {}
     int64_t width, channels, panels;  // of a tile; channels up to whole tiles, in so many panels
     int64_t tokens;                   // up to whole tiles
     int64_t stride;                   // of rows of channels
+    int64_t sum_rows, hidden_rows;    // of panels of sums that have tokens or hidden units as rows
     int64_t hidden_of_panel, hidden_of_image;  // bytes of hidden values
 };
 
@@ -51,20 +53,21 @@ void tokens_forward(const Kernels &k, const MlpShape &shape, const MlpWeights &w
     const Packed first(k, true, weights.weight1, shape.hidden, tokens, false);
     const Packed second(k, true, weights.weight2, tokens, shape.hidden, false);
     const PaddedVector gain(weights.gain, width, s.channels), shift(weights.shift, width, s.channels);
-    const PaddedVector bias1(weights.bias1, shape.hidden, shape.hidden + 1);  // of a whole last lane
+    const PaddedVector bias1(weights.bias1, shape.hidden, s.hidden_rows);
     const int64_t slices = std::min<int64_t>(threads, shape.images);
     std::vector<Scratch> scratches(static_cast<size_t>(slices));
     for (Scratch &own : scratches)
         own.memory = memory_for([&](Parts &parts) {
             parts.take(own.rows, tokens * s.stride);
-            parts.take(own.sums, tokens * s.channels);
+            parts.take(own.sums, s.sum_rows * s.channels);
             parts.take(own.panel, tokens * w);
-            parts.take(own.tiles, round_up(shape.hidden, k.tile_rows) * w);
+            parts.take(own.tiles, s.hidden_rows * w);
             parts.take(own.right, operand_bytes(k, false, w, tokens));
             parts.take(own.activated, s.hidden_of_panel);
         });
     const int64_t tile_bytes = lanes(k, k.tile_rows) * w * 4;
     divide(threads, slices, [&](int64_t slice) {
+        const Products products(k);
         const Scratch &own = scratches[size_t(slice)];
         const PaddedRows values(k, x, shape.rows(), width, own.rows, s.stride);
         const Operand right(k, false, own.right, tokens);
@@ -89,10 +92,10 @@ void tokens_forward(const Kernels &k, const MlpShape &shape, const MlpWeights &w
                 multiply_and_finish(k, first.operand.all(), shape.hidden, right.all(), 1,
                                lanes(k, tokens), own.tiles, activate);
                 multiply_panels(k, second.operand.all(), tokens, {own.activated, 0}, 1,
-                                lanes(k, shape.hidden), own.sums + p * tokens * w, false);
+                                lanes(k, shape.hidden), own.sums + p * s.sum_rows * w, false);
             }
-            const Sums sums = {own.sums, weights.bias2, nullptr, shape.residual ? in : nullptr,
-                               values.stride};
+            const Sums sums = {own.sums, s.sum_rows * w, weights.bias2, nullptr,
+                               shape.residual ? in : nullptr, values.stride};
             k.write_sums(sums, tokens, width, y + begin * width, width);
         }
     });
@@ -113,23 +116,24 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
             for (float **table : {&own.rows, &own.upstream, &own.normalized})
                 parts.take(*table, s.tokens * s.stride);
             parts.take(own.result, s.stride);
-            parts.take(own.tiles, round_up(shape.hidden, k.tile_rows) * w);
+            parts.take(own.tiles, s.hidden_rows * w);
             parts.take(own.right, operand_bytes(k, false, w, tokens));
             parts.take(own.gradient, s.hidden_of_panel);
             for (char **columns : {&own.upstream_columns, &own.normalized_columns})
                 parts.take(*columns, operand_bytes(k, false, tokens, width));
-            parts.take(own.sums, tokens * s.channels);
+            parts.take(own.sums, s.sum_rows * s.channels);
             for (char **rows : {&own.activated_rows, &own.gradient_rows})
                 parts.take(*rows, operand_bytes(k, true, shape.hidden, s.channels));
-            parts.take(own.weight1, shape.hidden * s.tokens);
-            parts.take(own.weight2, shape.hidden * s.tokens);
+            parts.take(own.weight1, s.hidden_rows * s.tokens);
+            parts.take(own.weight2, s.hidden_rows * s.tokens);
             parts.take(own.gain, s.channels);
             parts.take(own.shift, s.channels);
-            parts.take(own.bias1, (shape.hidden + 1) * w);  // of a whole last lane
+            parts.take(own.bias1, s.hidden_rows * w);
             parts.take(own.bias2, tokens * BLOCK);
         });
     const int64_t tile_bytes = lanes(k, k.tile_rows) * w * 4;
     divide(threads, slices, [&](int64_t slice) {
+        const Products products(k);
         const BackwardScratch &own = scratches[size_t(slice)];
         const PaddedRows values(k, x, shape.rows(), width, own.rows, s.stride);
         const PaddedRows above(k, y_gradient, shape.rows(), width, own.upstream, s.stride);
@@ -162,7 +166,7 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
                 multiply_and_finish(k, second.operand.all(), shape.hidden, right.all(), 1,
                                lanes(k, tokens), own.tiles, slope);
                 multiply_panels(k, first.operand.all(), tokens, {own.gradient, 0}, 1,
-                                lanes(k, shape.hidden), own.sums + p * tokens * w, false);
+                                lanes(k, shape.hidden), own.sums + p * s.sum_rows * w, false);
             }
             // Those of the weights: sums over the channels.
             upstream_columns.write({upstream, above.stride, tokens, width}, false);
@@ -176,7 +180,7 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
                 float *to = x_gradient + (begin + t) * width;
                 float *whole = values.stride == width ? to : own.result;
                 k.norm_gradient(in + t * values.stride, kept.mean[begin + t], kept.rate[begin + t],
-                                gain.data(), own.sums + t * w, tokens * w, width, residual, whole, own.gain,
+                                gain.data(), own.sums + t * w, s.sum_rows * w, width, residual, whole, own.gain,
                                 own.shift);
                 if (whole != to) k.copy_rows(whole, 0, 1, width, to, width);
             }
@@ -191,7 +195,7 @@ void tokens_backward(const Kernels &k, const MlpShape &shape, const MlpWeights &
     divide(threads, shape.hidden, [&](int64_t unit) {
         gradients.bias1[unit] = gathered(&BackwardScratch::bias1, unit * w, w);
         for (int64_t t = 0; t < tokens; ++t) {
-            const int64_t at = (t / w * shape.hidden + unit) * w + t % w;
+            const int64_t at = (t / w * s.hidden_rows + unit) * w + t % w;
             gradients.weight1[unit * tokens + t] = gathered(&BackwardScratch::weight1, at);
             gradients.weight2[t * shape.hidden + unit] = gathered(&BackwardScratch::weight2, at);
         }
