@@ -1,7 +1,8 @@
 """The values of options: their types, the ranges of numbers, and the one check of both.
 
 A range is part of a number's type, as in `batch_size: Count`. It is checked wherever a value
-enters, from the command line, from TOML and from Python, and `--help` shows it.
+enters, from the command line, from TOML and from Python, and `--help` shows it. Every range of an
+option but the seed has two ends: what lies between them can be computed with.
 """
 
 import math
@@ -37,22 +38,34 @@ class Range:
 
     def __str__(self) -> str:
         if self.ge is not None and self.le is not None:
-            return f"{self.ge} to {self.le}"
+            return f"{_shown(self.ge)} to {_shown(self.le)}"
         parts = []
         if self.ge is not None:
-            parts.append(f"{self.ge} or more")
+            parts.append(f"{_shown(self.ge)} or more")
         if self.gt is not None:
-            parts.append(f"more than {self.gt}")
+            parts.append(f"more than {_shown(self.gt)}")
         if self.le is not None:
-            parts.append(f"up to {self.le}")
+            parts.append(f"up to {_shown(self.le)}")
         if self.lt is not None:
-            parts.append(f"less than {self.lt}")
+            parts.append(f"less than {_shown(self.lt)}")
         return ", ".join(parts) or "any finite number"
 
 
-Count = Annotated[int, Range(ge=1)]
-CountOrZero = Annotated[int, Range(ge=0)]
+def _shown(limit: float) -> str:
+    """Return a limit with large round numbers in words: "1 billion"."""
+    for word, size in (("billion", 10**9), ("million", 10**6)):
+        if size <= limit < 1000 * size and limit % size == 0:
+            return f"{limit // size} {word}"
+    return str(limit)
+
+
+Count = Annotated[int, Range(ge=1, le=1_000_000_000)]
+CountOrZero = Annotated[int, Range(ge=0, le=1_000_000_000)]
 """A count that may be 0, which turns something off."""
+Classes = Annotated[int, Range(ge=0, le=10_000_000)]
+"""Number of logits; 0 has no head."""
+Operations = Annotated[int, Range(ge=0, le=100)]
+"""How many changes are applied to each image."""
 Pixels = Annotated[int, Range(ge=1, le=65_536)]
 """A side of an image or a patch."""
 Units = Annotated[int, Range(ge=1, le=1_000_000)]
@@ -67,9 +80,13 @@ Workers = Annotated[int, Range(ge=0, le=1024)]
 Jobs = Annotated[int, Range(ge=1, le=1024)]
 Port = Annotated[int, Range(ge=0, le=65_535)]
 Seed = Annotated[int, Range(ge=0)]
-Number = Annotated[float, Range()]
-Positive = Annotated[float, Range(gt=0)]
-NotNegative = Annotated[float, Range(ge=0)]
+Bias = Annotated[float, Range(ge=-1000, le=1000)]
+Positive = Annotated[float, Range(gt=0, le=1_000_000_000)]
+FloatingPointOperations = Annotated[float, Range(gt=0, le=1e30)]
+Strength = Annotated[float, Range(ge=0, le=1000)]
+"""A rate, a radius, a norm or the parameter of a distribution; 0 turns it off."""
+Temperature = Annotated[float, Range(ge=0.001, le=1000)]
+Milliseconds = Annotated[float, Range(ge=0, le=60_000)]
 Share = Annotated[float, Range(ge=0, le=1)]
 """Also a probability."""
 ShareNotZero = Annotated[float, Range(gt=0, le=1)]

@@ -18,6 +18,8 @@ from mlpmixer.values import Count, Positive, Range, Share, check_ranges, checked
         (Range(ge=0, le=1), (0, 0.5, 1), (-0.1, 1.1), "0 to 1"),
         (Range(gt=0, le=1), (0.1, 1), (0, 1.1), "more than 0, up to 1"),
         (Range(ge=0, lt=1), (0, 0.9), (-1, 1), "0 or more, less than 1"),
+        (Range(ge=0, le=10**9), (0, 10**9), (-1, 10**9 + 1), "0 to 1 billion"),
+        (Range(ge=1, le=65_536), (1, 65_536), (0, 65_537), "1 to 65536"),
         (Range(), (-1e308, 0), (), "any finite number"),
     ],
 )
@@ -56,8 +58,8 @@ def test_a_value_takes_the_type_of_its_field(value: Any, annotation: Any, fitted
         ([0.1], tuple[Share, Share], "wrong type: give a list of 2 numbers"),
         (3, Literal["a", "b"], "wrong type: give one of a, b"),
         ("c", Literal["a", "b"], "unknown name 'c'"),
-        (0, Count, "name = 0 is out of range: give 1 or more"),
-        ([2, 0], tuple[Count, ...], "name = 0 is out of range: give 1 or more"),
+        (0, Count, "name = 0 is out of range: give 1 to 1 billion"),
+        ([2, 0], tuple[Count, ...], "name = 0 is out of range: give 1 to 1 billion"),
         (10**400, Positive, "name = inf is out of range: give more than 0"),
     ],
 )
@@ -80,7 +82,7 @@ class Outer:
 
 def test_options_are_checked_with_those_inside_them() -> None:
     check_ranges(Outer())
-    with pytest.raises(UsageError, match="--shots 0 is out of range: give 1 or more"):
+    with pytest.raises(UsageError, match="--shots 0 is out of range: give 1 to 1 billion"):
         check_ranges(Outer(shots=(1, 0)))
     with pytest.raises(UsageError, match=r"--share-left nan is out of range: give 0 to 1"):
         check_ranges(Outer(inner=Inner(share_left=math.nan)))

@@ -12,7 +12,7 @@ from mlpmixer.cli.plan_table import PlanOptions, show_plan
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
 from mlpmixer.models.costs import listed_costs
-from mlpmixer.values import CountOrZero, Pixels
+from mlpmixer.values import Classes, Pixels
 
 if TYPE_CHECKING:
     from mlpmixer.models.interface import ImageModel
@@ -39,7 +39,7 @@ class InfoCommand:
     """A name from the list, timm:NAME, a checkpoint, a run directory, or hf-hub:user/name."""
     image_size: tuple[Pixels, ...] | None = None
     """Input in pixels, one side or height and width; by default the model's own."""
-    num_classes: CountOrZero | None = None
+    num_classes: Classes | None = None
     """Number of logits; by default the model's own."""
     all: bool = False
     """Show every layer by itself, also where many are alike."""

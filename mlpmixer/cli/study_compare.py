@@ -7,7 +7,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.cli.study_options import StudyOptions
 from mlpmixer.cli.study_steps import carry_out
 from mlpmixer.training.recipe import BUDGETS
-from mlpmixer.values import Count, Positive
+from mlpmixer.values import Count, FloatingPointOperations, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class CompareCommand(StudyOptions):
     """Budget in passes over the images."""
     minutes: Positive | None = None
     """Budget in minutes."""
-    flops: Positive | None = None
+    flops: FloatingPointOperations | None = None
     """Budget in floating-point operations, such as 1e15; becomes steps by each model's GMACs."""
 
 

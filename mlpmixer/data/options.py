@@ -9,10 +9,11 @@ from mlpmixer.data.sources import forms
 from mlpmixer.values import (
     Copies,
     CountOrZero,
-    NotNegative,
+    Operations,
     Share,
     ShareNotOne,
     ShareNotZero,
+    Strength,
     Workers,
 )
 
@@ -54,15 +55,15 @@ class AugmentOptions:
     """Smallest and largest share of the image's area that crop=inception keeps."""
     flip: Share = 0.5
     """Probability of a horizontal flip. 0 for digits, text and signs."""
-    randaugment_operations: CountOrZero = 0
+    randaugment_operations: Operations = 0
     """RandAugment operations applied to each image; 0 turns it off."""
-    randaugment_magnitude: NotNegative = 15.0
+    randaugment_magnitude: Strength = 15.0
     """Strength of RandAugment, on the scale where 10 is each operation's usual range."""
-    mixup_alpha: NotNegative = 0.0
+    mixup_alpha: Strength = 0.0
     """Beta distribution parameter of mixup; 0 turns it off."""
     mixup_probability: Share | None = None
     """Share of batches that mixup is applied to; by default all, beside CutMix half of them."""
-    cutmix_alpha: NotNegative = 0.0
+    cutmix_alpha: Strength = 0.0
     """Beta distribution parameter of CutMix; 0 turns it off."""
     cutmix_probability: Share = 1.0
     """Share of the batches left by mixup that CutMix is applied to."""

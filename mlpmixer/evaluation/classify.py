@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpmixer.data.batches import ImagesInOrder
+from mlpmixer.errors import MixerError
 from mlpmixer.evaluation.forward import BATCH_SIZE, Answers, Forward, logits, mirrored_logits
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
@@ -21,6 +22,16 @@ SEVERAL_CLASSES = (
     "images have several classes: an answer is right where it is one of them, and every measure "
     "takes as true the one of them that the model finds most probable"
 )
+
+
+class NotFinite(MixerError):
+    """A model answers with what is no number, as it does whose training has diverged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's answers are not finite numbers: its weights have grown out of bounds. "
+            "Train it again with a lower --learning-rate."
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,7 @@ def classify(
 
     Raises:
         UsageError: there is no readable image.
+        NotFinite: an answer is no number.
     """
     rows = _Rows(len(images), runtime.device)
     sums: dict[str, Tensor] = {}
@@ -118,6 +130,7 @@ def classify(
         model, images, runtime, output, batch_size=batch_size, on_progress=on_progress
     )
     for answers in forward:
+        _need_numbers(answers.values)
         batch = _scored(model, answers, allowed)
         rows.add(batch, answers.indices)
         for name, metric in METRICS.items():
@@ -148,14 +161,21 @@ def accuracy(
 
     Raises:
         UsageError: there is no readable image.
+        NotFinite: an answer is no number.
     """
     right = torch.zeros((), dtype=torch.int64, device=runtime.device)
     seen = 0
     for answers in Forward(model, images, runtime, batch_size=batch_size):
+        _need_numbers(answers.values)
         predicted = answers.values.argmax(dim=1)
         right += (predicted == true_labels(answers.values, answers.labels)).sum()
         seen += len(answers.labels)
     return int(right) / seen
+
+
+def _need_numbers(values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise NotFinite()
 
 
 class _Rows:

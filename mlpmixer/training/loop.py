@@ -16,6 +16,7 @@ from torch import Tensor
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
 from mlpmixer.errors import MixerError
+from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import generator
 from mlpmixer.run.progress import Progress
@@ -49,8 +50,9 @@ class _Diverged(Exception):
 class TrainingLoop:
     """Trains a model until its budget or its patience is spent.
 
-    Where the loss of a step is no number or has exploded, the training goes back to the last saved
-    state and goes on without that step's batch.
+    Where the loss of a step is no number or has exploded, or a validation after it finds that the
+    model's answers are none, the training goes back to the last saved state and goes on without
+    that step's batch.
 
     Args:
         step: moves the model; its recipe says the seed and the number of validations.
@@ -165,7 +167,7 @@ class TrainingLoop:
                 self._check(window)
                 here.evaluations = due
                 paused = time.monotonic()
-                self._validate(progress)
+                self._validate(batch.indices, progress)
                 window.leave_out(time.monotonic() - paused)
                 agree()
             if here.seconds - last_saved > SAVE_EVERY:
@@ -257,11 +259,16 @@ class TrainingLoop:
             **{name: means.get(name) for name in shown},
         )
 
-    def _validate(self, progress: Progress) -> None:
+    def _validate(self, indices: Tensor, progress: Progress) -> None:
+        """Validate after the step on the images at these positions, which may have ruined it."""
         if self.validate is None:
             return
         here, model = self.position, self.step.evaluated
-        accuracy = self.validate(model)
+        try:
+            accuracy = self.validate(model)
+        except NotFinite:
+            ranks = self.step.runtime.ranks
+            raise _Diverged(BadStep.gathered(ranks, here.step - 1, math.nan, indices)) from None
         self.keeper.log({**self._where(), "validation_accuracy": accuracy})
         progress.update(self._share_done(), validation_accuracy=accuracy)
         here.stalled = 0 if accuracy > here.best_accuracy else here.stalled + 1

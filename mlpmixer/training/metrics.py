@@ -4,11 +4,12 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from mlpmixer.ranks import Ranks
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.step import StepResult
 
@@ -18,12 +19,17 @@ usual one; nor is one below this, as hard batches have after a start from good w
 
 
 class BadStep(NamedTuple):
-    """A step whose loss is no number, or far above that of the start."""
+    """A step that ruined the weights, or whose loss is no number or far above that of the start."""
 
     step: int
     loss: float
     indices: Tensor
     """Positions of the batch's images in the split, int64 (B,)."""
+
+    @classmethod
+    def gathered(cls, ranks: Ranks, step: int, loss: float, indices: Tensor) -> Self:
+        """Return the step of which each rank knows the positions of its own images."""
+        return cls(step, loss, torch.stack(ranks.gather(indices), dim=1).flatten())
 
 
 class Window:
@@ -85,8 +91,7 @@ class Window:
         losses = self._ranks.mean(losses)
         for loss, (number, indices) in zip(losses, self._batches, strict=True):
             if not math.isfinite(loss) or loss > limit:
-                whole = torch.stack(self._ranks.gather(indices), dim=1).flatten()
-                return BadStep(number, loss, whole)
+                return BadStep.gathered(self._ranks, number, loss, indices)
         return None
 
     def means(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ Everything that can be wrong with a request is found here, before the long work 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -21,12 +22,14 @@ from mlpmixer.data.value_range import darkness
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.presets import is_mixer, mixer_config
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
 from mlpmixer.run.tracker import check_tracker
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.parallel import check_batch
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget, check_patience
+from mlpmixer.training.room import check_room
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import check_compiler
 from mlpmixer.training.teacher import Teacher, find_teacher
@@ -87,6 +90,11 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     recipe = replace(recipe, model=_with_image_size(recipe.model, dataset))
     torch.manual_seed(derived_seed(recipe.compute.seed, "weights"))
     if recipe.model.start_from is None:
+        if is_mixer(recipe.model.model):
+            alone = runtime.device.type == "cpu" and runtime.ranks.world == 1
+            shape = _shape(recipe.model, len(dataset.class_names))
+            config = mixer_config(recipe.model.model, **shape)
+            check_room(config, moved=alone and recipe.optimizer.train_last is None)
         model = build(recipe.model, len(dataset.class_names))
     else:
         model = start_from(recipe.model, dataset.class_names)
@@ -101,7 +109,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     Augmenter(augment, model.num_classes)  # checks its options
     batch_size, parts = recipe.optimizer.images_a_step, recipe.optimizer.accumulate
     if batch_size % parts:
-        fitting = max(n for n in range(1, parts) if batch_size % n == 0)
+        fitting = max(n for n in range(1, min(parts, batch_size + 1)) if batch_size % n == 0)
         raise UsageError(
             f"--accumulate {parts} does not divide the batch size {batch_size}: "
             f"use --accumulate {fitting}."
@@ -128,20 +136,24 @@ def build(options: ModelOptions, num_classes: int) -> ImageModel:
     Raises:
         UsageError: an option is not one of this model, or does not fit.
     """
-    named = ("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "gelu")
     shuffle = ("input_shuffle", "shuffle_patch_size")
-    optional = (*named, *shuffle, "head_bias", "dropout", "stochastic_depth")
-    given = {name: getattr(options, name) for name in optional}
-    size = options.image_size
-    model = create_model(
-        options.model,
-        image_size=None if size is None else (size[0], size[-1]),
-        num_classes=num_classes,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    given = {name: value for name in shuffle if (value := getattr(options, name)) is not None}
+    model = create_model(options.model, **_shape(options, num_classes), **given)
     if options.grad_checkpointing:
         model.set_grad_checkpointing(True)
     return model
+
+
+def _shape(options: ModelOptions, num_classes: int) -> dict[str, Any]:
+    """Return what the options say of the network itself, by the names of `create_model`."""
+    names = (
+        *("patch_size", "width", "depth", "tokens_mlp_dim", "channels_mlp_dim", "gelu"),
+        *("head_bias", "dropout", "stochastic_depth"),
+    )
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    size = options.image_size
+    size = None if size is None else (size[0], size[-1])
+    return {"image_size": size, "num_classes": num_classes, **given}
 
 
 def _with_image_size(options: ModelOptions, dataset: Dataset) -> ModelOptions:

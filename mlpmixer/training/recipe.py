@@ -15,17 +15,18 @@ import tomli_w
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.values import (
+    Bias,
     Count,
     CountOrZero,
     Layers,
-    NotNegative,
-    Number,
     Pixels,
     Positive,
     Seed,
     Share,
     ShareNotOne,
     ShareNotZero,
+    Strength,
+    Temperature,
     Units,
     checked_value,
     type_hints,
@@ -56,7 +57,7 @@ class ModelOptions:
     """Hidden units D_C of a Mixer's channel-mixing MLPs."""
     gelu: Literal["tanh", "erf"] | None = None
     """A Mixer's GELU: the authors' tanh approximation or the exact form."""
-    head_bias: Number | None = None
+    head_bias: Bias | None = None
     """Initial bias of a Mixer's head; about -ln(classes) suits the sigmoid loss."""
     dropout: ShareNotOne | None = None
     """Probability of dropping a hidden value."""
@@ -81,23 +82,23 @@ class OptimizerOptions:
     """Images a step; auto: as many as fit in memory, up to 1024 and an eighth of the data."""
     accumulate: Count = 1
     """Parts that a batch is cut into, to save memory; their gradients are summed up."""
-    learning_rate: NotNegative = 1e-3
+    learning_rate: Strength = 1e-3
     """Peak learning rate."""
-    matrix_learning_rate: NotNegative = 0.02
+    matrix_learning_rate: Strength = 0.02
     """Peak learning rate of the matrices under optimizer=muon."""
-    weight_decay: NotNegative = 0.05
+    weight_decay: Strength = 0.05
     """Decoupled decay a step, times the learning rate; matrices only."""
     betas: tuple[ShareNotOne, ShareNotOne] = (0.9, 0.999)
     """AdamW's averaging of the gradient and of its square."""
     momentum: ShareNotOne = 0.9
     """Momentum of optimizer=sgd."""
-    clip_norm: NotNegative = 1.0
+    clip_norm: Strength = 1.0
     """Largest global norm of the gradient; 0 turns clipping off."""
     train_last: CountOrZero | None = None
     """Train the head and this many of the last blocks alone, 0 the head alone; by default all."""
     layer_decay: ShareNotZero = 1.0
     """Factor on the learning rate from each block to the one before it."""
-    sam_rho: NotNegative = 0.0
+    sam_rho: Strength = 0.0
     """Radius of sharpness-aware minimisation, which takes twice the time a step; 0 turns it off."""
     sam_every: Count = 1
     """Look for sharpness in every so many steps alone, and use what was found in between."""
@@ -164,7 +165,7 @@ class DistillationOptions:
     of any family and image size; its classes are matched by name."""
     teacher_class_names: str | None = None
     """A file with the names of the teacher's classes, in place of its own."""
-    teacher_temperature: Positive = 1.0
+    teacher_temperature: Temperature = 1.0
     """What the logits of both are divided by before they are compared."""
     teacher_weight: ShareNotZero = 1.0
     """Share of the loss that the teacher's answers have; the labels have the rest."""

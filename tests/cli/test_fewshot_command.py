@@ -46,7 +46,7 @@ def test_a_mixer_is_probed_at_another_size(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shots", "0"], "give 1 or more"),
+        (["--shots", "0"], "give 1 to 1 billion"),
         (["--shots", "500"], "--shots"),
         (["--layer", "blocks.9"], "blocks.9"),
         (["--image-size", "13"], "13x13"),

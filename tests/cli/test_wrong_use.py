@@ -57,7 +57,7 @@ def refused(
         (["--warmup-steps", "10"], ["warm-up of 10 steps", "2 steps"]),
         (["--device", "tpu"], ["'tpu'", "cpu"]),
         (["--device", "cuda:99"], ["'cuda:99'", "--device cpu"]),
-        (["--mixup-alpha", "-1"], ["--mixup-alpha -1.0", "0 or more"]),
+        (["--mixup-alpha", "-1"], ["--mixup-alpha -1.0", "0 to 1000"]),
         (["--model", "bit_nano", "--tokens-mlp-dim", "3"], ["tokens_mlp_dim"]),
     ],
 )

@@ -15,7 +15,7 @@ from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import accuracy, classify
+from mlpmixer.evaluation.classify import NotFinite, accuracy, classify
 from mlpmixer.measures.calibration import BINS
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.preprocessing import Preprocessing
@@ -164,3 +164,13 @@ def test_memory_does_not_grow_with_images_times_classes() -> None:
     assert len(resident) == images // batch
     assert resident[-1] - resident[4] < images * classes * 4 / 4
     assert found.confusion.total.sum() == images
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_answers_that_are_no_numbers_are_an_error_with_advice(value: float) -> None:
+    made = model()
+    with torch.no_grad():
+        made.get_submodule("head").weight[3] = value
+    for measure in (accuracy, classify):
+        with pytest.raises(NotFinite, match=r"not finite numbers.*lower --learning-rate"):
+            measure(made, noise(), CPU)

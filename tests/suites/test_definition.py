@@ -69,7 +69,7 @@ def test_a_file_is_read_into_typed_tasks(tmp_path: Path) -> None:
         ("shots", "shot", "task 'probe': unknown key 'shot'. Did you mean shots"),
         ('"fewshot"', '"fewshots"', "task 'probe': unknown protocol 'fewshots'"),
         ("shots = 10", 'shots = "10"', "shots = '10' is of the wrong type: give a whole number"),
-        ("shots = 10", "shots = 0", "shots = 0 is out of range: give 1 or more"),
+        ("shots = 10", "shots = 0", "shots = 0 is out of range: give 1 to"),
         ('"digits"', '"digit"', "unknown data source 'digit'. Did you mean digits"),
         ('data = "digits"', "", "task 'as it is': the key 'data' is missing"),
         ("steps = 30", "stpes = 30", "task 'tuned': unknown recipe field 'stpes'"),

@@ -167,6 +167,6 @@ def test_auto_is_for_a_training_alone() -> None:
 @pytest.mark.parametrize("value", ["most", 0, 2.5])
 def test_another_value_is_named(value: object) -> None:
     with pytest.raises(
-        UsageError, match=r"batch_size = .*: give (1 or more|a whole number or auto)"
+        UsageError, match=r"batch_size = .*: give (1 to 1 billion|a whole number or auto)"
     ):
         Recipe().override({"batch_size": value})

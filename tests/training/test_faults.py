@@ -329,6 +329,30 @@ def test_a_loss_that_stays_bad_ends_the_training_with_advice(
     assert "--learning-rate" in line
 
 
+def test_a_last_step_that_ruins_the_weights_is_passed_over_too(
+    tmp_path: Path,
+    command: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make = TrainingStep.__call__
+
+    def step(
+        self: TrainingStep, images: Tensor, targets: Tensor, number: int, factor: float
+    ) -> StepResult:
+        result = make(self, images, targets, number, factor)
+        if number == 23:  # its loss was a number: only the validation sees what it did
+            with torch.no_grad():
+                next(self.model.parameters()).mul_(torch.inf)
+        return result
+
+    monkeypatch.setattr(TrainingStep, "__call__", step)
+    run = tmp_path / "run"
+    assert main(command(run)) == 0
+    assert "the loss became nan in step 23: back to step" in capsys.readouterr().err
+    assert all(tensor.isfinite().all() for tensor in weights(run).values())
+
+
 def test_a_clock_that_jumps_changes_no_budget(
     tmp_path: Path, command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

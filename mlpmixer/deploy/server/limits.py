@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlpmixer.values import Count, NotNegative, Positive
+from mlpmixer.values import Count, Milliseconds, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +11,7 @@ class Limits:
 
     largest_batch: Count = 16
     """Pictures that are computed together at most."""
-    wait_milliseconds: NotNegative = 5.0
+    wait_milliseconds: Milliseconds = 5.0
     """How long a picture waits for others to be computed with."""
     queue: Count = 128
     """Pictures of each model that may be on their way; more are answered by 503."""
