@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -32,25 +32,28 @@ class Duplicates:
     """Images of which there is a copy with another label."""
     examples: tuple[tuple[str, str], ...]
     """The names of some pairs; those across splits come first."""
+    example_of: Mapping[tuple[str, str], tuple[str, str]]
+    """The names of one pair for each pair of splits that share some, and of a split with itself."""
 
     def sentences(self, copy: str = "copy", copies: str = "copies") -> list[str]:
         """Return what there is to say, in these words; nothing where there are no duplicates."""
         told = [
             f"{second} images that are {copies} of {first} images: {count:,} of "
-            f"{self.images[second]:,}"
+            f"{self.images[second]:,}{self._such_as(first, second)}"
             for (first, second), count in self.across.items()
         ]
         told += [
             f"{split} images that are {copies} of other {split} images: {count:,} of "
-            f"{self.images[split]:,}"
+            f"{self.images[split]:,}{self._such_as(split, split)}"
             for split, count in self.within.items()
         ]
         if self.conflicting:
             told.append(f"images of which a {copy} has another label: {self.conflicting:,}")
-        if told:
-            one, other = self.examples[0]
-            told[0] += f", such as {other} of {one}"
         return told
+
+    def _such_as(self, first: str, second: str) -> str:
+        one, other = self.example_of[first, second]
+        return f", such as {other} of {one}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain dictionaries and lists."""
@@ -154,13 +157,26 @@ def grouped(
     }
     odd = np.zeros(len(starts), dtype=bool)  # (G,): with more than one label
     odd[group[labels != labels[starts][group]]] = True
-    examples: list[tuple[str, str]] = []
+    ends = [*starts[1:].tolist(), len(group)]
+
+    def named(number: int, *of: int) -> tuple[str, str]:
+        """Return the names of two images of a group: of two splits, where they are given."""
+        members = np.arange(starts[number], ends[number])
+        first = members[of_split[members] == of[0]][0] if of else members[0]
+        others = members[members != first]
+        others = others[of_split[others] == of[1]] if of else others
+        elsewhere = others[of_split[others] != of_split[first]]
+        second = (elsewhere if len(elsewhere) else others)[0]
+        one, other = (splits[names[of_split[n]]].name(int(indices[n])) for n in (first, second))
+        return one, other
+
     wide = (present > 0).sum(axis=1) > 1
-    for number in np.argsort(~wide, kind="stable")[:_EXAMPLES]:
-        one, *others = np.flatnonzero(group == number)
-        other = next((n for n in others if of_split[n] != of_split[one]), others[0])
-        first, second = (splits[names[of_split[n]]].name(int(indices[n])) for n in (one, other))
-        examples.append((first, second))
+    examples = [named(int(n)) for n in np.argsort(~wide, kind="stable")[:_EXAMPLES]]
+    example_of = {}
+    for a, b in combinations_with_replacement(range(len(names)), 2):
+        shared = present[:, a] > 1 if a == b else (present[:, a] > 0) & (present[:, b] > 0)
+        if shared.any():
+            example_of[names[a], names[b]] = named(int(shared.argmax()), a, b)
     within = np.maximum(present - 1, 0).sum(axis=0).tolist()
     return Duplicates(
         images={name: len(split) for name, split in splits.items()},
@@ -168,4 +184,5 @@ def grouped(
         across={pair: count for pair, count in across.items() if count},
         conflicting=int(odd[group].sum()),
         examples=tuple(examples),
+        example_of=example_of,
     )

@@ -14,6 +14,7 @@ _LEFT_BEHIND = frozenset(
     | {"$recycle.bin", "recycler", "recycled", "system volume information", "found.000"}
     | {"lost+found", "network trash folder", "temporary items", "desktop folder", "__pycache__"}
     | {"cvs", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+    | {"_gsdata_", "node_modules", "venv"}
 )
 """What macOS, Windows, network drives and tools leave in folders, in lower case; hidden names
 (.git, .ipynb_checkpoints, .DS_Store, .AppleDouble, ._1.jpg) are passed over as well."""

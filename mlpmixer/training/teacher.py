@@ -123,7 +123,10 @@ def find_teacher(
     size = "x".join(map(str, model.image_size))
     said = f"the teacher is {model.name} ({options.teacher}), {size} pixels"
     if model.class_names is None:
-        said += "; it does not name its classes: they are taken to be the data's, in their order"
+        said += (
+            "; it does not name its classes: they are taken to be the data's, in their order; if "
+            "that is not so, give --teacher-class-names FILE"
+        )
     elif model.num_classes > len(order):
         said += f"; of its {model.num_classes:,} classes the {len(order):,} of the data count"
     return teacher, said

@@ -45,6 +45,24 @@ def test_copies_are_counted_within_and_across_splits(tmp_path: Path) -> None:
     assert first.startswith("validation images that are copies of train images: 2 of 3, such as ")
 
 
+def test_each_sentence_has_an_example_of_its_own(tmp_path: Path) -> None:
+    # The first pair of all is of train and test, the first sentence of train and validation.
+    train = files(tmp_path / "train", [b"a", b"b", b"c", b"c"], [0, 1, 0, 0])
+    val = files(tmp_path / "val", [b"x", b"b"], [1, 1])
+    test = files(tmp_path / "test", [b"y", b"a", b"a"], [1, 0, 1])
+    said = find_duplicates({"train": train, "validation": val, "test": test}).sentences()
+    assert said[:4] == [
+        "validation images that are copies of train images: 1 of 2, such as "
+        f"{tmp_path}/val/1.png of {tmp_path}/train/1.png",
+        "test images that are copies of train images: 2 of 3, such as "
+        f"{tmp_path}/test/1.png of {tmp_path}/train/0.png",
+        "train images that are copies of other train images: 1 of 4, such as "
+        f"{tmp_path}/train/3.png of {tmp_path}/train/2.png",
+        "test images that are copies of other test images: 1 of 3, such as "
+        f"{tmp_path}/test/2.png of {tmp_path}/test/1.png",
+    ]
+
+
 def test_different_images_of_one_size_are_no_copies(tmp_path: Path) -> None:
     found = find_duplicates({"train": files(tmp_path / "x", [b"abc", b"abd", b"xbc"], [0, 1, 1])})
     assert not found.sentences()

@@ -105,6 +105,7 @@ def test_a_split_made_of_links_to_another_is_read(pets: Path) -> None:
     [
         *(".git", ".ipynb_checkpoints", ".AppleDouble", ".Trash-1000", "__MACOSX", "@eaDir"),
         *("$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle", "__pycache__"),
+        *("_gsdata_", "venv", "node_modules"),
     ],
 )
 def test_what_systems_leave_behind_is_no_class(pets: Path, encode: Encode, name: str) -> None:
