@@ -3,8 +3,9 @@
 import contextlib
 import inspect
 import io
+import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -17,6 +18,8 @@ from mlpmixer.values import Range, check_ranges, range_of, type_hints
 T = TypeVar("T")
 
 _FLAG = re.compile(r"--[A-Za-z][\w-]*")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""What a terminal is told of colours; a complaint to one is written in them."""
 
 
 def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
@@ -34,8 +37,9 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None 
             raise unknown_name("option", match.group(), sorted(known - {"--help"}), remedy)
     _show_ranges(kind)
     complaint = io.StringIO()
+    asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), _terminal(None if asks_for_help else "1000"):
             options = tyro.cli(
                 kind,
                 prog=f"mixer {verb}",
@@ -50,6 +54,21 @@ def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None 
         raise UsageError(f"{_plain(complaint.getvalue())} See `mixer {verb} --help`.") from None
     check_ranges(options)
     return options
+
+
+@contextlib.contextmanager
+def _terminal(columns: str | None) -> Iterator[None]:
+    """Let a complaint be written for a terminal so wide that no line of it is broken."""
+    before = os.environ.get("COLUMNS")
+    if columns is not None:
+        os.environ["COLUMNS"] = columns
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["COLUMNS"] = before
+        elif columns is not None:
+            del os.environ["COLUMNS"]
 
 
 def _show_ranges(kind: type[Any]) -> None:
@@ -111,7 +130,7 @@ def without(arguments: Sequence[str], names: Collection[str]) -> list[str]:
 
 def _plain(complaint: str) -> str:
     """Return tyro's framed complaint as one sentence."""
-    lines = [line.strip("╭╮╰╯│ ").strip() for line in complaint.splitlines()]
+    lines = [line.strip("╭╮╰╯│ ").strip() for line in _COLOUR.sub("", complaint).splitlines()]
     boxed = lines[1:]  # the first one is the title of the frame
     if boxed and _is_rule(boxed[0]):  # where the terminal's characters make no frame
         boxed = boxed[1:]

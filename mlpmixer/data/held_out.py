@@ -41,7 +41,7 @@ def hold_out_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset
     if not held_out.any():
         raise UsageError(
             f"cannot hold out validation images of {dataset.spec}: every class has only one "
-            "image. Add images, or a validation/ folder."
+            "image. Add images, or hold none out by --validation-fraction 0."
         )
     splits = {
         "train": Subset(train, np.flatnonzero(~held_out)),

@@ -115,7 +115,7 @@ class TrainingLoop:
                     self._go_back(divergence.bad)
         self.keeper.finish()
         finished = self._done()
-        if finished and self.validate is None:
+        if finished and (self.validate is None or not self.position.best_step):
             self.keeper.save_model(self.step.evaluated, self.position)
         return finished
 

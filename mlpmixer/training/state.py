@@ -183,10 +183,13 @@ class SavedState:
         for name in changed:
             averages = name == "ema" and bool(now[name]) != bool(before.get(name))
             if name in _FIXED or averages:
+                was, file = before.get(name), self.path.parent.parent / RECIPE
+                how = f"without {name}" if was is None else f"with {name} = {was!r}"
+                says = "has none" if now[name] is None else f"says {now[name]!r}"
+                back = f"take it out of {file}" if was is None else f"put it back in {file}"
                 raise UsageError(
-                    f"{self.path} was saved with {name} = {before.get(name)!r}, and the recipe "
-                    f"says {now[name]!r}: put it back in {self.path.parent.parent / RECIPE}, "
-                    "or start a new run with it."
+                    f"{self.path} was saved {how}, and the recipe {says}: {back}, or start a new "
+                    "run with it."
                 )
         old, new = self._content["class_names"], tuple(class_names)
         if old != new:

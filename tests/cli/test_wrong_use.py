@@ -181,3 +181,44 @@ def test_a_wrong_option_is_named_alike_in_every_terminal(encoding: str) -> None:
     assert done.stderr == (
         "mixer: --batch-size takes INT or auto, not 'many'. See `mixer train --help`.\n"
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["--optimizer", "foo"],
+            "invalid choice 'foo' for argument '--optimizer'. Expected one of ",
+        ),
+        (["--image-size", "a"], "--image-size takes [INT [INT ...]], not 'a'. See "),
+        (["here", "there"], "unrecognized options: here, there. See "),
+    ],
+)
+def test_a_wrong_option_is_told_in_a_plain_line_on_a_narrow_terminal_with_colours(
+    options: list[str], expected: str, encoding: str
+) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
+    colours = {"PYTHONIOENCODING": encoding, "TERM": "xterm-256color"}
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with os.fdopen(ours, "rb"):
+        done = subprocess.run(
+            [sys.executable, "-m", "mlpmixer", *TRAIN, *options],
+            env={**environment, **colours},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(terminal)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"mixer: {expected}")
+    assert line.count("--help`.") == 1
