@@ -105,6 +105,7 @@ def accepted(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         ["--crop", "inception", "--crop-scale", "1", "0.5"],
         ["--warmup-steps", "10"],
         ["--accumulate", "5"],
+        ["--accumulate", "1000000000"],
         ["--patience", "20"],
         ["--patience", "2", "--validation-fraction", "0"],
         ["--shuffle-patch-size", "8"],
@@ -158,6 +159,35 @@ def test_the_smallest_fraction_that_is_advised_is_enough(
     (least,) = re.findall(r"use ([\d.]+) or more", said)
     better = with_option(command, "--train-fraction", [least])
     accepted(with_option(better, "--batch-size", ["2"]), monkeypatch)
+
+
+def test_the_depth_that_is_advised_where_memory_is_short_is_accepted(
+    command: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlpmixer.training.room.free_memory", lambda _: 10_000_000)
+    said = refusal(with_option(command, "--depth", ["1000"]), capsys)
+    (most,) = re.findall(r"use --depth (\d+) or less", said)
+    refusal(with_option(command, "--depth", [str(int(most) + 1)]), capsys)
+    accepted(with_option(command, "--depth", [most]), monkeypatch)
+
+
+def test_data_of_one_image_a_class_trains_as_is_advised(
+    photos: Path,
+    command: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        shutil.copy(photos / name / "0.png", tmp_path / "few" / name)
+    few = with_option(command, "--data", [str(tmp_path / "few")])
+    few = with_option(few, "--batch-size", ["2"])
+    said = refusal(few, capsys)
+    (none,) = re.findall(r"--validation-fraction (\d+)", said)
+    accepted(with_option(few, "--validation-fraction", [none]), monkeypatch)
 
 
 def test_a_processor_without_bfloat16_is_offered_float32(
