@@ -353,32 +353,6 @@ def test_a_last_step_that_ruins_the_weights_is_passed_over_too(
     assert all(tensor.isfinite().all() for tensor in weights(run).values())
 
 
-def test_a_budget_that_is_shortened_below_what_is_done_still_gives_a_model(
-    tmp_path: Path, command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        signal_at(patch, 4, signal.SIGINT)  # before the first validation
-        assert main(command(run)) == 130
-    recipe = run / "recipe.toml"
-    recipe.write_text(recipe.read_text().replace("steps = 24", "steps = 3"))
-    assert main(["train", "--resume", str(run)]) == 0
-    assert weights(run)
-
-
-def test_a_network_option_that_was_not_given_is_to_be_taken_out_again(
-    interrupted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = interrupted / "recipe.toml"
-    before = recipe.read_text()
-    recipe.write_text('gelu = "tanh"\n' + before)
-    assert main(["train", "--resume", str(interrupted)]) == 2
-    said = capsys.readouterr().err
-    assert "was saved without gelu, and the recipe says 'tanh': take it out of " in said
-    recipe.write_text(before)
-    assert main(["train", "--resume", str(interrupted)]) == 0
-
-
 def test_a_clock_that_jumps_changes_no_budget(
     tmp_path: Path, command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
