@@ -78,7 +78,7 @@ void step(int, siginfo_t *, void *context) {
         void *memory = reinterpret_cast<void *>(address);
         if (opcode == 0x49 && prefix == NONE && !first)
             tiles.configure(*static_cast<const TileConfig *>(memory));
-        else if (opcode == 0x4b && prefix == F2) tiles.load(first, memory, stride);
+        else if (opcode == 0x4b && (prefix == F2 || prefix == P66)) tiles.load(first, memory, stride);
         else if (opcode == 0x4b && prefix == F3) tiles.store(first, memory, stride);
         else give_up(code);
     }

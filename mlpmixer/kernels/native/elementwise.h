@@ -6,6 +6,8 @@
 #include "gelu.h"
 #include "kernels.h"
 
+#define INLINE inline __attribute__((always_inline))
+
 namespace {
 
 // The first `count` < LANES floats at p, the other lanes filled with `fill`.
@@ -103,7 +105,15 @@ template <int COLS, int BLOCK_COLS> inline void pad_lanes(int64_t steps, uint32_
             store_lanes(right + right_place<COLS, BLOCK_COLS>(s, j), no_lanes());
 }
 
+// Operands of a type: `store_two` writes two vectors of a row of a left operand, `lanes` puts
+// neighbours along K into the lanes of a right one.
 template <int TILE_ROWS> struct Float32Operands {
+    static constexpr int group = 1, tile_rows = TILE_ROWS;
+    static I lanes(const F (&values)[1]) { return as_lanes(values[0]); }
+    static void store_two(char *to, char *behind, F first, F second) {
+        store(reinterpret_cast<float *>(to), first);
+        store(reinterpret_cast<float *>(behind), second);
+    }
     static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
                          float *) {
         float *to = static_cast<float *>(left);
@@ -118,6 +128,9 @@ template <int TILE_ROWS> struct Float32Operands {
 };
 
 template <int TILE_ROWS> struct Bfloat16Operands {
+    static constexpr int group = 2, tile_rows = TILE_ROWS;
+    static I lanes(const F (&values)[2]) { return bfloat16_pairs(values[0], values[1]); }
+    static void store_two(char *to, char *, F first, F second) { store_bfloat16s(to, first, second); }
     static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
                          float *) {
         uint16_t *to = static_cast<uint16_t *>(left);
@@ -140,6 +153,7 @@ template <int TILE_ROWS> struct Bfloat16Operands {
 };
 
 template <int TILE_ROWS> struct Int8Operands {
+    static constexpr int group = 4, tile_rows = TILE_ROWS;
     static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *scale,
                          float *offset) {
         F low = all(row[0]), high = low;
@@ -187,30 +201,84 @@ template <int TILE_ROWS> struct Int8Operands {
     }
 };
 
-// Sums: how sums are read; SCALED: whether they are of int8 operands.
-template <class Sums, bool SCALED, class TanhForm, class ErfForm, int COLS> struct FinishTile {
+// Where a column of a tile's row goes in a left operand, if `line` is the row's first one.
+template <class Operands> INLINE char *left_place(char *line, int column) {
+    const int byte = column * 4 / Operands::group;
+    return line + byte / LINE * Operands::tile_rows * LINE + byte % LINE;
+}
+
+// Sums: how sums are read; SCALED: whether they are of int8 operands, which are not laid out here.
+template <class Sums, bool SCALED, class TanhForm, class ErfForm, class Operands, int COLS,
+          int BLOCK_COLS>
+struct FinishTile {
     template <Finish KIND> static void finish(const void *tile, const Placement &place) {
-        const F nothing = zero();
-        for (int r = 0; r < place.rows; ++r) {
-            const F row_bias = place.row_bias ? all(place.row_bias[r]) : nothing;
-            float *out = place.out + r * place.stride;
+        int r = 0;
+        for (; r + 2 <= place.rows; r += 2) rows<KIND, 2>(tile, place, r);
+        if (r < place.rows) rows<KIND, 1>(tile, place, r);
+    }
+
+  private:
+    static INLINE F value(const void *tile, const Placement &place, int row, int column) {
+        const F sum = Sums::value(tile, row * COLS + column);
+        F rest = place.row_bias ? all(place.row_bias[row]) : zero();
+        if (place.column_bias) rest = rest + load(place.column_bias + column);
+        if (!SCALED) return sum + rest;
+        const F scale = all(place.row_scale[row]) * load(place.column_scale + column);
+        rest = fma(all(place.row_offset[row]), load(place.column_offset + column), rest);
+        return fma(sum, scale, rest);
+    }
+
+    template <class Form, int COUNT> static INLINE void apply(F (&values)[COUNT]) {
+        F halves[COUNT];
+        halves_and_odds<Form>(values, halves);
+        for (int i = 0; i < COUNT; ++i) values[i] = values[i] * halves[i];
+    }
+
+    template <Finish KIND, int ROWS>
+    static INLINE void rows(const void *tile, const Placement &place, int from) {
+        constexpr bool tanh = KIND == GELU_TANH || KIND == LEFT_TANH || KIND == RIGHT_TANH;
+        constexpr bool erf = KIND == GELU_ERF || KIND == LEFT_ERF || KIND == RIGHT_ERF;
+        for (int j = 0; j < COLS; j += 2 * LANES) {
+            F values[2 * ROWS];  // two of each row
 #pragma GCC unroll 4
-            for (int j = 0; j < COLS; j += LANES) {
-                F value = Sums::value(tile, r * COLS + j);
-                F rest = place.column_bias ? row_bias + load(place.column_bias + j) : row_bias;
-                if (SCALED) {
-                    const F scale = all(place.row_scale[r]) * load(place.column_scale + j);
-                    rest = fma(all(place.row_offset[r]), load(place.column_offset + j), rest);
-                    value = fma(value, scale, rest);
-                } else {
-                    value = value + rest;
+            for (int i = 0; i < 2 * ROWS; ++i)
+                values[i] = value(tile, place, from + i / 2, j + i % 2 * LANES);
+            if constexpr (tanh) apply<TanhForm>(values);
+            if constexpr (erf) apply<ErfForm>(values);
+            if constexpr (KIND == LEFT_TANH || KIND == LEFT_ERF) {
+                for (int r = 0; r < ROWS; ++r)
+                    put_left(place.operand + (from + r) * LINE, j, values[2 * r],
+                             values[2 * r + 1]);
+            } else if constexpr (KIND == RIGHT_TANH || KIND == RIGHT_ERF) {
+                put_right(place.operand, from, j, values);
+            } else {
+#pragma GCC unroll 4
+                for (int i = 0; i < 2 * ROWS; ++i) {
+                    float *to = place.out + (from + i / 2) * place.stride + j + i % 2 * LANES;
+                    store(to, KIND == ADD ? values[i] + load(to) : values[i]);
                 }
-                if (KIND == GELU_TANH) value = gelu<TanhForm>(value);
-                if (KIND == GELU_ERF) value = gelu<ErfForm>(value);
-                if (KIND == ADD) value = value + load(out + j);
-                store(out + j, value);
             }
         }
+    }
+
+    static INLINE void put_left(char *line, int column, F first, F second) {
+        Operands::store_two(left_place<Operands>(line, column),
+                            left_place<Operands>(line, column + LANES), first, second);
+    }
+
+    // Rows that share a lane; of one without a neighbour the other half is 0.
+    template <int COUNT>
+    static INLINE void put_right(char *operand, int from, int column, const F (&values)[COUNT]) {
+        constexpr int group = Operands::group;
+        for (int r = 0; r < COUNT / 2; r += group)
+            for (int v = 0; v < 2; ++v) {
+                F down[group];
+                for (int g = 0; g < group; ++g)
+                    down[g] = r + g < COUNT / 2 ? values[2 * (r + g) + v] : zero();
+                const int64_t place =
+                    right_place<COLS, BLOCK_COLS>((from + r) / group, column + v * LANES);
+                store_lanes(operand + place * 4, Operands::lanes(down));
+            }
     }
 };
 

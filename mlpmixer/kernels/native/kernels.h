@@ -18,8 +18,9 @@
 enum Precision { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
 enum Gelu { TANH = 0, ERF = 1 };
 
-// What becomes of a product: STORE writes it, ADD adds it to what is there, GELU_* apply a GELU.
-enum Finish { STORE = 0, ADD = 1, GELU_TANH = 2, GELU_ERF = 3, FINISHES = 4 };
+// What becomes of a product: STORE writes it, ADD adds it to what is there, GELU_* apply a GELU; LEFT_*
+// and RIGHT_* do so and lay the values out as a left, or right, operand of the next products.
+enum Finish { STORE, ADD, GELU_TANH, GELU_ERF, LEFT_TANH, LEFT_ERF, RIGHT_TANH, RIGHT_ERF, FINISHES };
 
 constexpr int LINE = 64;         // bytes of a cache line
 constexpr int BLOCK = 16;        // lanes of a row in a block of a left operand
@@ -34,6 +35,7 @@ struct Placement {
     const float *column_bias, *column_scale, *column_offset;  // of the tile's columns
     float *out;
     int64_t stride;  // floats between rows of `out`
+    char *operand;   // LEFT_*, RIGHT_*: the place of the tile's first lane
 };
 
 // Sums in panels of tile_cols columns, `panel` floats apart, and what is to be added to them; null
@@ -57,6 +59,9 @@ struct Kernels {
     int tile_rows, tile_cols, group;  // in training, tile_cols is a multiple of BLOCK
     int block_cols;   // less than tile_cols: right panels have whole blocks of lanes
     int ahead_lines;  // lines ahead that `multiply` fetches for each block of lanes
+    int part_bytes;   // of a right panel, so many at most are summed before the next rows are taken
+    int rows_at_once, hidden_at_once;  // of channel mixing: what is worked on stays in L2
+    int rows_of_a_group;  // tokens of the images that a thread takes together
     int most_weight;  // int8: weights are from -most_weight to most_weight
 
     // Called by a thread before and after its products; null: nothing is to be done.
@@ -71,6 +76,7 @@ struct Kernels {
                      bool accumulate, const char *ahead);
     void (*multiply_signed)(int rows, int64_t steps, const void *left, const void *right,
                             void *tile, bool accumulate, const char *ahead);
+    // LEFT_* and RIGHT_* are null for int8, whose scales need whole rows or columns.
     void (*finish[FINISHES])(const void *tile, const Placement &placement);
 
     // LayerNorm of one row: its mean and 1/sqrt(variance + epsilon).

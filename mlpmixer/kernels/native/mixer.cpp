@@ -7,10 +7,6 @@
 
 namespace {
 
-constexpr int64_t ROWS_AT_ONCE = 112;  // in channel mixing: hidden values of these stay in L2
-constexpr int64_t HIDDEN_AT_ONCE = 768;
-constexpr int64_t ROWS_OF_A_GROUP = 196;  // images are taken together up to so many tokens
-
 int64_t left_panel_bytes(const Kernels &k, int64_t steps) {
     return round_up(steps, BLOCK) * k.tile_rows * 4;
 }
@@ -19,6 +15,10 @@ int64_t left_panel_bytes(const Kernels &k, int64_t steps) {
 char *left_row(const Kernels &k, char *left, int64_t steps, int64_t r) {
     return left + r / k.tile_rows * left_panel_bytes(k, steps) + r % k.tile_rows * LINE;
 }
+
+// int8 operands have scales that are known when a whole row or column is: their hidden values are
+// packed after the product, others as its tiles are finished.
+bool packs_late(const Kernels &k) { return k.precision == INT8; }
 
 }  // namespace
 
@@ -45,19 +45,20 @@ struct Mixer::Scratch {
         const Shape &s = mixer.shape;
         const Kernels &k = mixer.kernels, &h = mixer.head_kernels;
         const int64_t columns = k.tile_cols, most_rows = std::max(s.tokens(), s.token_hidden);
-        const int64_t rows = round_up(ROWS_AT_ONCE, k.tile_rows) + k.tile_rows;
+        const int64_t rows = round_up(k.rows_at_once, k.tile_rows) + k.tile_rows;
         const int64_t values = std::max({s.patch_values(), s.channels, mixer.chunk});
         for (Parts parts; ; parts = Parts(memory.bytes())) {
             const bool counting = !memory.bytes();
             parts.take(tiles, std::max({tile_floats(k, most_rows), tile_floats(k, rows),
                                         tile_floats(h, rows)}));
             parts.take(columns_in, s.tokens() * columns);
-            parts.take(columns_hidden, s.token_hidden * columns);
-            parts.take(right, round_up(most_rows, BLOCK) * columns * 4);
+            parts.take(columns_hidden, packs_late(k) ? s.token_hidden * columns : 0);
+            parts.take(right, round_up(s.tokens(), 4 * BLOCK) * columns * 4 / k.group);
+            parts.take(right_hidden, round_up(s.token_hidden, 4 * BLOCK) * columns * 4 / k.group);
             parts.take(row, round_up(std::max(values, mixer.padded_channels), 64) + 64);
             parts.take(left, rows * round_up(values * 4, 4 * LINE));
             parts.take(left_hidden, rows * round_up(mixer.chunk * 4, 4 * LINE));
-            parts.take(hidden, rows * round_up(mixer.chunk, 64));
+            parts.take(hidden, packs_late(k) ? rows * round_up(mixer.chunk, 64) : 0);
             parts.take(total, mixer.padded_channels);
             parts.take(logits, s.classes ? rows * round_up(mixer.head.padded, 64) : 0);
             parts.take(scale, std::max<int64_t>(rows, columns));
@@ -72,7 +73,7 @@ struct Mixer::Scratch {
     float *tiles = nullptr, *columns_in = nullptr, *columns_hidden = nullptr, *row = nullptr, *total = nullptr;
     float *hidden = nullptr, *logits = nullptr, *scale = nullptr, *offset = nullptr;
     float *hidden_scale = nullptr, *hidden_offset = nullptr;
-    char *right = nullptr, *left = nullptr, *left_hidden = nullptr;
+    char *right = nullptr, *right_hidden = nullptr, *left = nullptr, *left_hidden = nullptr;
     std::unique_ptr<Activations> alone;  // of the images that this thread does alone
 };
 
@@ -103,7 +104,7 @@ Mixer::Mixer(const Kernels &k, const Kernels &h, const Shape &shape, const Weigh
     padded_channels = round_up(shape.channels, std::max(64, k.tile_cols));
     // An odd number of cache lines, so that the rows of a column do not share a few sets.
     stride = (padded_channels / 16 | 1) * 16;
-    chunk = std::min(HIDDEN_AT_ONCE, round_up(shape.channel_hidden, 64));
+    chunk = std::min<int64_t>(k.hidden_at_once, round_up(shape.channel_hidden, 64));
     const int64_t s = shape.tokens(), c = shape.channels;
     stem = Linear(k, RIGHT, weights.stem_weight, weights.stem_bias, c, shape.patch_values());
     for (int64_t i = 0; i < shape.depth; ++i) {
@@ -124,6 +125,14 @@ Mixer::Mixer(const Kernels &k, const Kernels &h, const Shape &shape, const Weigh
 
 Mixer::~Mixer() = default;
 
+// What the hidden values of a product become: an operand of the next one.
+Finish Mixer::gelu_as(Side side) const {
+    const bool tanh = shape.gelu == TANH;
+    if (packs_late(kernels)) return tanh ? GELU_TANH : GELU_ERF;
+    if (side == LEFT) return tanh ? LEFT_TANH : LEFT_ERF;
+    return tanh ? RIGHT_TANH : RIGHT_ERF;
+}
+
 // Mean and rate of rows, for the LayerNorm that comes next.
 void Mixer::measure(Activations &x, int64_t from, int64_t to) const {
     for (int64_t r = from; r < to; ++r)
@@ -137,8 +146,8 @@ void Mixer::embed(const Images &images, int64_t first, Activations &x, int64_t f
     const Kernels &k = kernels;
     const int64_t p = shape.patch, across = shape.width / p, tokens = shape.tokens();
     const int64_t panel_bytes = left_panel_bytes(k, stem.steps);
-    for (int64_t begin = from; begin < to; begin += ROWS_AT_ONCE) {
-        const int64_t rows = std::min(ROWS_AT_ONCE, to - begin);
+    for (int64_t begin = from; begin < to; begin += kernels.rows_at_once) {
+        const int64_t rows = std::min<int64_t>(kernels.rows_at_once, to - begin);
         for (int64_t r = 0; r < rows; ++r) {
             const int64_t image = first + (begin + r) / tokens, token = (begin + r) % tokens;
             const int64_t *strides = images.strides;
@@ -157,7 +166,7 @@ void Mixer::embed(const Images &images, int64_t first, Activations &x, int64_t f
         product(k, false, {scratch.left, panel_bytes, rows, nullptr, scratch.scale, scratch.offset},
                 {stem.panel(0), stem.panel_bytes, stem.panels, stem.bias(), stem.scale(),
                  stem.offset(0)},
-                stem.steps, STORE, x.values + begin * stride, stride, scratch.tiles);
+                stem.steps, STORE, {x.values + begin * stride, stride}, scratch.tiles);
         measure(x, begin, begin + rows);
     }
 }
@@ -172,24 +181,23 @@ void Mixer::mix_tokens(const Block &block, Activations &x, int64_t image, int64_
     k.normalize(values, stride, tokens, k.tile_cols, x.mean + row, x.rate + row,
                 block.norm1.gain + column, block.norm1.shift + column, scratch.columns_in,
                 k.tile_cols);
-    const auto packed = [&](float *floats, const Linear &linear) {
-        if (k.precision == FLOAT32) return reinterpret_cast<const char *>(floats);
-        k.pack_columns(floats, linear.inputs, linear.steps, scratch.right, scratch.scale,
-                       scratch.offset);
-        return const_cast<const char *>(scratch.right);
-    };
-    const Finish gelu = shape.gelu == TANH ? GELU_TANH : GELU_ERF;
+    k.pack_columns(scratch.columns_in, in.inputs, in.steps, scratch.right, scratch.scale,
+                   scratch.offset);
     product(k, true,
             {in.panel(0), in.panel_bytes, in.outputs, in.bias(), in.scale(), in.offset(0)},
-            {packed(scratch.columns_in, in), 0, 1, nullptr, scratch.scale, scratch.offset},
-            in.steps, gelu, scratch.columns_hidden, k.tile_cols, scratch.tiles);
+            {scratch.right, 0, 1, nullptr, scratch.scale, scratch.offset}, in.steps,
+            gelu_as(RIGHT),
+            {scratch.columns_hidden, k.tile_cols, scratch.right_hidden, 0}, scratch.tiles);
+    if (packs_late(k))
+        k.pack_columns(scratch.columns_hidden, out.inputs, out.steps, scratch.right_hidden,
+                       scratch.scale, scratch.offset);
     product(k, true,
             {out.panel(0), out.panel_bytes, out.outputs, out.bias(), out.scale(), out.offset(0)},
-            {packed(scratch.columns_hidden, out), 0, 1, nullptr, scratch.scale, scratch.offset},
-            out.steps, ADD, values, stride, scratch.tiles);
+            {scratch.right_hidden, 0, 1, nullptr, scratch.scale, scratch.offset}, out.steps, ADD,
+            {values, stride}, scratch.tiles);
 }
 
-// Channel mixing of tokens `from` to `to`, at most ROWS_AT_ONCE, and the next LayerNorm's numbers.
+// Channel mixing of tokens `from` to `to`, at most kernels.rows_at_once, and the next LayerNorm's numbers.
 void Mixer::mix_channels(const Block &block, Activations &x, int64_t from, int64_t to,
                          Scratch &scratch) const {
     const Kernels &k = kernels;
@@ -205,7 +213,6 @@ void Mixer::mix_channels(const Block &block, Activations &x, int64_t from, int64
         k.pack_row(scratch.row, shape.channels, in.steps, left_row(k, scratch.left, in.steps, r),
                    scratch.scale + r, scratch.offset + r);
     }
-    const Finish gelu = shape.gelu == TANH ? GELU_TANH : GELU_ERF;
     for (int64_t first = 0; first < shape.channel_hidden; first += chunk) {
         const int64_t count = std::min(chunk, shape.channel_hidden - first);
         const int64_t panel = first / k.tile_cols, index = first / chunk;
@@ -215,8 +222,10 @@ void Mixer::mix_channels(const Block &block, Activations &x, int64_t from, int64
                 {scratch.left, panel_bytes, rows, nullptr, scratch.scale, scratch.offset},
                 {in.panel(panel), in.panel_bytes, panels, in.bias() + first, in.scale() + first,
                  in.offset(0) + first},
-                in.steps, gelu, scratch.hidden, chunk, scratch.tiles);
-        for (int64_t r = 0; r < rows; ++r)
+                in.steps, gelu_as(LEFT),
+                {scratch.hidden, chunk, scratch.left_hidden, left_panel_bytes(k, steps)},
+                scratch.tiles);
+        for (int64_t r = 0; packs_late(k) && r < rows; ++r)
             k.pack_row(scratch.hidden + r * chunk, count, steps,
                        left_row(k, scratch.left_hidden, steps, r), scratch.hidden_scale + r,
                        scratch.hidden_offset + r);
@@ -225,7 +234,7 @@ void Mixer::mix_channels(const Block &block, Activations &x, int64_t from, int64
                  scratch.hidden_scale, scratch.hidden_offset},
                 {out.panel(0) + first / k.group * k.tile_cols * 4, out.panel_bytes, out.panels,
                  first ? nullptr : out.bias(), out.scale(), out.offset(index)},
-                steps, ADD, values, stride, scratch.tiles);
+                steps, ADD, {values, stride}, scratch.tiles);
     }
     measure(x, from, to);
 }
@@ -255,8 +264,8 @@ void Mixer::classify(const Outputs &outputs, int64_t batch, int64_t from, int64_
     const Kernels &k = head_kernels;
     const int64_t first = from * k.tile_cols, padded = (to - from) * k.tile_cols;
     const int64_t count = std::min(padded, shape.classes - first);
-    for (int64_t begin = 0; begin < batch; begin += ROWS_AT_ONCE) {
-        const int64_t rows = std::min(ROWS_AT_ONCE, batch - begin);
+    for (int64_t begin = 0; begin < batch; begin += kernels.rows_at_once) {
+        const int64_t rows = std::min<int64_t>(kernels.rows_at_once, batch - begin);
         for (int64_t r = 0; r < rows; ++r)
             k.pack_row(outputs.pooled + (begin + r) * shape.channels, shape.channels, head.steps,
                        left_row(k, scratch.left, head.steps, r), scratch.scale + r,
@@ -266,7 +275,7 @@ void Mixer::classify(const Outputs &outputs, int64_t batch, int64_t from, int64_
                  scratch.offset},
                 {head.panel(from), head.panel_bytes, to - from, head.bias() + first,
                  head.scale() + first, head.offset(0) + first},
-                head.steps, STORE, scratch.logits, padded, scratch.tiles);
+                head.steps, STORE, {scratch.logits, padded}, scratch.tiles);
         for (int64_t r = 0; r < rows; ++r)
             std::memcpy(outputs.logits + (begin + r) * shape.classes + first,
                         scratch.logits + r * padded, size_t(count) * sizeof(float));
@@ -278,7 +287,7 @@ void Mixer::alone(Call &call, int64_t first, int64_t count, Activations &x,
                   Scratch &scratch) const {
     const int64_t rows = count * shape.tokens();
     const int64_t panels = (shape.channels + kernels.tile_cols - 1) / kernels.tile_cols;
-    const int64_t parts = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+    const int64_t parts = (rows + kernels.rows_at_once - 1) / kernels.rows_at_once;
     const int64_t part = round_up((rows + parts - 1) / parts, kernels.tile_rows);
     embed(call.images, first, x, 0, rows, scratch);
     for (const Block &block : blocks) {
@@ -294,7 +303,7 @@ void Mixer::alone(Call &call, int64_t first, int64_t count, Activations &x,
 void Mixer::together(Call &call, Team &team, Scratch &scratch) const {
     const int64_t count = call.batch - call.alone, rows = count * shape.tokens();
     const int64_t panels = (shape.channels + kernels.tile_cols - 1) / kernels.tile_cols;
-    const int64_t parts = round_up((rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, team.size);
+    const int64_t parts = round_up((rows + kernels.rows_at_once - 1) / kernels.rows_at_once, team.size);
     const int64_t part = round_up((rows + parts - 1) / parts, kernels.tile_rows);
     const int64_t row_parts = (rows + part - 1) / part;
     Activations &x = *call.shared;
@@ -338,7 +347,7 @@ void Mixer::work(Call &call, Team &team, Scratch &scratch) const {
 }
 
 int64_t Mixer::images_of_a_group() const {
-    return std::max<int64_t>(1, ROWS_OF_A_GROUP / shape.tokens());
+    return std::max<int64_t>(1, kernels.rows_of_a_group / shape.tokens());
 }
 
 void Mixer::forward(const Images &images, int64_t batch, int threads, const Outputs &outputs) {

@@ -69,6 +69,7 @@ class Mixer {
     struct Scratch;      // of a thread
     struct Call;
 
+    Finish gelu_as(Side side) const;
     int64_t images_of_a_group() const;
     Norm norm(const float *gain, const float *shift) const;
     void work(Call &call, Team &team, Scratch &scratch) const;

@@ -11,6 +11,8 @@ namespace {
 // Dot: Sum (a vector of sums), dot(sum, left, right) of lanes, load and store of sums.
 template <class Dot, int TILE_ROWS, int VECTORS> struct Multiply {
     static constexpr int tile_cols = VECTORS * LANES, block_cols = tile_cols, ahead_lines = 4;
+    static constexpr int part_bytes = 24 << 10;  // half of L1
+    static constexpr int rows_at_once = 112, hidden_at_once = 768, rows_of_a_group = 196;
     static constexpr void (*begin)() = nullptr;
     static constexpr void (*end)() = nullptr;
     static constexpr int64_t block_bytes = int64_t(TILE_ROWS) * LINE;

@@ -17,9 +17,17 @@ struct RightOperand {
     const float *bias, *scale, *offset;  // of columns
 };
 
-// Lanes that are summed before the next rows are taken: so much of a right panel stays in L1.
+// Where the results go: floats, or the place of an operand's first lane.
+struct Results {
+    float *floats;
+    int64_t stride;  // floats between rows
+    char *operand = nullptr;
+    int64_t panel_bytes = 0;  // of a left operand
+};
+
+// Lanes that are summed before the next rows are taken: so much of a right panel stays near.
 inline int64_t lanes_at_once(const Kernels &k, int64_t steps) {
-    const int64_t most = 24 * 1024 / (k.tile_cols * 4);
+    const int64_t most = k.part_bytes / (k.tile_cols * 4);
     const int64_t parts = (steps + most - 1) / most;
     return (((steps + parts - 1) / parts) + BLOCK - 1) / BLOCK * BLOCK;
 }
@@ -44,10 +52,34 @@ class Products {
     const Kernels &kernels;
 };
 
-// out (rows, panels·tile_cols) = left · right over `steps` lanes, finished by `finish`.
+// What becomes of the tile whose first sum is that of a row and a column.
+inline Placement placement(const Kernels &k, const LeftOperand &left, const RightOperand &right,
+                           Finish finish, const Results &results, int64_t row, int64_t column) {
+    Placement place = {};
+    place.rows = int(std::min<int64_t>(k.tile_rows, left.rows - row));
+    place.row_bias = left.bias ? left.bias + row : nullptr;
+    place.row_scale = left.scale + row;
+    place.row_offset = left.offset + row;
+    place.column_bias = right.bias ? right.bias + column : nullptr;
+    place.column_scale = right.scale + column;
+    place.column_offset = right.offset + column;
+    if (finish == LEFT_TANH || finish == LEFT_ERF) {
+        const int64_t lane = column / k.group;
+        place.operand = results.operand + row / k.tile_rows * results.panel_bytes +
+                        lane / BLOCK * k.tile_rows * LINE + lane % BLOCK * 4;
+    } else if (finish == RIGHT_TANH || finish == RIGHT_ERF) {
+        place.operand = results.operand + right_lane(k, row / k.group, 0);
+    } else {
+        place.out = results.floats + row * results.stride + column;
+        place.stride = results.stride;
+    }
+    return place;
+}
+
+// results (rows, panels·tile_cols) = left · right over `steps` lanes, finished by `finish`.
 inline void product(const Kernels &k, bool signed_left, const LeftOperand &left,
-                    const RightOperand &right, int64_t steps, Finish finish, float *out,
-                    int64_t stride, float *tiles) {
+                    const RightOperand &right, int64_t steps, Finish finish,
+                    const Results &results, float *tiles) {
     const Products products(k);
     const auto multiply = signed_left ? k.multiply_signed : k.multiply;
     const int64_t at_once = lanes_at_once(k, steps);
@@ -65,22 +97,12 @@ inline void product(const Kernels &k, bool signed_left, const LeftOperand &left,
             for (int64_t m = 0; m < row_panels; ++m) {
                 const int64_t row = m * k.tile_rows;
                 const int rows = int(std::min<int64_t>(k.tile_rows, left.rows - row));
-                float *tile = tiles + (at_once < steps ? row * k.tile_cols : 0);
+                float *tile = tiles + (at_once < steps ? m : 0) * k.tile_rows * k.tile_cols;
                 multiply(rows, count, left.data + m * left.panel_bytes + from * k.tile_rows * 4,
                          part, tile, from > 0, next + m * (count / BLOCK) * k.ahead_lines * LINE);
-                if (!last) continue;
-                Placement place = {};
-                place.rows = rows;
-                place.row_bias = left.bias ? left.bias + row : nullptr;
-                place.row_scale = left.scale + row;
-                place.row_offset = left.offset + row;
-                const int64_t column = p * k.tile_cols;
-                place.column_bias = right.bias ? right.bias + column : nullptr;
-                place.column_scale = right.scale + column;
-                place.column_offset = right.offset + column;
-                place.out = out + row * stride + column;
-                place.stride = stride;
-                k.finish[finish](tile, place);
+                if (last)
+                    k.finish[finish](tile, placement(k, left, right, finish, results, row,
+                                                     p * k.tile_cols));
             }
         }
     }

@@ -18,6 +18,10 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.group = group;
     kernels.block_cols = Product::block_cols;
     kernels.ahead_lines = Product::ahead_lines;
+    kernels.part_bytes = Product::part_bytes;
+    kernels.rows_at_once = Product::rows_at_once;
+    kernels.hidden_at_once = Product::hidden_at_once;
+    kernels.rows_of_a_group = Product::rows_of_a_group;
     kernels.most_weight = most_weight;
     kernels.begin = Product::begin;
     kernels.end = Product::end;
@@ -27,6 +31,12 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     kernels.finish[ADD] = Tile::template finish<ADD>;
     kernels.finish[GELU_TANH] = Tile::template finish<GELU_TANH>;
     kernels.finish[GELU_ERF] = Tile::template finish<GELU_ERF>;
+    if constexpr (Operands::group < 4) {
+        kernels.finish[LEFT_TANH] = Tile::template finish<LEFT_TANH>;
+        kernels.finish[LEFT_ERF] = Tile::template finish<LEFT_ERF>;
+        kernels.finish[RIGHT_TANH] = Tile::template finish<RIGHT_TANH>;
+        kernels.finish[RIGHT_ERF] = Tile::template finish<RIGHT_ERF>;
+    }
     kernels.statistics = statistics;
     kernels.normalize = normalize;
     kernels.accumulate_row = accumulate_row;
@@ -61,7 +71,8 @@ Kernels with_training(Kernels kernels) {
 
 template <class Dot, int ROWS, int VECTORS> const Kernels *float32_table(const char *level) {
     using Product = Multiply<Dot, ROWS, VECTORS>;
-    using Tile = FinishTile<FloatSums, false, ExactTanhGelu, ExactGelu, Product::tile_cols>;
+    using Tile = FinishTile<FloatSums, false, ExactTanhGelu, ExactGelu, Float32Operands<ROWS>,
+                            Product::tile_cols, Product::block_cols>;
     static const Kernels kernels =
         with_training<Float32Training, ExactTanhGelu, TanhGeluSlope, ExactGelu, GeluSlope, ROWS,
                       Product::tile_cols>(
@@ -71,7 +82,8 @@ template <class Dot, int ROWS, int VECTORS> const Kernels *float32_table(const c
 
 template <class Dot, int ROWS, int VECTORS> const Kernels *bfloat16_table(const char *level) {
     using Product = Multiply<Dot, ROWS, VECTORS>;
-    using Tile = FinishTile<FloatSums, false, ShortTanhGelu, ShortGelu, Product::tile_cols>;
+    using Tile = FinishTile<FloatSums, false, ShortTanhGelu, ShortGelu, Bfloat16Operands<ROWS>,
+                            Product::tile_cols, Product::block_cols>;
     static const Kernels kernels =
         with_training<Bfloat16Training, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
                       ShortGeluSlope, ROWS, Product::tile_cols>(
@@ -84,7 +96,8 @@ template <template <bool> class Dot, int ROWS, int VECTORS>
 const Kernels *int8_table(const char *level, int most_weight) {
     using Product = Multiply<Dot<false>, ROWS, VECTORS>;
     using Signed = Multiply<Dot<true>, ROWS, VECTORS>;
-    using Tile = FinishTile<IntegerSums, true, ShortTanhGelu, ShortGelu, Product::tile_cols>;
+    using Tile = FinishTile<IntegerSums, true, ShortTanhGelu, ShortGelu, Int8Operands<ROWS>,
+                            Product::tile_cols, Product::block_cols>;
     static const Kernels kernels =
         table<Product, Signed, Int8Operands<ROWS>, Tile>(level, INT8, ROWS, 4, most_weight);
     return &kernels;

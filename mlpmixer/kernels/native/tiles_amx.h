@@ -18,6 +18,13 @@ struct AmxTiles {
                      : "r"(from), "r"(stride), "i"(TILE)
                      : "memory");
     }
+    // Past L1: what lies there stays.
+    template <int TILE> static void load_past(const void *from, int64_t stride) {
+        asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2"
+                     :
+                     : "r"(from), "r"(stride), "i"(TILE)
+                     : "memory");
+    }
     template <int TILE> static void store(void *to, int64_t stride) {
         asm volatile("tilestored %%tmm%c2, (%0,%1,1)"
                      :

@@ -123,6 +123,9 @@ struct EmulatedTiles {
     template <int TILE> static void load(const void *from, int64_t stride) {
         state().load(TILE, from, stride);
     }
+    template <int TILE> static void load_past(const void *from, int64_t stride) {
+        load<TILE>(from, stride);
+    }
     template <int TILE> static void store(void *to, int64_t stride) {
         state().store(TILE, to, stride);
     }
