@@ -197,7 +197,7 @@ void Mixer::mix_tokens(const Block &block, Activations &x, int64_t image, int64_
             {values, stride}, scratch.tiles);
 }
 
-// Channel mixing of tokens `from` to `to`, at most kernels.rows_at_once, and the next LayerNorm's numbers.
+// Channel mixing of tokens `from` to `to`, at most rows_at_once, and the next LayerNorm's numbers.
 void Mixer::mix_channels(const Block &block, Activations &x, int64_t from, int64_t to,
                          Scratch &scratch) const {
     const Kernels &k = kernels;
@@ -218,20 +218,21 @@ void Mixer::mix_channels(const Block &block, Activations &x, int64_t from, int64
         const int64_t panel = first / k.tile_cols, index = first / chunk;
         const int64_t panels = (count + k.tile_cols - 1) / k.tile_cols;
         const int64_t steps = (count + k.group - 1) / k.group;
+        const int64_t hidden_bytes = left_panel_bytes(k, panels * k.tile_cols / k.group);
         product(k, false,
                 {scratch.left, panel_bytes, rows, nullptr, scratch.scale, scratch.offset},
                 {in.panel(panel), in.panel_bytes, panels, in.bias() + first, in.scale() + first,
                  in.offset(0) + first},
-                in.steps, gelu_as(LEFT),
-                {scratch.hidden, chunk, scratch.left_hidden, left_panel_bytes(k, steps)},
+                in.steps, gelu_as(LEFT), {scratch.hidden, chunk, scratch.left_hidden, hidden_bytes},
                 scratch.tiles);
         for (int64_t r = 0; packs_late(k) && r < rows; ++r)
             k.pack_row(scratch.hidden + r * chunk, count, steps,
-                       left_row(k, scratch.left_hidden, steps, r), scratch.hidden_scale + r,
-                       scratch.hidden_offset + r);
+                       scratch.left_hidden + r / k.tile_rows * hidden_bytes +
+                           r % k.tile_rows * LINE,
+                       scratch.hidden_scale + r, scratch.hidden_offset + r);
         product(k, false,
-                {scratch.left_hidden, left_panel_bytes(k, steps), rows, nullptr,
-                 scratch.hidden_scale, scratch.hidden_offset},
+                {scratch.left_hidden, hidden_bytes, rows, nullptr, scratch.hidden_scale,
+                 scratch.hidden_offset},
                 {out.panel(0) + first / k.group * k.tile_cols * 4, out.panel_bytes, out.panels,
                  first ? nullptr : out.bias(), out.scale(), out.offset(index)},
                 steps, ADD, {values, stride}, scratch.tiles);
@@ -304,7 +305,7 @@ void Mixer::together(Call &call, Team &team, Scratch &scratch) const {
     const int64_t count = call.batch - call.alone, rows = count * shape.tokens();
     const int64_t panels = (shape.channels + kernels.tile_cols - 1) / kernels.tile_cols;
     const int64_t parts = round_up((rows + kernels.rows_at_once - 1) / kernels.rows_at_once, team.size);
-    const int64_t part = round_up((rows + parts - 1) / parts, kernels.tile_rows);
+    const int64_t part = round_up((rows + parts - 1) / parts, std::min(kernels.tile_rows, 16));
     const int64_t row_parts = (rows + part - 1) / part;
     Activations &x = *call.shared;
     Stage *stage = call.stages + 1;
