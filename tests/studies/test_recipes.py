@@ -97,11 +97,11 @@ def test_a_candidate_that_diverges_is_named_and_the_search_goes_on(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = tmp_path / "grid.toml"
-    grid.write_text("[grid]\nlearning_rate = [1e30, 0.002]\nclip_norm = [0.0]\n")
+    grid.write_text("[grid]\nlearning_rate = [1000.0, 0.002]\nclip_norm = [0.0]\n")
     assert main([*command, *MORE, "--json"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    assert "learning_rate=1e+30+clip_norm=0.0" in found["findings"][-1]
+    assert "learning_rate=1000.0+clip_norm=0.0" in found["findings"][-1]
     assert "1 candidate failed" in found["findings"][-1]
     assert "Use a lower --learning-rate" in captured.err
     assert len(found["results"]) == 2

@@ -141,7 +141,9 @@ def ruined(ranks: Ranks, out: str) -> str:
     from mlpmixer.errors import MixerError
 
     try:
-        whole(ranks, out, {"learning_rate": 1e30, "optimizer": "sgd", "steps": 40})
+        whole(
+            ranks, out, {"learning_rate": 1000.0, "clip_norm": 0.0, "optimizer": "sgd", "steps": 40}
+        )
     except MixerError as error:
         return str(error)
     return ""

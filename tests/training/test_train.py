@@ -144,7 +144,7 @@ def test_without_validation_images_the_last_weights_are_kept(tmp_path: Path) -> 
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_remedy(tmp_path: Path) -> None:
-    broken = recipe(optimizer="sgd", learning_rate=1e30, clip_norm=0.0, warmup=0.0)
+    broken = recipe(optimizer="sgd", learning_rate=1000.0, clip_norm=0.0, warmup=0.0)
     with pytest.raises(MixerError, match="lower --learning-rate"):
         train(broken, tmp_path / "run", silent(), CPU)
 
