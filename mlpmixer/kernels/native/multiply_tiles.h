@@ -48,11 +48,11 @@ template <class Tiles, TileDot KIND> struct MultiplyTiles {
         for (int64_t block = 0; block < blocks; ++block) {
             Tiles::template load<6>(right, LINE);
             Tiles::template load_past<4>(left, LINE);
-            Tiles::template dot<KIND, 0, 4, 6>();
             Tiles::template load<7>(right + TILE_BYTES, LINE);
+            if constexpr (TALL) Tiles::template load_past<5>(left + TILE_BYTES, LINE);
+            Tiles::template dot<KIND, 0, 4, 6>();
             Tiles::template dot<KIND, 1, 4, 7>();
             if constexpr (TALL) {
-                Tiles::template load_past<5>(left + TILE_BYTES, LINE);
                 Tiles::template dot<KIND, 2, 5, 6>();
                 Tiles::template dot<KIND, 3, 5, 7>();
             }
