@@ -102,6 +102,23 @@ def test_outputs_and_gradients_are_those_of_float64(
             assert difference.norm() <= norm * max(1.0, other.norm().item())
 
 
+@every_kind
+def test_gradients_of_large_weights_are_gathered_over_chunks_of_rows(
+    level: str, precision: Any, threads: int
+) -> None:
+    # Nine chunks and two groups of them for one thread; the tiles' emulation is slow, two chunks.
+    size = (2, 120, 260, 520) if level.endswith("emulated") else (10, 200, 260, 520)
+    tensors = random_tensors(size, "channels")
+    options = replace(PLAIN, across="channels", level=level, precision=precision)  # type: ignore[arg-type]
+    largest, norm = BOUNDS[precision]
+    found = results(mixing, tensors, options)
+    expected = results(reference, [tensor.double() for tensor in tensors], options)
+    for one, other in zip(found, expected, strict=True):
+        difference = one.double() - other
+        assert difference.abs().max() <= largest * max(1.0, other.abs().max().item())
+        assert difference.norm() <= norm * max(1.0, other.norm().item())
+
+
 def autocast_reference(values: Tensor, weights: list[Tensor], options: MlpOptions) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         return reference(values, weights, options).float()

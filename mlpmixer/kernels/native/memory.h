@@ -19,11 +19,11 @@ constexpr size_t LARGE_PAGE = size_t(2) << 20;
 
 inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-// Zeroed memory; throws std::bad_alloc.
+// Memory, zeroed unless told otherwise; throws std::bad_alloc.
 class Memory {
   public:
     Memory() = default;
-    explicit Memory(size_t bytes) {
+    explicit Memory(size_t bytes, bool zeroed = true) {
         const size_t page = bytes >= LARGE_PAGE ? LARGE_PAGE : 4096;
         const size_t whole = size_t(round_up(int64_t(bytes ? bytes : 1), int64_t(page)));
         start = std::aligned_alloc(page, whole);
@@ -31,7 +31,7 @@ class Memory {
 #ifdef MADV_HUGEPAGE
         if (page == LARGE_PAGE) madvise(start, whole, MADV_HUGEPAGE);
 #endif
-        __builtin_memset(start, 0, whole);
+        if (zeroed) __builtin_memset(start, 0, whole);
     }
     Memory(Memory &&other) noexcept : start(std::exchange(other.start, nullptr)) {}
     Memory &operator=(Memory &&other) noexcept {

@@ -7,17 +7,24 @@ namespace {
 
 constexpr int64_t ROWS_AT_ONCE = 224;
 constexpr int64_t HIDDEN_AT_ONCE = 256;
+// Gradients of weights that are larger do not stay in L2 beside the rest: they are gathered from so
+// many chunks together, a part of the hidden units at a time.
+constexpr int64_t LARGE_GRADIENTS = 1024 * 1024;
+constexpr int64_t CHUNKS_TOGETHER = 8;
 
 struct Sizes {
     Sizes(const Kernels &k, const MlpShape &shape)
         : width(k.tile_cols), channels(round_up(shape.channels, width)),
           hidden(round_up(shape.hidden, width)), at_once(std::min(hidden, round_up(HIDDEN_AT_ONCE, width))),
           rows(ROWS_AT_ONCE / k.tile_rows * k.tile_rows), chunks((shape.rows() + rows - 1) / rows),
-          stride(row_stride(channels)), gathered(whole_rows(k, shape.channels)) {}
+          stride(row_stride(channels)), gathered(whole_rows(k, shape.channels)),
+          together(2 * gathered * hidden * int64_t(sizeof(float)) > LARGE_GRADIENTS
+                       ? std::min(CHUNKS_TOGETHER, chunks) : 1) {}
     int64_t width, channels, hidden;  // of a tile; and up to whole tiles
     int64_t at_once, rows, chunks;    // hidden units and rows taken together; these so many times
     int64_t stride;                   // of rows of channels
     int64_t gathered;                 // rows of a panel of the weights' gradients
+    int64_t together;                 // chunks that are gathered together
 };
 
 // A slice's own.
@@ -29,6 +36,7 @@ struct Scratch {
 };
 
 struct BackwardScratch : Scratch {
+    Memory operands;
     float *upstream;                              // (rows, channels)
     float *result;                                // one row of them
     char *upstream_columns, *normalized_columns;  // as left operands, transposed
@@ -119,6 +127,8 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
     const Packed second(k, false, weights.weight2, width, shape.hidden, true);
     const PaddedVector gain(weights.gain, width, s.channels), shift(weights.shift, width, s.channels);
     const int64_t slices = std::min<int64_t>(threads, s.chunks);
+    const int64_t columns_bytes = operand_bytes(k, true, width, s.rows);
+    const int64_t values_bytes = operand_bytes(k, false, s.together > 1 ? s.hidden : s.at_once, s.rows);
     std::vector<BackwardScratch> scratches(static_cast<size_t>(slices));
     for (BackwardScratch &own : scratches)
         own.memory = memory_for([&](Parts &parts) {
@@ -129,15 +139,20 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
             parts.take(own.tiles, s.rows * w);
             parts.take(own.left, operand_bytes(k, true, s.rows, width));
             parts.take(own.left_hidden, operand_bytes(k, true, s.rows, s.at_once));
-            for (char **columns : {&own.upstream_columns, &own.normalized_columns})
-                parts.take(*columns, operand_bytes(k, true, width, s.rows));
-            for (char **hidden : {&own.activated, &own.gradient})
-                parts.take(*hidden, operand_bytes(k, false, s.at_once, s.rows));
             for (float **weight : {&own.weight1, &own.weight2})
                 parts.take(*weight, s.gathered * s.hidden + BLOCK * w);  // read in whole blocks
             parts.take(own.bias1, s.hidden);
             for (float **vector : {&own.gain, &own.shift, &own.bias2}) parts.take(*vector, s.channels);
         });
+    for (BackwardScratch &own : scratches)
+        own.operands = memory_for(
+            [&](Parts &parts) {
+                for (char **columns : {&own.upstream_columns, &own.normalized_columns})
+                    parts.take(*columns, s.together * columns_bytes);
+                for (char **hidden : {&own.activated, &own.gradient})
+                    parts.take(*hidden, s.together * values_bytes);
+            },
+            false);  // written before they are read, but for rows whose sums nobody reads
     const int64_t tile_bytes = hidden_bytes(k, s, k.tile_rows);
     const auto work = [&](int64_t slice) {
         const Products products(k);
@@ -145,38 +160,52 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
         const PaddedRows tokens(k, x, shape.rows(), width, own.rows, s.stride);
         const PaddedRows above(k, y_gradient, shape.rows(), width, own.upstream, s.stride);
         const Operand left(k, true, own.left, width), left_hidden(k, true, own.left_hidden, s.at_once);
-        for (int64_t chunk = slice * s.chunks / slices; chunk < (slice + 1) * s.chunks / slices;
-             ++chunk) {
-            const int64_t begin = chunk * s.rows, rows = std::min(s.rows, shape.rows() - begin);
+        // The `at`-th of the chunks that are gathered together, and hidden units from some on.
+        const auto gather = [&](char *columns, char *values, float *weight, int64_t at, int64_t rows,
+                                int64_t from) {
+            const Operand left(k, true, columns + at * columns_bytes, rows);
+            const Operand right(k, false, values + at * values_bytes, rows);
+            multiply_panels(k, left.all(), width, right.from(s.together > 1 ? from / w : 0, 0),
+                            std::min(s.at_once, s.hidden - from) / w, lanes(k, rows),
+                            weight + from * s.gathered, true);
+        };
+        const auto rows_of = [&](int64_t chunk) {
+            return std::min(s.rows, shape.rows() - chunk * s.rows);
+        };
+        const int64_t first_chunk = slice * s.chunks / slices, end = (slice + 1) * s.chunks / slices;
+        for (int64_t chunk = first_chunk; chunk < end; ++chunk) {
+            const int64_t begin = chunk * s.rows, rows = rows_of(chunk);
+            const int64_t at = (chunk - first_chunk) % s.together;
             const char *hidden = kept.hidden + hidden_start(k, s, chunk);
             const float *in = tokens.rows(begin, rows), *upstream = above.rows(begin, rows);
             k.normalize(in, tokens.stride, rows, s.channels, kept.mean + begin, kept.rate + begin,
                         gain.data(), shift.data(), own.normalized, s.stride);
             for (int64_t r = 0; r < rows; ++r)
                 k.accumulate_row(upstream + r * above.stride, s.channels, own.bias2);
-            const Operand upstream_columns(k, true, own.upstream_columns, rows);
-            const Operand normalized_columns(k, true, own.normalized_columns, rows);
-            const Operand activated(k, false, own.activated, rows), gradient(k, false, own.gradient, rows);
+            const Operand upstream_columns(k, true, own.upstream_columns + at * columns_bytes, rows);
+            const Operand normalized_columns(k, true, own.normalized_columns + at * columns_bytes, rows);
+            const Operand activated(k, false, own.activated + at * values_bytes, rows);
+            const Operand gradient(k, false, own.gradient + at * values_bytes, rows);
             const int64_t panel_bytes = hidden_bytes(k, s, rows);
             left.write({upstream, above.stride, rows, width}, false);
             upstream_columns.write({upstream, above.stride, rows, width}, true);
             normalized_columns.write({own.normalized, s.stride, rows, width}, true);
             for (int64_t from = 0; from < s.hidden; from += s.at_once) {
                 const int64_t count = std::min(s.at_once, s.hidden - from), panels = count / w;
-                const int64_t panel = from / w;
+                const int64_t panel = from / w, kept_panel = s.together > 1 ? panel : 0;
                 const auto slope = [&](int64_t p, int64_t m, int many, const float *tile) {
                     k.activate_gradient[shape.gelu](
                         tile, many, hidden + (panel + p) * panel_bytes + m * tile_bytes,
-                        {nullptr, activated.panel(p) + m * tile_bytes},
-                        {left_hidden.line(m, p * w), gradient.panel(p) + m * tile_bytes}, nullptr,
+                        {nullptr, activated.panel(kept_panel + p) + m * tile_bytes},
+                        {left_hidden.line(m, p * w), gradient.panel(kept_panel + p) + m * tile_bytes}, nullptr,
                         own.bias1 + from + p * w);
                 };
                 multiply_and_finish(k, left.all(), rows, second.operand.from(panel, 0), panels,
                                lanes(k, width), own.tiles, slope);
-                multiply_panels(k, upstream_columns.all(), width, activated.all(), panels,
-                                lanes(k, rows), own.weight2 + from * s.gathered, true);
-                multiply_panels(k, normalized_columns.all(), width, gradient.all(), panels,
-                                lanes(k, rows), own.weight1 + from * s.gathered, true);
+                if (s.together == 1) {
+                    gather(own.upstream_columns, own.activated, own.weight2, 0, rows, from);
+                    gather(own.normalized_columns, own.gradient, own.weight1, 0, rows, from);
+                }
                 multiply_panels(k, left_hidden.all(), rows, first.operand.from(0, from),
                                 s.channels / w, lanes(k, std::min(count, shape.hidden - from)),
                                 own.sums, from > 0);
@@ -189,6 +218,15 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                                 gain.data(), own.sums + r * w, whole_rows(k, rows) * w, width, residual, whole, own.gain,
                                 own.shift);
                 if (whole != to) k.copy_rows(whole, 0, 1, width, to, width);
+            }
+            if (s.together == 1 || (at + 1 < s.together && chunk + 1 < end)) continue;
+            for (int64_t from = 0; from < s.hidden; from += s.at_once) {
+                for (int64_t i = 0; i <= at; ++i)
+                    gather(own.upstream_columns, own.activated, own.weight2, i,
+                           rows_of(chunk - at + i), from);
+                for (int64_t i = 0; i <= at; ++i)
+                    gather(own.normalized_columns, own.gradient, own.weight1, i,
+                           rows_of(chunk - at + i), from);
             }
         }
     };

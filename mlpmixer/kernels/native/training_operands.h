@@ -168,15 +168,25 @@ class PaddedVector {
     Memory memory;
 };
 
+constexpr int64_t TILED_AT_ONCE = 256;
+
 // Sums lie in panels of (whole_rows, tile_cols), as the micro-kernel leaves them.
 //
+// Lanes that a training product sums at once: with tiles twice as many as its right panel may have in
+// L1, since their sums take as long to load and to store as 40 lanes to multiply.
+inline int64_t summed_at_once(const Kernels &k, int64_t steps) {
+    if (!whole_blocks(k)) return lanes_at_once(k, steps);
+    const int64_t parts = (steps + TILED_AT_ONCE - 1) / TILED_AT_ONCE;
+    return round_up((steps + parts - 1) / parts, BLOCK);
+}
+
 // Computes left · right over `steps` lanes, tile by tile, for so many rows and panels of columns.
 // place(panel, row): where a tile of sums is to lie, in memory for all its rows; `add`: to what is
-// there. done(panel, left_panel, rows, tile) is called when a tile is complete.
+// there, and the left operand's next panel or the sums two tiles on are fetched. done(panel, left_panel, rows, tile) is called when a tile is complete.
 template <class Place, class Done>
 void multiply(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels, int64_t steps,
               bool add, const Place &place, const Done &done) {
-    const int64_t at_once = lanes_at_once(k, steps), width = k.tile_cols;
+    const int64_t at_once = summed_at_once(k, steps), width = k.tile_cols;
     for (int64_t p = 0; p < panels; ++p)
         for (int64_t from = 0; from < steps; from += at_once) {
             const int64_t count = std::min(at_once, steps - from);
@@ -191,8 +201,9 @@ void multiply(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t
                 float *tile = place(p, row);
                 k.multiply(many, count, left.data + m * left.bytes + from * k.tile_rows * 4, part,
                            tile, add || from > 0,
-                           add ? reinterpret_cast<const char *>(place(p, row + k.tile_rows))
-                               : next + m * (count / BLOCK) * k.ahead_lines * LINE);
+                           !add     ? next + m * (count / BLOCK) * k.ahead_lines * LINE
+                           : p == 0 ? left.data + (m + 1) * left.bytes
+                                    : reinterpret_cast<const char *>(place(p, row + 2 * k.tile_rows)));
                 if (last) done(p, m, many, tile);
             }
         }
@@ -213,7 +224,7 @@ inline void multiply_panels(const Kernels &k, Panels left, int64_t rows, Panels 
 template <class Done>
 void multiply_and_finish(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels,
                     int64_t steps, float *tiles, const Done &done) {
-    const bool parts = lanes_at_once(k, steps) < steps;
+    const bool parts = summed_at_once(k, steps) < steps;
     const auto place = [&](int64_t, int64_t row) { return tiles + (parts ? row * k.tile_cols : 0); };
     multiply(k, left, rows, right, panels, steps, false, place, done);
 }
@@ -236,10 +247,10 @@ template <class Work> void divide(int threads, int64_t count, const Work &work) 
 }
 
 // Memory of one thread's own, in parts that `place` names.
-template <class Place> Memory memory_for(const Place &place) {
+template <class Place> Memory memory_for(const Place &place, bool zeroed = true) {
     Parts counted;
     place(counted);
-    Memory memory(size_t(counted.used));
+    Memory memory(size_t(counted.used), zeroed);
     Parts parts(memory.bytes());
     place(parts);
     return memory;

@@ -115,13 +115,18 @@ void activate(const float *tile, int rows, const float *row_bias, const float *c
 template <class Operands, class Form, class Slope, int TILE_ROWS, int COLS, int BLOCK_COLS>
 void activate_gradient(const float *tile, int rows, const char *kept, const Places &activated,
                        const Places &gradient, float *row_sums, float *column_sums) {
-    constexpr int count = Group<Operands>::count;
+    constexpr int count = Group<Operands>::count, tile_bytes = TILE_ROWS / Operands::group * COLS * 4;
     const Places values = activated, gradients = gradient;
     for (int j = 0; j < COLS; j += 2 * LANES) {
         F sums[2] = {zero(), zero()};
         for (int r = 0; r < rows; r += Operands::group) {
             Group<Operands> before, after, own;
             before.template load_lanes_at<COLS, BLOCK_COLS>(kept, r, j);
+            for (int v = 0; v < 2; ++v)  // kept long ago; tiles are kept in the order of their use
+                __builtin_prefetch(kept + 2 * tile_bytes +
+                                       right_place<COLS, BLOCK_COLS>(r / Operands::group,
+                                                                     j + v * LANES) * 4,
+                                   0, 2);
             halves_and_odds<Form>(before.values, after.values);
             halves_and_odds<Slope>(before.values, own.values);
             for (int i = 0; i < count; ++i) {
