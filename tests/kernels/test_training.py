@@ -222,10 +222,12 @@ def test_views_and_empty_batches_are_taken(level: str, precision: Any) -> None:
         results(mixing, turned, options), results(mixing, tensors, options), strict=True
     ):
         assert torch.equal(one, other)
-    empty = [tensors[0][:0], *tensors[1:-1], tensors[-1][:0]]
-    output, _, *gradients = results(mixing, empty, options)
-    assert output.shape == (0, 6, 8)
-    assert not any(gradient.any() for gradient in gradients)
+    for across in ("tokens", "channels"):
+        tensors = random_tensors((4, 6, 8, 5), across)
+        empty = [tensors[0][:0], *tensors[1:-1], tensors[-1][:0]]
+        output, _, *gradients = results(mixing, empty, replace(options, across=across))  # type: ignore[arg-type]
+        assert output.shape == (0, 6, 8)
+        assert not any(gradient.any() for gradient in gradients)
 
 
 def test_weights_of_another_shape_or_type_are_refused() -> None:

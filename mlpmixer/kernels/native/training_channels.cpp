@@ -36,7 +36,7 @@ struct Scratch {
 };
 
 struct BackwardScratch : Scratch {
-    Memory operands;
+    Memory unset;
     float *upstream;                              // (rows, channels)
     float *result;                                // one row of them
     char *upstream_columns, *normalized_columns;  // as left operands, transposed
@@ -126,7 +126,8 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
     const Packed first(k, false, weights.weight1, shape.hidden, width, true);
     const Packed second(k, false, weights.weight2, width, shape.hidden, true);
     const PaddedVector gain(weights.gain, width, s.channels), shift(weights.shift, width, s.channels);
-    const int64_t slices = std::min<int64_t>(threads, s.chunks);
+    // One slice at least: of no images the gradients are 0.
+    const int64_t slices = std::max<int64_t>(1, std::min<int64_t>(threads, s.chunks));
     const int64_t columns_bytes = operand_bytes(k, true, width, s.rows);
     const int64_t values_bytes = operand_bytes(k, false, s.together > 1 ? s.hidden : s.at_once, s.rows);
     std::vector<BackwardScratch> scratches(static_cast<size_t>(slices));
@@ -139,20 +140,20 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
             parts.take(own.tiles, s.rows * w);
             parts.take(own.left, operand_bytes(k, true, s.rows, width));
             parts.take(own.left_hidden, operand_bytes(k, true, s.rows, s.at_once));
-            for (float **weight : {&own.weight1, &own.weight2})
-                parts.take(*weight, s.gathered * s.hidden + BLOCK * w);  // read in whole blocks
             parts.take(own.bias1, s.hidden);
             for (float **vector : {&own.gain, &own.shift, &own.bias2}) parts.take(*vector, s.channels);
         });
     for (BackwardScratch &own : scratches)
-        own.operands = memory_for(
+        own.unset = memory_for(
             [&](Parts &parts) {
+                for (float **weight : {&own.weight1, &own.weight2})
+                    parts.take(*weight, s.gathered * s.hidden + BLOCK * w);  // read in whole blocks
                 for (char **columns : {&own.upstream_columns, &own.normalized_columns})
                     parts.take(*columns, s.together * columns_bytes);
                 for (char **hidden : {&own.activated, &own.gradient})
                     parts.take(*hidden, s.together * values_bytes);
             },
-            false);  // written before they are read, but for rows whose sums nobody reads
+            s.chunks == 0);  // else written before it is read, where it matters
     const int64_t tile_bytes = hidden_bytes(k, s, k.tile_rows);
     const auto work = [&](int64_t slice) {
         const Products products(k);
@@ -160,19 +161,20 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
         const PaddedRows tokens(k, x, shape.rows(), width, own.rows, s.stride);
         const PaddedRows above(k, y_gradient, shape.rows(), width, own.upstream, s.stride);
         const Operand left(k, true, own.left, width), left_hidden(k, true, own.left_hidden, s.at_once);
-        // The `at`-th of the chunks that are gathered together, and hidden units from some on.
-        const auto gather = [&](char *columns, char *values, float *weight, int64_t at, int64_t rows,
+        // Of a chunk, the `at`-th of those that are gathered together, and hidden units from some on.
+        const int64_t first_chunk = slice * s.chunks / slices, end = (slice + 1) * s.chunks / slices;
+        const auto rows_of = [&](int64_t chunk) {
+            return std::min(s.rows, shape.rows() - chunk * s.rows);
+        };
+        const auto gather = [&](char *columns, char *values, float *weight, int64_t chunk,
                                 int64_t from) {
+            const int64_t at = (chunk - first_chunk) % s.together, rows = rows_of(chunk);
             const Operand left(k, true, columns + at * columns_bytes, rows);
             const Operand right(k, false, values + at * values_bytes, rows);
             multiply_panels(k, left.all(), width, right.from(s.together > 1 ? from / w : 0, 0),
                             std::min(s.at_once, s.hidden - from) / w, lanes(k, rows),
-                            weight + from * s.gathered, true);
+                            weight + from * s.gathered, chunk > first_chunk);
         };
-        const auto rows_of = [&](int64_t chunk) {
-            return std::min(s.rows, shape.rows() - chunk * s.rows);
-        };
-        const int64_t first_chunk = slice * s.chunks / slices, end = (slice + 1) * s.chunks / slices;
         for (int64_t chunk = first_chunk; chunk < end; ++chunk) {
             const int64_t begin = chunk * s.rows, rows = rows_of(chunk);
             const int64_t at = (chunk - first_chunk) % s.together;
@@ -203,8 +205,8 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
                 multiply_and_finish(k, left.all(), rows, second.operand.from(panel, 0), panels,
                                lanes(k, width), own.tiles, slope);
                 if (s.together == 1) {
-                    gather(own.upstream_columns, own.activated, own.weight2, 0, rows, from);
-                    gather(own.normalized_columns, own.gradient, own.weight1, 0, rows, from);
+                    gather(own.upstream_columns, own.activated, own.weight2, chunk, from);
+                    gather(own.normalized_columns, own.gradient, own.weight1, chunk, from);
                 }
                 multiply_panels(k, left_hidden.all(), rows, first.operand.from(0, from),
                                 s.channels / w, lanes(k, std::min(count, shape.hidden - from)),
@@ -221,12 +223,10 @@ void channels_backward(const Kernels &k, const MlpShape &shape, const MlpWeights
             }
             if (s.together == 1 || (at + 1 < s.together && chunk + 1 < end)) continue;
             for (int64_t from = 0; from < s.hidden; from += s.at_once) {
-                for (int64_t i = 0; i <= at; ++i)
-                    gather(own.upstream_columns, own.activated, own.weight2, i,
-                           rows_of(chunk - at + i), from);
-                for (int64_t i = 0; i <= at; ++i)
-                    gather(own.normalized_columns, own.gradient, own.weight1, i,
-                           rows_of(chunk - at + i), from);
+                for (int64_t i = chunk - at; i <= chunk; ++i)
+                    gather(own.upstream_columns, own.activated, own.weight2, i, from);
+                for (int64_t i = chunk - at; i <= chunk; ++i)
+                    gather(own.normalized_columns, own.gradient, own.weight1, i, from);
             }
         }
     };

@@ -143,7 +143,8 @@ inline int64_t operand_bytes(const Kernels &k, bool left, int64_t count, int64_t
 class Packed {
   public:
     Packed(const Kernels &k, bool left, const float *from, int64_t rows, int64_t columns, bool down)
-        : memory(size_t(operand_bytes(k, left, down ? columns : rows, down ? rows : columns))),
+        : memory(size_t(operand_bytes(k, left, down ? columns : rows, down ? rows : columns)),
+                 (down ? columns : rows) % (left ? k.tile_rows : k.tile_cols) != 0),
           operand(k, left, memory.bytes(), down ? rows : columns) {
         operand.write({from, columns, rows, columns}, down);
     }
@@ -182,11 +183,12 @@ inline int64_t summed_at_once(const Kernels &k, int64_t steps) {
 
 // Computes left · right over `steps` lanes, tile by tile, for so many rows and panels of columns.
 // place(panel, row): where a tile of sums is to lie, in memory for all its rows; `add`: to what is
-// there, and the left operand's next panel or the sums two tiles on are fetched. done(panel, left_panel, rows, tile) is called when a tile is complete.
+// there. done(panel, left_panel, rows, tile) is called when a tile is complete.
 template <class Place, class Done>
 void multiply(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t panels, int64_t steps,
               bool add, const Place &place, const Done &done) {
     const int64_t at_once = summed_at_once(k, steps), width = k.tile_cols;
+    const int64_t row_panels = (rows + k.tile_rows - 1) / k.tile_rows, pieces = width / k.ahead_lines;
     for (int64_t p = 0; p < panels; ++p)
         for (int64_t from = 0; from < steps; from += at_once) {
             const int64_t count = std::min(at_once, steps - from);
@@ -199,11 +201,17 @@ void multiply(const Kernels &k, Panels left, int64_t rows, Panels right, int64_t
             for (int64_t row = 0, m = 0; row < rows; row += k.tile_rows, ++m) {
                 const int many = int(std::min<int64_t>(k.tile_rows, rows - row));
                 float *tile = place(p, row);
+                // It is fetched in pieces. Besides, where sums are added to, these two tiles on, and at
+                // first the left operand.
+                const int64_t piece = add && p == 0 ? m - (row_panels - pieces) : m;
+                const char *ahead = part;
+                if (piece >= 0 && piece < pieces)
+                    ahead = next + piece * (count / BLOCK) * k.ahead_lines * LINE;
+                else if (add)
+                    ahead = p == 0 ? left.data + (m + 1) * left.bytes
+                                   : reinterpret_cast<const char *>(place(p, row + 2 * k.tile_rows));
                 k.multiply(many, count, left.data + m * left.bytes + from * k.tile_rows * 4, part,
-                           tile, add || from > 0,
-                           !add     ? next + m * (count / BLOCK) * k.ahead_lines * LINE
-                           : p == 0 ? left.data + (m + 1) * left.bytes
-                                    : reinterpret_cast<const char *>(place(p, row + 2 * k.tile_rows)));
+                           tile, add || from > 0, ahead);
                 if (last) done(p, m, many, tile);
             }
         }
