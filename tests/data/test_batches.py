@@ -205,7 +205,7 @@ def test_pixels_reach_the_model_between_minus_one_and_one() -> None:
 
 
 @pytest.mark.parametrize(("cache", "workers"), WAYS)
-@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.filterwarnings("error:.*not writable:UserWarning")
 def test_labels_that_cannot_be_written_to_cause_no_warning(cache: str, workers: int) -> None:
     labels = np.arange(4)
     labels.flags.writeable = False  # as a column of a parquet file
