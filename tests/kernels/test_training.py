@@ -106,9 +106,7 @@ def test_outputs_and_gradients_are_those_of_float64(
 def test_gradients_of_large_weights_are_gathered_over_chunks_of_rows(
     level: str, precision: Any, threads: int
 ) -> None:
-    # Nine chunks and two groups of them for one thread; the tiles' emulation is slow, two chunks.
-    size = (2, 120, 260, 520) if level.endswith("emulated") else (10, 200, 260, 520)
-    tensors = random_tensors(size, "channels")
+    tensors = random_tensors((10, 200, 260, 520), "channels")  # nine chunks, two groups of them
     options = replace(PLAIN, across="channels", level=level, precision=precision)  # type: ignore[arg-type]
     largest, norm = BOUNDS[precision]
     found = results(mixing, tensors, options)

@@ -105,15 +105,40 @@ template <int COLS, int BLOCK_COLS> inline void pad_lanes(int64_t steps, uint32_
             store_lanes(right + right_place<COLS, BLOCK_COLS>(s, j), no_lanes());
 }
 
-// Operands of a type: `store_two` writes two vectors of a row of a left operand, `lanes` puts
-// neighbours along K into the lanes of a right one.
-template <int TILE_ROWS> struct Float32Operands {
-    static constexpr int group = 1, tile_rows = TILE_ROWS;
+// How values become lanes: `lanes` puts neighbours along K together, `values` takes them out again,
+// and `store_two` writes two vectors of a row of a left operand.
+struct Float32Lanes {
+    static constexpr int group = 1;
     static I lanes(const F (&values)[1]) { return as_lanes(values[0]); }
+    static void values(I lanes, F (&values)[1]) { values[0] = as_float(lanes); }
     static void store_two(char *to, char *behind, F first, F second) {
         store(reinterpret_cast<float *>(to), first);
         store(reinterpret_cast<float *>(behind), second);
     }
+};
+struct Bfloat16Lanes {
+    static constexpr int group = 2;
+    static I lanes(const F (&values)[2]) { return bfloat16_pairs(values[0], values[1]); }
+    static void values(I lanes, F (&values)[2]) {
+        values[0] = as_float(left_shift<16>(lanes));
+        values[1] = as_float(both(lanes, lanes_of(int32_t(0xffff0000))));
+    }
+    static void store_two(char *to, char *, F first, F second) { store_bfloat16s(to, first, second); }
+};
+
+// Writes two vectors of a row, from a column of its tile on, to a left operand; `line` is where the
+// row's first lane lies.
+template <class Lanes, int TILE_ROWS>
+INLINE void put_left(char *line, int column, F first, F second) {
+    const auto at = [&](int column) {
+        const int byte = column * 4 / Lanes::group;
+        return line + byte / LINE * TILE_ROWS * LINE + byte % LINE;
+    };
+    Lanes::store_two(at(column), at(column + LANES), first, second);
+}
+
+template <int TILE_ROWS> struct Float32Operands : Float32Lanes {
+    static constexpr int tile_rows = TILE_ROWS;
     static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
                          float *) {
         float *to = static_cast<float *>(left);
@@ -127,10 +152,8 @@ template <int TILE_ROWS> struct Float32Operands {
     }
 };
 
-template <int TILE_ROWS> struct Bfloat16Operands {
-    static constexpr int group = 2, tile_rows = TILE_ROWS;
-    static I lanes(const F (&values)[2]) { return bfloat16_pairs(values[0], values[1]); }
-    static void store_two(char *to, char *, F first, F second) { store_bfloat16s(to, first, second); }
+template <int TILE_ROWS> struct Bfloat16Operands : Bfloat16Lanes {
+    static constexpr int tile_rows = TILE_ROWS;
     static void pack_row(const float *row, int64_t count, int64_t steps, void *left, float *,
                          float *) {
         uint16_t *to = static_cast<uint16_t *>(left);
@@ -201,12 +224,6 @@ template <int TILE_ROWS> struct Int8Operands {
     }
 };
 
-// Where a column of a tile's row goes in a left operand, if `line` is the row's first one.
-template <class Operands> INLINE char *left_place(char *line, int column) {
-    const int byte = column * 4 / Operands::group;
-    return line + byte / LINE * Operands::tile_rows * LINE + byte % LINE;
-}
-
 // Sums: how sums are read; SCALED: whether they are of int8 operands, which are not laid out here.
 template <class Sums, bool SCALED, class TanhForm, class ErfForm, class Operands, int COLS,
           int BLOCK_COLS>
@@ -247,8 +264,8 @@ struct FinishTile {
             if constexpr (erf) apply<ErfForm>(values);
             if constexpr (KIND == LEFT_TANH || KIND == LEFT_ERF) {
                 for (int r = 0; r < ROWS; ++r)
-                    put_left(place.operand + (from + r) * LINE, j, values[2 * r],
-                             values[2 * r + 1]);
+                    put_left<Operands, Operands::tile_rows>(place.operand + (from + r) * LINE, j,
+                                                            values[2 * r], values[2 * r + 1]);
             } else if constexpr (KIND == RIGHT_TANH || KIND == RIGHT_ERF) {
                 put_right(place.operand, from, j, values);
             } else {
@@ -259,11 +276,6 @@ struct FinishTile {
                 }
             }
         }
-    }
-
-    static INLINE void put_left(char *line, int column, F first, F second) {
-        Operands::store_two(left_place<Operands>(line, column),
-                            left_place<Operands>(line, column + LANES), first, second);
     }
 
     // Rows that share a lane; of one without a neighbour the other half is 0.

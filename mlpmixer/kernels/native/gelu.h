@@ -81,18 +81,8 @@ struct ShortTanhGeluSlope {
         0.081368356501509587f, -0.039146234200457618f};
 };
 
-// 1/2 + x·P(x²), as a form's polynomial has it.
-template <class Form> inline F half_and_odd(F x) {
-    constexpr int count = sizeof(Form::coefficients) / sizeof(float);
-    const F inner = lower(higher(x, all(-Form::end)), all(Form::end));
-    const F t = fma(inner * inner, all(2 / (Form::end * Form::end)), all(-1.0f));
-    F p = all(Form::coefficients[count - 1]);
-#pragma GCC unroll 16
-    for (int i = count - 2; i >= 0; --i) p = fma(p, t, all(Form::coefficients[i]));
-    return fma(inner, p, all(0.5f));
-}
-
-// The same of several vectors, a coefficient at a time: their chains of additions overlap.
+// 1/2 + x·P(x²), as a form's polynomial has it, of several vectors, a coefficient at a time: their
+// chains of additions overlap.
 template <class Form, int COUNT>
 inline __attribute__((always_inline)) void halves_and_odds(const F (&x)[COUNT], F (&out)[COUNT]) {
     constexpr int count = sizeof(Form::coefficients) / sizeof(float);
@@ -110,7 +100,5 @@ inline __attribute__((always_inline)) void halves_and_odds(const F (&x)[COUNT], 
 #pragma GCC unroll 8
     for (int v = 0; v < COUNT; ++v) out[v] = fma(inner[v], out[v], all(0.5f));
 }
-
-template <class Form> inline F gelu(F x) { return x * half_and_odd<Form>(x); }
 
 }  // namespace

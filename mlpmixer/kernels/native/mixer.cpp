@@ -51,7 +51,7 @@ struct Mixer::Scratch {
             const bool counting = !memory.bytes();
             parts.take(tiles, std::max({tile_floats(k, most_rows), tile_floats(k, rows),
                                         tile_floats(h, rows)}));
-            parts.take(columns_in, s.tokens() * columns);
+            parts.take(columns_in, k.precision == FLOAT32 ? 0 : s.tokens() * columns);
             parts.take(columns_hidden, packs_late(k) ? s.token_hidden * columns : 0);
             parts.take(right, round_up(s.tokens(), 4 * BLOCK) * columns * 4 / k.group);
             parts.take(right_hidden, round_up(s.token_hidden, 4 * BLOCK) * columns * 4 / k.group);
@@ -178,11 +178,13 @@ void Mixer::mix_tokens(const Block &block, Activations &x, int64_t image, int64_
     const int64_t tokens = shape.tokens(), row = image * tokens, column = panel * k.tile_cols;
     const Linear &in = block.token1, &out = block.token2;
     float *values = x.values + row * stride + column;
+    // float32 lanes are the floats themselves.
+    float *columns = k.precision == FLOAT32 ? reinterpret_cast<float *>(scratch.right)
+                                            : scratch.columns_in;
     k.normalize(values, stride, tokens, k.tile_cols, x.mean + row, x.rate + row,
-                block.norm1.gain + column, block.norm1.shift + column, scratch.columns_in,
-                k.tile_cols);
-    k.pack_columns(scratch.columns_in, in.inputs, in.steps, scratch.right, scratch.scale,
-                   scratch.offset);
+                block.norm1.gain + column, block.norm1.shift + column, columns, k.tile_cols);
+    if (k.precision != FLOAT32)
+        k.pack_columns(columns, in.inputs, in.steps, scratch.right, scratch.scale, scratch.offset);
     product(k, true,
             {in.panel(0), in.panel_bytes, in.outputs, in.bias(), in.scale(), in.offset(0)},
             {scratch.right, 0, 1, nullptr, scratch.scale, scratch.offset}, in.steps,

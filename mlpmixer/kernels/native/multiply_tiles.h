@@ -99,7 +99,7 @@ template <class Tiles> const Kernels *bfloat16_tiles_table(const char *level) {
     using Tile = FinishTile<FloatSums, false, ShortTanhGelu, ShortGelu, Bfloat16Operands<rows>,
                             Product::tile_cols, Product::block_cols>;
     static const Kernels kernels =
-        with_training<Bfloat16Training, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
+        with_training<Bfloat16Lanes, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
                       ShortGeluSlope, rows, Product::tile_cols, Product::block_cols>(
             table<Product, Product, Bfloat16Operands<rows>, Tile>(level, BFLOAT16, rows, 2, 0));
     return &kernels;

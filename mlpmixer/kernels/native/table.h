@@ -74,7 +74,7 @@ template <class Dot, int ROWS, int VECTORS> const Kernels *float32_table(const c
     using Tile = FinishTile<FloatSums, false, ExactTanhGelu, ExactGelu, Float32Operands<ROWS>,
                             Product::tile_cols, Product::block_cols>;
     static const Kernels kernels =
-        with_training<Float32Training, ExactTanhGelu, TanhGeluSlope, ExactGelu, GeluSlope, ROWS,
+        with_training<Float32Lanes, ExactTanhGelu, TanhGeluSlope, ExactGelu, GeluSlope, ROWS,
                       Product::tile_cols>(
             table<Product, Product, Float32Operands<ROWS>, Tile>(level, FLOAT32, ROWS, 1, 0));
     return &kernels;
@@ -85,7 +85,7 @@ template <class Dot, int ROWS, int VECTORS> const Kernels *bfloat16_table(const 
     using Tile = FinishTile<FloatSums, false, ShortTanhGelu, ShortGelu, Bfloat16Operands<ROWS>,
                             Product::tile_cols, Product::block_cols>;
     static const Kernels kernels =
-        with_training<Bfloat16Training, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
+        with_training<Bfloat16Lanes, ShortTanhGelu, ShortTanhGeluSlope, ShortGelu,
                       ShortGeluSlope, ROWS, Product::tile_cols>(
             table<Product, Product, Bfloat16Operands<ROWS>, Tile>(level, BFLOAT16, ROWS, 2, 0));
     return &kernels;

@@ -7,8 +7,9 @@ namespace {
 
 constexpr int64_t ROWS_AT_ONCE = 224;
 constexpr int64_t HIDDEN_AT_ONCE = 256;
-// Gradients of weights that are larger do not stay in L2 beside the rest: they are gathered from so
-// many chunks together, a part of the hidden units at a time.
+// Gradients of weights that are larger do not stay in L2 beside the rest. Tiles multiply so fast that
+// this counts: with them they are gathered from so many chunks together, a part of the hidden units
+// at a time.
 constexpr int64_t LARGE_GRADIENTS = 1024 * 1024;
 constexpr int64_t CHUNKS_TOGETHER = 8;
 
@@ -18,7 +19,7 @@ struct Sizes {
           hidden(round_up(shape.hidden, width)), at_once(std::min(hidden, round_up(HIDDEN_AT_ONCE, width))),
           rows(ROWS_AT_ONCE / k.tile_rows * k.tile_rows), chunks((shape.rows() + rows - 1) / rows),
           stride(row_stride(channels)), gathered(whole_rows(k, shape.channels)),
-          together(2 * gathered * hidden * int64_t(sizeof(float)) > LARGE_GRADIENTS
+          together(whole_blocks(k) && 2 * gathered * hidden * int64_t(sizeof(float)) > LARGE_GRADIENTS
                        ? std::min(CHUNKS_TOGETHER, chunks) : 1) {}
     int64_t width, channels, hidden;  // of a tile; and up to whole tiles
     int64_t at_once, rows, chunks;    // hidden units and rows taken together; these so many times

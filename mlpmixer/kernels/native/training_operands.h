@@ -171,8 +171,6 @@ class PaddedVector {
 
 constexpr int64_t TILED_AT_ONCE = 256;
 
-// Sums lie in panels of (whole_rows, tile_cols), as the micro-kernel leaves them.
-//
 // Lanes that a training product sums at once: with tiles twice as many as its right panel may have in
 // L1, since their sums take as long to load and to store as 40 lanes to multiply.
 inline int64_t summed_at_once(const Kernels &k, int64_t steps) {
@@ -181,6 +179,8 @@ inline int64_t summed_at_once(const Kernels &k, int64_t steps) {
     return round_up((steps + parts - 1) / parts, BLOCK);
 }
 
+// Sums lie in panels of (whole_rows, tile_cols), as the micro-kernel leaves them.
+//
 // Computes left · right over `steps` lanes, tile by tile, for so many rows and panels of columns.
 // place(panel, row): where a tile of sums is to lie, in memory for all its rows; `add`: to what is
 // there. done(panel, left_panel, rows, tile) is called when a tile is complete.

@@ -10,38 +10,6 @@
 
 namespace {
 
-// What training asks of a type of operands. `lanes` puts neighbours along K into lanes, and `values`
-// takes them out again; `store_two` writes two vectors of one row.
-struct Float32Training {
-    static constexpr int group = 1;
-    static I lanes(const F (&values)[1]) { return as_lanes(values[0]); }
-    static void values(I lanes, F (&values)[1]) { values[0] = as_float(lanes); }
-    static void store_two(char *to, char *behind, F first, F second) {
-        store(reinterpret_cast<float *>(to), first);
-        store(reinterpret_cast<float *>(behind), second);
-    }
-};
-
-struct Bfloat16Training {
-    static constexpr int group = 2;
-    static I lanes(const F (&values)[2]) { return bfloat16_pairs(values[0], values[1]); }
-    static void values(I lanes, F (&values)[2]) {
-        values[0] = as_float(left_shift<16>(lanes));
-        values[1] = as_float(both(lanes, lanes_of(int32_t(0xffff0000))));
-    }
-    static void store_two(char *to, char *, F first, F second) { store_bfloat16s(to, first, second); }
-};
-
-// Where two vectors from a column of a tile's row on lie in a left operand.
-template <class Operands, int TILE_ROWS>
-inline void store_left(char *left, int row, int column, F first, F second) {
-    const auto at = [&](int column) {
-        const int byte = column * 4 / Operands::group;
-        return left + byte / LINE * TILE_ROWS * LINE + row * LINE + byte % LINE;
-    };
-    Operands::store_two(at(column), at(column + LANES), first, second);
-}
-
 // Two vectors, from a column on, of each of the rows that share a lane.
 template <class Operands> struct Group {
     static constexpr int rows = Operands::group, count = 2 * rows;
@@ -51,8 +19,8 @@ template <class Operands> struct Group {
     void store_as(const Places &to, int row, int column) const {
         if (to.left)
             for (int g = 0; g < rows; ++g)
-                store_left<Operands, TILE_ROWS>(to.left, row + g, column, values[2 * g],
-                                                values[2 * g + 1]);
+                put_left<Operands, TILE_ROWS>(to.left + (row + g) * LINE, column, values[2 * g],
+                                              values[2 * g + 1]);
         if (to.right) store_lanes_at<COLS, BLOCK_COLS>(to.right, row, column);
     }
     template <int COLS, int BLOCK_COLS> void store_lanes_at(char *to, int row, int column) const {
