@@ -5,7 +5,7 @@ parameters alone; here convolution kernels (out, in, h, w) are taken as matrices
 that every family of models can be trained with it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,20 +18,25 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd quintic that drives all singular values towards 1."""
 
 
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return about U·Vᵀ of the matrix (m, n) = U·S·Vᵀ.
+TOGETHER = 2**22
+"""Values that are made orthogonal at once, at most. A small model has many small matrices, which
+keep the processor busy together; of a large model each one does, and would fill its caches."""
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Return about U·Vᵀ of each of the matrices (K, m, n) = U·S·Vᵀ.
 
     The singular values come out between about 0.7 and 1.2: exactness is not needed, speed is. So it
     is computed, and returned, in bfloat16 where the hardware multiplies it, else in float32.
     """
     a, b, c = NEWTON_SCHULZ
-    tall = matrix.shape[0] > matrix.shape[1]
-    kind = torch.bfloat16 if multiplies_bfloat16(matrix.device) else torch.float32
-    x = (matrix.mT if tall else matrix).to(kind)
-    x = x / (x.norm() + 1e-7)  # now no singular value is above 1
+    tall = matrices.shape[1] > matrices.shape[2]
+    kind = torch.bfloat16 if multiplies_bfloat16(matrices.device) else torch.float32
+    x = (matrices.mT.contiguous() if tall else matrices).to(kind)
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # now no singular value is above 1
     for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        gram = x @ x.mT  # (K, m, m), of wide matrices
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 
@@ -62,22 +67,40 @@ class Muon(torch.optim.Optimizer):
         """Move every parameter that has a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
+            moved = [one for one in group["params"] if one.grad is not None]
+            for alike in _together(moved):
+                self._move(alike, group)
         return loss
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, parameters: Sequence[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters that are matrices of one shape."""
+        directions = [self._direction(one, group["momentum"]) for one in parameters]
+        updates = orthogonalize(torch.stack(directions))
+        rows, columns = updates.shape[1:]
+        length = group["lr"] * max(1, rows / columns) ** 0.5
+        for parameter, update in zip(parameters, updates, strict=True):
+            update = update.reshape(parameter.shape).to(parameter.dtype)
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(share_like(update, parameter), alpha=-length)
+
+    def _direction(self, parameter: Tensor, kept: float) -> Tensor:
+        """Take the gradient into the momentum; return where both point, a matrix."""
         gradient = parameter.grad
         assert gradient is not None
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
-        momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        direction = whole(gradient.lerp(momentum, group["momentum"]))
-        update = orthogonalize(direction.flatten(1))
-        rows, columns = update.shape
-        update = update.reshape(parameter.shape).to(parameter.dtype)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        length = group["lr"] * max(1, rows / columns) ** 0.5
-        parameter.add_(share_like(update, parameter), alpha=-length)
+        momentum = state["momentum"].lerp_(gradient, 1 - kept)
+        return whole(gradient.lerp(momentum, kept)).flatten(1)
+
+
+def _together(parameters: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Yield the parameters in groups: alike as matrices, and of TOGETHER values at most."""
+    alike: dict[tuple[int, int], list[Tensor]] = {}
+    for parameter in parameters:
+        rows = parameter.shape[0]
+        alike.setdefault((rows, parameter.numel() // rows), []).append(parameter)
+    for (rows, columns), group in alike.items():
+        count = max(1, TOGETHER // (rows * columns))
+        for start in range(0, len(group), count):
+            yield group[start : start + count]

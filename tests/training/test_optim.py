@@ -18,19 +18,44 @@ def test_orthogonalize_computes_in_what_the_hardware_multiplies(
     native: bool, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlpmixer.training.muon.multiplies_bfloat16", lambda device: native)
-    assert orthogonalize(torch.eye(4, 6)).dtype == kind
+    assert orthogonalize(torch.eye(4, 6)[None]).dtype == kind
 
 
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
 def test_orthogonalize_brings_all_singular_values_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    update = orthogonalize(matrix).float()
-    values = torch.linalg.svdvals(update)
-    assert update.shape == shape
-    assert values.min() > 0.5
-    assert values.max() < 1.3
+    updates = orthogonalize(torch.stack([matrix, 100 * matrix])).float()
+    assert updates.shape == (2, *shape)
     u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
-    assert F.cosine_similarity(update.flatten(), (u @ vh).flatten(), dim=0) > 0.97
+    for update in updates:  # each by its own scale
+        values = torch.linalg.svdvals(update)
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+        assert F.cosine_similarity(update.flatten(), (u @ vh).flatten(), dim=0) > 0.97
+
+
+@pytest.mark.parametrize("together", [1, 2**22])
+def test_muon_moves_a_matrix_as_if_it_were_alone(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlpmixer.training.muon.multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr("mlpmixer.training.muon.TOGETHER", together)
+    random = torch.Generator().manual_seed(0)
+    shapes = [(6, 4), (4, 6), (6, 4), (4, 3, 2, 1), (5, 5), (6, 4)]
+    starts = [torch.randn(shape, generator=random) for shape in shapes]
+    apart = [torch.nn.Parameter(start.clone()) for start in starts]
+    joined = [torch.nn.Parameter(start.clone()) for start in starts]
+    optimizers = [Muon([one], lr=0.1, weight_decay=0.1) for one in apart]
+    optimizers.append(Muon(joined, lr=0.1, weight_decay=0.1))
+    for number in range(3):
+        for one, other in zip(apart, joined, strict=True):
+            one.grad, other.grad = torch.sin(one.detach()), torch.sin(other.detach())
+        joined[-1].grad = None if number else joined[-1].grad  # then it stays
+        apart[-1].grad = None if number else apart[-1].grad
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(apart, joined, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_muon_on_a_kernel_moves_as_on_the_matrix_it_stands_for() -> None:
