@@ -46,6 +46,11 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """Return a count with its noun: "1 image", "5,000 images"; `more` where the plural has no s."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
 def clock(seconds: float) -> str:
     """Return a duration as "0:07", "12:34" or "1:02:03"."""
     minutes, rest = divmod(round(seconds), 60)

@@ -13,6 +13,7 @@ from mlpmixer.cli.verbs import find_verbs, run_verb
 from mlpmixer.data.sources import forms, open_source, sources
 from mlpmixer.errors import UsageError
 from mlpmixer.files import located
+from mlpmixer.formatting import counted
 from mlpmixer.values import Seed
 
 if TYPE_CHECKING:
@@ -166,14 +167,17 @@ def _list_sources(console: "Console") -> int:
 def _split_lines(summary: "DatasetSummary") -> list[str]:
     """Return a line on the source and one on each split."""
     total = sum(split.images for split in summary.splits.values())
-    lines = [f"{summary.spec}: {total:,} images, {len(summary.class_names):,} classes"]
+    lines = [
+        f"{summary.spec}: {counted(total, 'image')}, "
+        f"{counted(len(summary.class_names), 'class', 'classes')}"
+    ]
     return lines + [f"{name}: {_split_text(split)}" for name, split in summary.splits.items()]
 
 
 def _split_text(split: "SplitSummary") -> str:
     least, most = min(split.per_class), max(split.per_class)
     spread = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-    parts = [f"{split.images:,} images", f"{spread} a class"]
+    parts = [counted(split.images, "image"), f"{spread} a class"]
     if (several := split.classes_an_image) is not None:
         parts.append(f"{several.least:,} to {several.most:,} classes an image ({several.mean:.1f})")
     if split.sizes is not None:

@@ -12,6 +12,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.data.sources import forms, open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.files import located
+from mlpmixer.formatting import counted
 from mlpmixer.values import Jobs, Positive, Range, Seed
 
 if TYPE_CHECKING:
@@ -100,9 +101,10 @@ def _summary(packed: "Packed", out: Path) -> str:
     """Return what was written, in a line or two."""
     images = sum(shard.images for shard in packed.shards)
     size = sum(shard.bytes for shard in packed.shards)
-    lines = [f"{out}: {images:,} images in {len(packed.shards):,} shards, {size / 1e6:,.1f} MB"]
+    written = f"{counted(images, 'image')} in {counted(len(packed.shards), 'shard')}"
+    lines = [f"{out}: {written}, {size / 1e6:,.1f} MB"]
     if packed.kept:
         lines.append(f"{packed.kept:,} of the shards were there already and are whole")
     if packed.unreadable:
-        lines.append(f"left out: {len(packed.unreadable):,} unreadable images")
+        lines.append(f"left out: {counted(len(packed.unreadable), 'unreadable image')}")
     return "\n".join(lines)

@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _evaluate(command: EvalCommand, ranks: "Ranks") -> int:
     from mlpmixer.evaluation.evaluate import evaluate_model
-    from mlpmixer.formatting import number, percent
+    from mlpmixer.formatting import counted, number, percent
     from mlpmixer.measures.metrics import in_words, shown
 
     console = command.measuring.console(ranks)
@@ -129,7 +129,7 @@ def _evaluate(command: EvalCommand, ranks: "Ranks") -> int:
     lines.append(f"speed: {number(result.images_per_second)} images/s")
     lines += [
         f"most confused: {names[one.true]} taken for {names[one.predicted]}, "
-        f"{one.count} times ({percent(one.share)})"
+        f"{counted(one.count, 'time')} ({percent(one.share)})"
         for one in result.confusion.most_confused(3)
     ]
     console.result(measured.to_json(), "\n".join(lines))

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
     from mlpmixer.evaluation.probe import probe
-    from mlpmixer.formatting import percent
+    from mlpmixer.formatting import counted, percent
 
     console = command.measuring.console(ranks)
     probed = probe(
@@ -73,8 +73,8 @@ def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
     )
     result = probed.result
     lines = [
-        f"{probed.model} on {probed.data}: {probed.features} features, {probed.classes} classes, "
-        f"{probed.split} images",
+        f"{probed.model} on {probed.data}: {counted(probed.features, 'feature')}, "
+        f"{counted(probed.classes, 'class', 'classes')}, {probed.split} images",
         "shots  accuracy  spread  strength",
     ]
     for row, count in enumerate(result.shots):

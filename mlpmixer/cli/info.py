@@ -112,14 +112,14 @@ def _list(console: "Console") -> None:
 
 
 def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
-    from mlpmixer.formatting import memory
+    from mlpmixer.formatting import counted, memory
     from mlpmixer.models.model_summary import fold
 
     layers = list(summary.layers) if every else fold(summary.layers)
     header = ("layer", "kind", "output", "parameters", "MMACs")
     footer = [
         f"{summary.name}: {summary.parameters:,} parameters, {summary.gmacs:,.3f} GMACs an image "
-        f"of {_size(summary.image_size)}, {summary.num_classes:,} classes",
+        f"of {_size(summary.image_size)}, {counted(summary.num_classes, 'class', 'classes')}",
         f"{memory(summary.activation_bytes)} an image kept for the backward pass, "
         + (f"{summary.tokens} tokens of " if summary.tokens else "")
         + f"{summary.num_features:,} features",

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mlpmixer.cli.table import print_table
+from mlpmixer.formatting import counted
 from mlpmixer.values import Count, Positive, ShareNotOne
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def show_plan(model: "ImageModel", options: PlanOptions, console: "Console") -> 
     )
     rows = [_row(setting) for setting in found.settings]
     footer = [
-        f"{found.model}, {found.batch_size:,} images a step, {found.batch_size // found.devices:,} "
-        f"on each of {found.devices} GPUs of {options.memory:g} GB, {RESERVE:.0%} of it left free",
+        f"{found.model}, {counted(found.batch_size, 'image')} a step, "
+        f"{found.batch_size // found.devices:,} on each of "
+        f"{counted(found.devices, 'GPU')} of {options.memory:g} GB, {RESERVE:.0%} of it left free",
         "Gradients that are made while activations go away count with these. Steps a day at "
         f"{options.tflops:g} TFLOP/s a GPU, reading and sending left out.",
         _advice(found),

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
-from mlpmixer.formatting import percent, printable, shortened
+from mlpmixer.formatting import counted, percent, printable, shortened
 from mlpmixer.values import Count, Workers
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _run(
     with prediction:
         total, before = len(prediction.pictures), prediction.done
         if before:
-            console.message(f"{before:,} of {total:,} pictures were done before")
+            console.message(f"done before: {before:,} of {counted(total, 'picture')}")
         with console.progress("predicting") as progress:
 
             def show(done: int) -> None:
@@ -283,7 +283,7 @@ def _tell(
     if outcome.sorted is not None:
         done, verb = outcome.sorted, "linked" if command.link else "copied"
         there = f", {done.present:,} were there already" if done.present else ""
-        footer.append(f"{done.placed:,} pictures {verb} into {command.sort_into}{there}")
+        footer.append(f"{counted(done.placed, 'picture')} {verb} into {command.sort_into}{there}")
     if command.sheet is not None:
         footer.append(f"sheet: {command.sheet}")
     if command.out is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpmixer.errors import UsageError
-from mlpmixer.formatting import printable
+from mlpmixer.formatting import counted, printable
 
 _WHOLE = re.compile(r"([+-]?\d{1,18})(\.0*)?")
 UNLABELLED = -1
@@ -40,8 +40,8 @@ def numbered_classes(
     if UNLABELLED in every and 0 in every:
         count = sum(int((values == UNLABELLED).sum()) for values in numbers.values())
         raise UsageError(
-            f"{spec} has {count:,} images with the label -1, which marks those without label: "
-            "label or remove them."
+            f"{spec} has {counted(count, 'image')} with the label -1, which stands for none: "
+            "label them or leave them out."
         )
     found = tuple(str(number) for number in every.tolist())
     if every[0] == 0 and every[-1] == len(every) - 1:

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.label_sets import class_counts, members
 from mlpmixer.data.picture import UnreadableImage, decode
+from mlpmixer.formatting import counted
 from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.report.sheet_style import (
     GREY,
@@ -51,8 +52,8 @@ def contact_sheet(
     if len(present) > classes:
         shown = np.sort(generator.choice(present, classes, replace=False))
     rows = [_tiles(source, int(label), images, tile, generator, sixteen_bit) for label in shown]
-    labels = [(dataset.class_names[label], f"{counts[label]:,} images") for label in shown]
-    note = f"{name}: {len(source):,} images, {len(present):,} classes"
+    labels = [(dataset.class_names[label], counted(counts[label], "image")) for label in shown]
+    note = f"{name}: {counted(len(source), 'image')}, {counted(len(present), 'class', 'classes')}"
     if len(shown) < len(present):
         note += f", {len(shown)} of them shown"
     return _draw(dataset.spec, note, labels, rows, tile)

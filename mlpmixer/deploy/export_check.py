@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlpmixer.data.augment import normalize
-from mlpmixer.formatting import number, percent
+from mlpmixer.formatting import counted, number, percent
 from mlpmixer.models.interface import ImageModel
 
 BATCH_SIZES = (1, 3, 8)
@@ -58,7 +58,7 @@ class Comparison:
     def __str__(self) -> str:
         share = self.difference / max(self.largest, 1e-6)
         return (
-            f"{self.images} images: logits differ by at most {number(self.difference)}, "
+            f"{counted(self.images, 'image')}: logits differ by at most {number(self.difference)}, "
             f"{number(share)} of the largest (allowed: {self.bound.difference:g}); top-1 agrees on "
             f"{percent(self.agreement)} (needed: {percent(self.bound.agreement, 0)})"
         )

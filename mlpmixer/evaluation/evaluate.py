@@ -20,7 +20,7 @@ from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES, Evaluation, classify
 from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
-from mlpmixer.formatting import printable
+from mlpmixer.formatting import counted, printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, keep_freed_memory
@@ -194,7 +194,8 @@ class Relabelled:
         if unknown:
             shown = ", ".join(map(repr, unknown[:3]))
             raise UsageError(
-                f"{source} has {len(unknown)} classes that the model does not know: {shown}. "
+                f"{source} has {counted(len(unknown), 'class', 'classes')} that the model does not "
+                f"know: {shown}. "
                 f"It knows {', '.join(map(repr, model_names[:5]))}"
                 f"{', …' if len(model_names) > 5 else ''}."
             )

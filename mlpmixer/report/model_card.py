@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from mlpmixer.formatting import duration, magnitude, percent, printable, shortened
+from mlpmixer.formatting import counted, duration, magnitude, percent, printable, shortened
 from mlpmixer.json_text import json_text
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.measures.metrics import interval, shown
@@ -138,7 +138,7 @@ def _training(records: tuple[Mapping[str, Any], ...]) -> str:
         return ""
     last = records[-1]
     time = duration(float(last["seconds"]))
-    return f"{int(last['step']):,} steps, {float(last['epoch']):,.1f} epochs, in {time}."
+    return f"{counted(int(last['step']), 'step')}, {float(last['epoch']):,.1f} epochs, in {time}."
 
 
 def _machine(machine: Mapping[str, str]) -> str:
@@ -180,7 +180,9 @@ def _limits(facts: CardFacts) -> list[str]:
                 "probabilities at their word."
             )
         if untested := [n for n, a in measured["per_class"].items() if a is None]:
-            found.append(f"{len(untested)} classes had no image to measure them on.")
+            found.append(
+                f"{counted(len(untested), 'class', 'classes')} had no image to measure accuracy on."
+            )
     return found
 
 

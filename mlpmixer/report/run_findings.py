@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpmixer.formatting import capitalized, percent, shortened
+from mlpmixer.formatting import capitalized, counted, percent, shortened
 from mlpmixer.measures.intervals import wilson_interval
 from mlpmixer.report.run_contents import ReportContents
 
@@ -65,7 +65,7 @@ def _sample(contents: ReportContents) -> Finding:
     if high - low > _WIDE_INTERVAL:
         return Finding(
             False,
-            f"Only {contents.total:,} images tested",
+            f"Only {counted(contents.total, 'image')} tested",
             f"The accuracy may well be anywhere {interval}. More test images would tell.",
         )
     return Finding(
@@ -135,7 +135,7 @@ def _conflicting_labels(contents: ReportContents) -> Finding | None:
     return Finding(
         False,
         "One picture, two labels",
-        f"{count:,} images have a copy with another label; one of the labels is wrong.",
+        f"Images of which a copy has another label: {count:,}. One of the labels is wrong.",
     )
 
 

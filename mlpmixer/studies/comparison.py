@@ -16,6 +16,7 @@ import torch
 
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.throughput import throughput
+from mlpmixer.formatting import counted
 from mlpmixer.models.model_summary import count_macs, count_parameters
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, peak_memory
@@ -177,7 +178,7 @@ def time_models(
 ) -> Mapping[str, Any]:
     """Compute the cell of the throughputs: all models in turn."""
     models = {name: plan(recipe, runtime).model for name, recipe in recipes.items()}
-    console.message(f"throughput of {len(models)} models in turn")
+    console.message(f"throughput of {counted(len(models), 'model')} in turn")
     found = throughput(models, runtime)
     return {
         model: {

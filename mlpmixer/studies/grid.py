@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json
-from mlpmixer.formatting import duration
+from mlpmixer.formatting import counted, duration
 from mlpmixer.run.console import Console
 
 RESULT = "result.json"
@@ -227,7 +227,7 @@ class Grid:
             waiting: dict[Future[None], Cell] = {
                 pool.submit(self._compute_logged, cell): cell for cell in missing
             }
-            with console.progress(f"{len(missing)} cells, {jobs} at a time") as progress:
+            with console.progress(f"{counted(len(missing), 'cell')}, {jobs} at a time") as progress:
                 while waiting:
                     done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in done:

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from mlpmixer.errors import MixerError
+from mlpmixer.formatting import counted
 from mlpmixer.run.console import Console
 from mlpmixer.studies.grid import Cell, CellsFailed, Grid
 
@@ -162,7 +163,7 @@ class Halving(Grid):
             members = self.members(rung)
             owner = {cell.name: name for name in members for cell in self.cells_of(name, rung)}
             console.message(
-                f"rung {rung + 1} of {len(self.rungs)}: {len(members)} candidates, "
+                f"rung {rung + 1} of {len(self.rungs)}: {counted(len(members), 'candidate')}, "
                 f"{planned.share:.0%} of the budget"
             )
             try:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mlpmixer.files import write_bytes, write_json
-from mlpmixer.formatting import percent
+from mlpmixer.formatting import counted, percent
 from mlpmixer.report.figure_page import FigurePage, Table, csv_file, write_page
 from mlpmixer.studies.grid import Grid
 from mlpmixer.training.recipe import ScheduleOptions
@@ -48,7 +48,7 @@ def budget_note(schedule: ScheduleOptions) -> str:
         return f"{schedule.minutes:g} minutes each"
     if schedule.epochs is not None:
         return f"{schedule.epochs:g} epochs each"
-    return f"{schedule.steps:,} steps each"
+    return f"{counted(schedule.steps or 0, 'step')} each"
 
 
 def progress_note(grid: Grid) -> str:

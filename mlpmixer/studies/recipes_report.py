@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlpmixer.files import write_text
-from mlpmixer.formatting import duration, percent, printable, shortened
+from mlpmixer.formatting import counted, duration, percent, printable, shortened
 from mlpmixer.report.figure_page import (
     FigurePage,
     FigureView,
@@ -61,7 +61,8 @@ def report_recipes(study: RecipeStudy, grid: Grid, commands: Mapping[str, str]) 
                 None,
                 (
                     study.recipe.data.data,
-                    f"{len(study.candidates)} candidates in {len(study.rungs)} rungs, {budgets}",
+                    f"{counted(len(study.candidates), 'candidate')} in "
+                    f"{counted(len(study.rungs), 'rung')}, {budgets}",
                     progress_note(grid) if grid.finished else "The search is not finished.",
                 ),
             )
@@ -243,8 +244,10 @@ def winning_recipe(study: RecipeStudy, grid: Halving, name: str) -> str:
     accuracy = mean_percent(grid.accuracies(name, rung) or [])
     changed = _told(study.by_name[name].changes)
     return (
-        f"# the best of {len(study.candidates)} candidates on {printable(study.recipe.data.data)}\n"
-        f"# Source: `mixer study recipes`, {len(study.rungs)} rungs, {study.seeds} seeds.\n"
+        f"# the best of {counted(len(study.candidates), 'candidate')} on "
+        f"{printable(study.recipe.data.data)}\n"
+        f"# Source: `mixer study recipes`, {counted(len(study.rungs), 'rung')}, "
+        f"{counted(study.seeds, 'seed')}.\n"
         f"# It changes: {changed}.\n"
         f"# Result: {accuracy} of the validation images, by which it was chosen.\n"
         f"{study.recipe_of(name, rung).to_toml()}"

@@ -11,7 +11,7 @@ from mlpmixer.data.duplicates import Duplicates, find_duplicates
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.files import write_json
-from mlpmixer.formatting import number, percent
+from mlpmixer.formatting import counted, number, percent
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.ranks import Ranks
 from mlpmixer.report.run_page import write_report
@@ -279,7 +279,7 @@ def _report(
         console.message(f"the training {_ended_early(loop)}")
     taught = contents.teacher_time
     console.message(
-        f"{position.step:,} steps in {position.seconds:.1f} s, "
+        f"{counted(position.step, 'step')} in {position.seconds:.1f} s, "
         f"{number(contents.training_images_per_second or 0)} images/s"
         + ("" if taught is None else f", {percent(taught, 0)} of the time for the teacher")
     )

@@ -42,7 +42,7 @@ def test_unreadable_images_are_named_and_fail(
     (source / "one" / "bad.png").write_text("no picture")
     assert run(["pack", str(source), str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert "left out: 1 unreadable images" in said.out
+    assert "left out: 1 unreadable image\n" in said.out
     assert "bad.png: not an image of a known format" in said.err
 
 

@@ -105,7 +105,7 @@ def test_split_whose_labels_are_withheld_is_left_out(tmp_path: Path) -> None:
     assert list(open_parquet(parquet_files(tmp_path), "p").splits) == ["train"]
 
     dataset = open_parquet(parquet_files(tmp_path), "p")
-    assert dataset.notes == ("the 2 test images have no labels and are left out",)
+    assert dataset.notes == ("left out, because there are no labels: 2 test images",)
 
 
 def test_an_image_may_be_null(tmp_path: Path) -> None:

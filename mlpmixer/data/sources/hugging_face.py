@@ -9,7 +9,7 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import split_of_name
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.formatting import printable
+from mlpmixer.formatting import counted, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def open_hub(spec: str) -> Dataset:
         for split, values in labels.items()
     }
     notes = tuple(
-        f"the {len(table):,} {split} images have no labels and are left out"
+        f"left out, because there are no labels: {counted(len(table), f'{split} image')}"
         for split, table in tables.items()
         if split not in labels
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.sources.declaration import Source
 from mlpmixer.data.split_names import ALIASES, File, group_by_split
+from mlpmixer.formatting import counted
 
 SOURCE = Source(
     example="x.parquet",
@@ -72,7 +73,9 @@ def open_parquet(files: Sequence[File], spec: str) -> Dataset:
     for split, paths in groups.items():
         if split not in known:
             count = len(labels[split])
-            notes.append(f"the {count:,} {split} images have no labels and are left out")
+            notes.append(
+                f"left out, because there are no labels: {counted(count, f'{split} image')}"
+            )
         elif indexes:
             splits[split] = ParquetStream(paths, columns.image, indexes[split], known[split])
         else:
