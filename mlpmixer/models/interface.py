@@ -136,6 +136,10 @@ class ImageModel(nn.Module):
         """Return the parameters of each block's MLP across tokens; empty where there are none."""
         return []
 
+    def residual_ends(self) -> list[nn.Linear]:
+        """Return the layer that ends each residual branch, of networks of linear layers alone."""
+        return []
+
     def for_kernels(self) -> tuple[MixerShape, list[Tensor]] | None:
         """Return shape and weights for the native kernels; None where they cannot compute it."""
         return None

@@ -38,6 +38,17 @@ def lecun_normal(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+def zero_weights(layers: Iterable[nn.Linear]) -> None:
+    """Let layers give 0 until they are trained; where they end a residual branch, as if none were.
+
+    https://arxiv.org/abs/1706.02677, section 5.1, of residual networks.
+    """
+    for layer in layers:
+        nn.init.zeros_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
 def check_images(images: Tensor, in_channels: int, image_size: tuple[int, int]) -> None:
     """Raise ValueError where images are not (B, in_channels, *image_size)."""
     expected = (in_channels, *image_size)

@@ -247,6 +247,11 @@ class Mixer(ImageModel):
             for block in self.block_names
         ]
 
+    def residual_ends(self) -> list[nn.Linear]:
+        """Return the second layer of each MLP."""
+        mlps = [module for module in self.blocks.modules() if isinstance(module, Mlp)]
+        return [mlp.fc2 for mlp in mlps]
+
     def for_kernels(self) -> tuple[MixerShape, list[Tensor]]:
         """Return shape and weights for the native kernels."""
         config = self.config

@@ -155,6 +155,13 @@ class Comparator(ImageModel):
         groups = [[f"net.{name}" for name in found[number]] for number in sorted(found)]
         return groups if self.num_classes else [*groups, []]
 
+    def residual_ends(self) -> list[nn.Linear]:
+        """Return what ends the attention and the MLP of each of a ViT's blocks."""
+        from timm.models.vision_transformer import Block
+
+        blocks = (one for one in self.net.modules() if isinstance(one, Block))
+        return [end for block in blocks for end in (block.attn.proj, block.mlp.fc2)]
+
     def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "Comparator":
         """Return a model for another image size; position embeddings are resampled by timm.
 

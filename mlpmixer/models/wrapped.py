@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
 
@@ -62,6 +62,10 @@ class WrappedModel(ImageModel):
     def token_mlps(self) -> list[TokenMlp]:
         """Return the parameters of each block's MLP across tokens."""
         return self.model.token_mlps()
+
+    def residual_ends(self) -> list[nn.Linear]:
+        """Return the layer that ends each of the network's residual branches."""
+        return self.model.residual_ends()
 
     def seen(self, images: Tensor) -> Tensor:
         """Return images as the network's first layer gets them."""

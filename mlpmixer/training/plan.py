@@ -22,6 +22,7 @@ from mlpmixer.data.value_range import darkness
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.layers import zero_weights
 from mlpmixer.models.presets import is_mixer, mixer_config
 from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
@@ -139,6 +140,8 @@ def build(options: ModelOptions, num_classes: int) -> ImageModel:
     shuffle = ("input_shuffle", "shuffle_patch_size")
     given = {name: value for name in shuffle if (value := getattr(options, name)) is not None}
     model = create_model(options.model, **_shape(options, num_classes), **given)
+    if options.zero_init_residual:
+        zero_weights(model.residual_ends())
     if options.grad_checkpointing:
         model.set_grad_checkpointing(True)
     return model

@@ -63,6 +63,9 @@ class ModelOptions:
     """Probability of dropping a hidden value."""
     stochastic_depth: ShareNotOne | None = None
     """Probability of dropping the last block's branches; grows linearly from 0 with depth."""
+    zero_init_residual: bool = False
+    """Start as if there were no blocks: what ends a residual branch starts at zero. Of fresh Mixers
+    and ViTs; other families have a start of their own."""
     input_shuffle: Literal["patches", "pixels"] | None = None
     """Shuffle every image by a fixed permutation: of the patches and of the pixels in them, or of
     all pixels. Tells what a model has built in."""

@@ -14,7 +14,10 @@ from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
 from mlpmixer.weights.checkpoint import load
 
 _REGULARISATION = ("dropout", "stochastic_depth")
-_NOT_OF_THE_SHAPE = ("model", "start_from", "image_size", "grad_checkpointing", *_REGULARISATION)
+_NOT_OF_THE_SHAPE = (
+    *("model", "start_from", "image_size", "zero_init_residual", "grad_checkpointing"),
+    *_REGULARISATION,
+)
 
 
 def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:

@@ -9,6 +9,7 @@ from timm.optim import param_groups_layer_decay
 import mlpmixer
 from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.layers import zero_weights
 from mlpmixer.models.preprocessing import Preprocessing
 
 FAMILIES = ("mixer_nano", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
@@ -191,3 +192,22 @@ def test_preprocessing_follows_the_model_and_is_checked() -> None:
         Preprocessing(image_size=(32, 32), crop_share=0)
     with pytest.raises(UsageError, match="unknown resampling 'nearest'"):
         Preprocessing(image_size=(32, 32), resampling="nearest")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shuffle", [None, "pixels"])
+@pytest.mark.parametrize(("name", "branches"), [("mixer_nano", 16), ("vit_nano", 12)])
+def test_blocks_do_nothing_while_the_ends_of_their_branches_are_zero(
+    name: str, branches: int, shuffle: str | None
+) -> None:
+    model = build(name, image_size=32, input_shuffle=shuffle)
+    before = model.forward_intermediates(pictures(32, 32), intermediates_only=True)
+    assert not torch.equal(before[0], before[-1])
+    ends = model.residual_ends()
+    assert len(ends) == branches
+    zero_weights(ends)
+    after = model.forward_intermediates(pictures(32, 32), intermediates_only=True)
+    assert all(torch.equal(one, after[0]) for one in after)
+
+
+def test_families_that_start_in_their_own_way_name_no_ends_of_branches() -> None:
+    assert not any(build(name).residual_ends() for name in ("bit_nano", "nfnet_nano"))

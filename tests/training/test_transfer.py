@@ -11,6 +11,7 @@ from mlpmixer.errors import UsageError
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.training.optim import Optimizers
+from mlpmixer.training.plan import build
 from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
 from mlpmixer.training.transfer import blocks_behind, freeze, start_from
 
@@ -48,6 +49,15 @@ def test_a_mixer_moves_to_the_image_size_asked_for(checkpoint: str) -> None:
     assert model.image_size == (16, 16)
     assert isinstance(model, Mixer)
     assert model.config.tokens_mlp_dim == 4 * 8
+
+
+def test_a_start_at_zero_is_for_fresh_weights_alone(checkpoint: str) -> None:
+    shape = {"width": 16, "depth": 3, "tokens_mlp_dim": 8, "channels_mlp_dim": 32}
+    fresh = build(ModelOptions(zero_init_residual=True, image_size=(8,), patch_size=2, **shape), 10)
+    assert len(fresh.residual_ends()) == 6
+    assert not any(end.weight.any() for end in fresh.residual_ends())
+    begun = start_from(ModelOptions(zero_init_residual=True, start_from=checkpoint), NAMES)
+    assert all(end.weight.any() for end in begun.residual_ends())
 
 
 def test_regularisation_is_free_and_the_shape_is_not(checkpoint: str) -> None:
