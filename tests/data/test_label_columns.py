@@ -65,7 +65,7 @@ def test_whole_numbers_booleans_and_text_are_classes(
         (pa.array([2**63, 1], pa.uint64()), "no class number"),
         (pa.array([0.0, float("nan")]), "1 of 2 train images without label"),
         (pa.array(["", "a"]), "1 of 2 train images without label"),
-        (pa.array([-1, 0, 1]), "1 images with the label -1"),
+        (pa.array([-1, 0, 1]), "1 image with the label -1"),
         (pa.array([None, None]), "no labels"),
         (pa.array([-1.0, -1.0]), "no labels"),
     ],
