@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint sanitize fuzz tiles browser environment clean
 
 demo: $(READY)  ## train on handwritten digits, evaluate, and show where the report is
-	$(BIN)/mixer train --recipe quick --data digits --patch-size 2 --depth 4
+	$(BIN)/mixer train --recipe quick --data digits --patch-size 2 --depth 4 --zero-init-residual
 
 test: $(READY) lint  ## lint, format check, type check, tests
 	$(BIN)/pytest -n 2
