@@ -127,8 +127,20 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     several = SEVERAL_CLASSES if is_multi_label(dataset) else ""
     unequal = "" if several else remark(train.labels, dataset.class_names, recipe.loss.balance)
     teacher, said = find_teacher(recipe, dataset.class_names, model, runtime)
-    notes = (note, *dataset.remarks, several, unequal, dark, said)
+    start = _on_the_start(recipe.model, model)
+    notes = (note, *dataset.remarks, several, unequal, dark, said, start)
     return Plan(recipe, dataset, tuple(filter(None, notes)), runtime, model, schedule, teacher)
+
+
+def _on_the_start(options: ModelOptions, model: ImageModel) -> str:
+    """Return what there is to say where a start at zero was asked for and changes nothing."""
+    if not options.zero_init_residual:
+        return ""
+    if options.start_from is not None:
+        return "--zero-init-residual changes nothing: the weights are the checkpoint's"
+    if not model.residual_ends():
+        return f"--zero-init-residual changes nothing: {model.name} has a start of its own"
+    return ""
 
 
 def build(options: ModelOptions, num_classes: int) -> ImageModel:

@@ -59,7 +59,7 @@ def test_a_file_names_them(
     ("content", "options", "message"),
     [
         ("zero\none\n", [], "2 class names, but the model 3 logits"),
-        ("zero\none\neight\n", [], "that the model does not know: 'seven'"),
+        ("zero\none\neight\n", [], "1 class that the model does not know: 'seven'"),
         ("zero\none\nseven\n", ["--suite", "avg5"], "--class-names and --suite exclude each other"),
     ],
 )

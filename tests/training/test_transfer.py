@@ -10,9 +10,11 @@ from mlpmixer.cli.main import main
 from mlpmixer.errors import UsageError
 from mlpmixer.models.mixer import Mixer
 from mlpmixer.models.preprocessing import Preprocessing
+from mlpmixer.runtime import Runtime
 from mlpmixer.training.optim import Optimizers
-from mlpmixer.training.plan import build
+from mlpmixer.training.plan import build, plan
 from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
+from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.transfer import blocks_behind, freeze, start_from
 
 NAMES = tuple("0123456789")
@@ -58,6 +60,21 @@ def test_a_start_at_zero_is_for_fresh_weights_alone(checkpoint: str) -> None:
     assert not any(end.weight.any() for end in fresh.residual_ends())
     begun = start_from(ModelOptions(zero_init_residual=True, start_from=checkpoint), NAMES)
     assert all(end.weight.any() for end in begun.residual_ends())
+
+
+def test_a_start_at_zero_that_changes_nothing_is_said(checkpoint: str) -> None:
+    runtime = Runtime(torch.device("cpu"), torch.float32)
+    given = {"data": "digits", "steps": 1, "zero_init_residual": True}
+    for chosen, reason in (
+        ({"model": "bit_nano"}, "bit_nano has a start of its own"),
+        ({"start_from": checkpoint}, "the weights are the checkpoint's"),
+        ({"model": "vit_nano"}, None),
+    ):
+        notes = plan(find_recipe("quick").override({**given, **chosen}), runtime).notes
+        said = [note for note in notes if "--zero-init-residual" in note]
+        assert said == (
+            [] if reason is None else [f"--zero-init-residual changes nothing: {reason}"]
+        )
 
 
 def test_regularisation_is_free_and_the_shape_is_not(checkpoint: str) -> None:
