@@ -133,13 +133,13 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
 
 
 def _on_the_start(options: ModelOptions, model: ImageModel) -> str:
-    """Return what there is to say where a start at zero was asked for and changes nothing."""
+    """Return what there is to say where a recipe or an option asks for a start at zero in vain."""
     if not options.zero_init_residual:
         return ""
     if options.start_from is not None:
-        return "--zero-init-residual changes nothing: the weights are the checkpoint's"
+        return "a start at zero changes nothing here: the weights are the checkpoint's"
     if not model.residual_ends():
-        return f"--zero-init-residual changes nothing: {model.name} has a start of its own"
+        return f"a start at zero changes nothing here: {model.name} has a start of its own"
     return ""
 
 
