@@ -83,7 +83,10 @@ def outside(limits: Range, whole: bool) -> list[float]:
     step = 1 if whole else 0.25
     found = [] if whole else [math.nan, math.inf, -math.inf]
     found += [limits.ge - step] if limits.ge is not None else []
-    found += [limits.le + step] if limits.le is not None else []
+    if limits.le is not None:
+        found += [limits.le + step]
+        if found[-1] == limits.le:  # a large float swallows a quarter
+            found[-1] = math.nextafter(limits.le, math.inf)
     return found + [limit for limit in (limits.gt, limits.lt) if limit is not None]
 
 
