@@ -14,8 +14,6 @@ class TrainingSteps:
 
     def __init__(self) -> None:
         self.taken: list[int] = []
-        self.mixed: list[bool] = []
-        """Of each step, whether its targets were those of mixed images."""
         self.maker: TrainingStep | None = None
         """What made the latest one."""
         self.interrupt_at: int | None = None
@@ -36,7 +34,6 @@ def training_steps(monkeypatch: pytest.MonkeyPatch) -> TrainingSteps:
         answers: Tensor | None = None,
     ) -> StepResult:
         steps.taken.append(number)
-        steps.mixed.append(bool(((targets > 0) & (targets < 1)).any()))
         steps.maker = self
         if len(steps.taken) == steps.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)

@@ -50,13 +50,7 @@ class Augmenter:
         self.num_classes = num_classes
 
     def __call__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        generator: torch.Generator,
-        ranks: Ranks = ALONE,
-        *,
-        done: float = 0.0,
+        self, images: Tensor, labels: Tensor, generator: torch.Generator, ranks: Ranks = ALONE
     ) -> tuple[Tensor, Tensor]:
         """Return augmented images (B, 3, H, W) float32 in [-1, 1] and targets (B, K).
 
@@ -64,8 +58,7 @@ class Augmenter:
         process gets at their positions.
 
         `images` (B, 3, H, W) uint8 and `labels` int64, (B,) or (B, L), lie on one device, any; they
-        are not changed. `generator`, on the CPU, is the only source of randomness. `done` is the
-        share of the training that lies behind, in [0, 1].
+        are not changed. `generator`, on the CPU, is the only source of randomness.
         """
         options = self.options
         if options.randaugment_operations:
@@ -75,8 +68,6 @@ class Augmenter:
         if options.erase:
             pixels = random_erase(pixels, options.erase, generator, ranks)
         targets = one_hot(labels, self.num_classes)
-        if done >= options.mix_until:
-            return pixels, targets
         if options.mixup_alpha and _happens(options.mixup_share, generator):
             return mixup(pixels, targets, options.mixup_alpha, generator, ranks)
         if options.cutmix_alpha and _happens(options.cutmix_probability, generator):

@@ -67,8 +67,6 @@ class AugmentOptions:
     """Beta distribution parameter of CutMix; 0 turns it off."""
     cutmix_probability: Share = 1.0
     """Share of the batches left by mixup that CutMix is applied to."""
-    mix_until: ShareNotZero = 1.0
-    """Share of the training after which mixup and CutMix are over, in (0, 1]."""
     erase: Share = 0.0
     """Probability that a random rectangle of an image is replaced by noise."""
     repeats: Copies = 1

@@ -144,7 +144,6 @@ class TrainingLoop:
                     runtime.place(batch.labels),
                     generator(seed, "augment", here.step),
                     ranks,
-                    done=done,
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
                 if self.teacher is None:

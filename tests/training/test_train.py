@@ -136,16 +136,6 @@ def test_a_budget_in_minutes_ends_and_runs_the_schedule_down(tmp_path: Path) -> 
     assert rates[-1] < 0.2 * max(rates)
 
 
-@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_images_are_no_longer_mixed_after_the_share_that_the_recipe_says(
-    tmp_path: Path, training_steps: TrainingSteps, kind: str
-) -> None:
-    alphas = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, f"{kind}_alpha": 1.0}
-    options = {**alphas, "mixup_probability": None, "mix_until": 0.75}
-    train(recipe(**options), tmp_path / "run", silent(), CPU)
-    assert training_steps.mixed == [True] * 9 + [False] * 3
-
-
 def test_without_validation_images_the_last_weights_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "run"
     outcome = train(recipe(validation_fraction=0.0), out, silent(), CPU)
