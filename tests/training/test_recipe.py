@@ -49,6 +49,11 @@ def test_the_imagenet_recipe_has_the_released_hyperparameters() -> None:
     assert recipe.schedule.warmup_steps == 10_000
 
 
+def test_the_recipe_for_long_trainings_is_the_small_one_with_cutmix() -> None:
+    changes = {"cutmix_alpha": 1.0, "cutmix_probability": 0.5, "epochs": 60.0}
+    assert find_recipe("small_long") == find_recipe("small").override(changes)
+
+
 def test_sharpness_aware_pre_training_changes_images_by_crops_and_flips_alone() -> None:
     recipe = find_recipe("pretrain_imagenet_sam")
     assert recipe.model.model == find_recipe("pretrain_imagenet").model.model
