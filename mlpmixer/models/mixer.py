@@ -18,15 +18,14 @@ from torch import Tensor, nn
 
 from mlpmixer.kernels.native import MixerShape
 from mlpmixer.models import checks
-from mlpmixer.models.interface import ImageModel, Intermediates, TokenMlp
+from mlpmixer.models.block_network import BlockNetwork
+from mlpmixer.models.interface import TokenMlp
 from mlpmixer.models.layers import (
     StochasticDepth,
     check_images,
-    chosen_blocks,
     lecun_normal,
     renormalize,
     renormalized_stem,
-    run_blocks,
 )
 from mlpmixer.models.resize import resize_weights
 
@@ -142,7 +141,7 @@ class MixerBlock(nn.Module):
         return tokens + self.stochastic_depth(self.mlp_channels(self.norm2(tokens)))
 
 
-class Mixer(ImageModel):
+class Mixer(BlockNetwork):
     """An MLP-Mixer image classifier.
 
     Args:
@@ -157,7 +156,6 @@ class Mixer(ImageModel):
         super().__init__()
         self.config = config
         self.name = name
-        self.grad_checkpointing = False
         self.stem = PatchEmbedding(config.patch_size, config.in_channels, config.width)
         slope = config.stochastic_depth / max(1, config.depth - 1)
         self.blocks = nn.ModuleList(
@@ -168,41 +166,26 @@ class Mixer(ImageModel):
         self.stem.apply(lecun_normal)
         self.blocks.apply(lecun_normal)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """Cut images (B, 3, H, W) in [-1, 1] into patches and map each to a token, (B, S, C).
+
+        Raises ValueError where the images are not of `image_size`.
+        """
+        config = self.config
+        check_images(images, config.in_channels, config.image_size)
+        return self.stem(renormalize(images, config.input_mean, config.input_std))
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [-1, 1] to normalised tokens (B, S, C).
 
         Raises ValueError where the images are not of `image_size`.
         """
-        tokens, _ = run_blocks(self.blocks, self._embed(images), recompute=self.grad_checkpointing)
-        return self.norm(tokens)
+        return self.norm(self.run(self.embed(images)))
 
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Average tokens (B, S, C) to (B, C) and, unless `pre_logits`, map them to logits."""
         pooled = tokens.mean(dim=1)  # (B, C)
         return pooled if pre_logits else self.head(pooled)
-
-    def _embed(self, images: Tensor) -> Tensor:
-        config = self.config
-        check_images(images, config.in_channels, config.image_size)
-        if (config.input_mean, config.input_std) != ((0.5,), (0.5,)):
-            images = renormalize(images, config.input_mean, config.input_std)
-        return self.stem(images)  # (B, S, C)
-
-    def _intermediates(
-        self, images: Tensor, wanted: Intermediates
-    ) -> tuple[Tensor | None, list[Tensor]]:
-        chosen = chosen_blocks(wanted.indices, len(self.blocks))
-        blocks = list(self.blocks)[: max(chosen) + 1 if wanted.stop_early else None]
-        tokens, kept = run_blocks(
-            blocks, self._embed(images), keep=chosen, recompute=self.grad_checkpointing
-        )
-        picked = [self.norm(kept[i]) if wanted.norm else kept[i] for i in chosen]  # (B, S, C) each
-        maps = [one.mT.unflatten(2, self.config.grid) for one in picked]
-        return self.norm(tokens) if wanted.final else None, maps
-
-    def logits_after(self, values: Tensor) -> Tensor | None:
-        """Return the logits (B, K) that a block's tokens (B, S, C) lead to; None without a head."""
-        return self.forward_head(self.norm(values)) if self.num_classes else None
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
@@ -217,10 +200,6 @@ class Mixer(ImageModel):
         nn.init.constant_(head.bias, self.config.head_bias)
         return head
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block in the backward pass instead of keeping its activations."""
-        self.grad_checkpointing = enable
-
     def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "Mixer":
         """Return a Mixer for another image size; see `mlpmixer.resize`, also for `how`."""
         changes, weights = resize_weights(
@@ -230,14 +209,6 @@ class Mixer(ImageModel):
             resized = Mixer(replace(self.config, **changes), self.name)
         resized.load_state_dict(weights, assign=True)
         return resized.requires_grad_().taking_over(self)
-
-    def layer_groups(self) -> list[list[str]]:
-        """Return the parameters' names by stem, block (the last with the norm), and head."""
-        stem, *blocks, norm, head = (
-            [f"{module}.{name}" for name, _ in self.get_submodule(module).named_parameters()]
-            for module in ("stem", *self.block_names, "norm", "head")
-        )
-        return [stem, *blocks[:-1], blocks[-1] + norm, head]
 
     def token_mlps(self) -> list[TokenMlp]:
         """Return the parameters of each block's MLP across tokens."""
@@ -249,8 +220,9 @@ class Mixer(ImageModel):
 
     def residual_ends(self) -> list[nn.Linear]:
         """Return the second layer of each MLP."""
-        mlps = [module for module in self.blocks.modules() if isinstance(module, Mlp)]
-        return [mlp.fc2 for mlp in mlps]
+        mlps = ("mlp_tokens", "mlp_channels")
+        ends = (f"{block}.{mlp}.fc2" for block in self.block_names for mlp in mlps)
+        return [end for end in map(self.get_submodule, ends) if isinstance(end, nn.Linear)]
 
     def for_kernels(self) -> tuple[MixerShape, list[Tensor]]:
         """Return shape and weights for the native kernels."""
@@ -291,8 +263,3 @@ class Mixer(ImageModel):
     def patch_grid(self) -> tuple[int, int]:
         """Patches per column and per row."""
         return self.config.grid
-
-    @property
-    def block_names(self) -> tuple[str, ...]:
-        """The names of the blocks' modules, in order."""
-        return tuple(f"blocks.{i}" for i in range(self.config.depth))
