@@ -1,6 +1,6 @@
 """How much memory is free: on a GPU, or for this process on the machine, limits of containers in.
 
-A container's or a batch job's limit is that of its control group; `man 7 cgroups` tells of both
+A container's or a batch job's limit is that of its control group; `man 7 cgroups` describes both
 versions of these.
 """
 

@@ -51,9 +51,7 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which matrix products run in the precision."""
-        return torch.autocast(
-            self.device.type, self.precision, enabled=self.precision != torch.float32
-        )
+        return autocast(self.device, self.precision)
 
     def place(self, tensor: Tensor) -> Tensor:
         """Return the tensor on the device; from pinned memory it is copied in the background."""

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _FLAG = re.compile(r"--[A-Za-z][\w-]*")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
-"""What a terminal is told of colours; a complaint to one is written in them."""
+"""The colours a terminal shows; a complaint to one is written in them."""
 
 
 def parse(kind: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:

@@ -16,7 +16,7 @@ from mlpmixer.formatting import counted, percent, printable, shortened
 from mlpmixer.values import Count, Workers
 
 if TYPE_CHECKING:
-    from mlpmixer.data.unlabelled import Found
+    from mlpmixer.data.unlabelled import FoundPictures
     from mlpmixer.deploy.outcome import Outcome, Wanted
     from mlpmixer.deploy.predict import PredictionRun
     from mlpmixer.deploy.predictor import Predictor
@@ -231,7 +231,7 @@ def _predictor(command: PredictCommand, work: "Ranks") -> "Predictor":
 
 
 def _remark(
-    console: "Console", command: PredictCommand, found: "Found", predictor: "Predictor"
+    console: "Console", command: PredictCommand, found: "FoundPictures", predictor: "Predictor"
 ) -> None:
     from mlpmixer.data.dataset import counted
 

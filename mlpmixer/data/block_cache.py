@@ -41,7 +41,7 @@ class Block(Protocol):
         ...
 
     def write(self, target: Path) -> None:
-        """Write the block's content; MixerError or OSError where it cannot be had."""
+        """Write the block's content; MixerError or OSError where it cannot be read."""
         ...
 
 

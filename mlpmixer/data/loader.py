@@ -5,8 +5,9 @@ any step, and one pass in order for evaluation. They deliver the same pixels, to
 where images are kept decides on speed and memory alone.
 """
 
-import os
 from collections.abc import Callable
+
+import torch
 
 from mlpmixer.data.batches import Images, Unreadable
 from mlpmixer.data.dataset import Split
@@ -16,10 +17,11 @@ from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.picture import least_side
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.streaming import StreamedImages
+from mlpmixer.memory import free_memory
 from mlpmixer.models.preprocessing import Preprocessing
 
 MEMORY_SHARE = 0.25
-"""Share of the machine's memory that decoded images may take before they are streamed."""
+"""Share of the free memory that the images of a split may take before they are streamed."""
 UNCHANGED = AugmentOptions(crop="none", flip=0.0)
 """No random crops and flips."""
 
@@ -52,9 +54,9 @@ def open_images(
 
 
 def fits(split: Split, preprocessing: Preprocessing, crop: RandomCrop) -> bool:
-    """Tell whether the images take no more than MEMORY_SHARE of the machine's memory."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return bytes_in_memory(split, preprocessing, crop) <= MEMORY_SHARE * memory
+    """Tell whether the images take no more than MEMORY_SHARE of what is free for this process."""
+    free = free_memory(torch.device("cpu"))
+    return bytes_in_memory(split, preprocessing, crop) <= MEMORY_SHARE * free
 
 
 def bytes_in_memory(split: Split, preprocessing: Preprocessing, crop: RandomCrop) -> int:

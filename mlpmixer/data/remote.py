@@ -96,7 +96,7 @@ class RemotePath:
     def read(self, begin: int, end: int) -> bytes:
         """Return the bytes from `begin` to before `end`.
 
-        Raises UsageError where they are refused, MixerError where they cannot be had.
+        Raises UsageError where they are refused, MixerError where they cannot be fetched.
         """
         if end <= begin:
             return b""

@@ -39,7 +39,7 @@ class ByteRange(NamedTuple):
         return self.end - self.begin
 
     def write(self, target: Path) -> None:
-        """Write the bytes to `target`; MixerError where they cannot be had."""
+        """Write the bytes to `target`; MixerError where they cannot be fetched."""
         target.write_bytes(self.file.read(self.begin, self.end))
 
 

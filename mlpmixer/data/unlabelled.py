@@ -34,7 +34,7 @@ _NAMED = 60  # characters of a wrong path in a message
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPictures:
     """What the user's words stand for."""
 
     pictures: "Pictures"
@@ -116,7 +116,7 @@ class _OnePicture:
         return np.array([len(self._content)])
 
 
-def find_pictures(inputs: Sequence[str], standard_input: bytes = b"") -> Found:
+def find_pictures(inputs: Sequence[str], standard_input: bytes = b"") -> FoundPictures:
     """Return the pictures that the user's words stand for, in their order.
 
     A file that is named counts as a picture whatever its suffix; of a folder, at any depth, and
@@ -168,7 +168,7 @@ def find_pictures(inputs: Sequence[str], standard_input: bytes = b"") -> Found:
             f"no pictures in {', '.join(map(printable, inputs))}: give files that end in "
             f"{', '.join(sorted(readable_suffixes()))}, or folders of them."
         )
-    return Found(pictures, passed_over)
+    return FoundPictures(pictures, passed_over)
 
 
 def _refuse_address(word: str) -> None:

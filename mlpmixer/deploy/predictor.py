@@ -25,7 +25,7 @@ from mlpmixer.data.picture import (
 from mlpmixer.engines.engine import EngineName
 from mlpmixer.engines.optimize import optimize
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.forward import respond
+from mlpmixer.evaluation.forward import mirrored_probabilities, probabilities, respond
 from mlpmixer.formatting import printable
 from mlpmixer.kernels.native import Precision
 from mlpmixer.models.interface import ImageModel
@@ -145,18 +145,14 @@ class Predictor:
             )
         return evaluation_crop(upright, preprocessing)
 
-    @torch.inference_mode()
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Map what `prepare` returns, stacked, uint8 (B, 3, H, W), to probabilities (B, K).
 
         In [0, 1], on the CPU; by softmax or sigmoid, as the model was trained.
         """
         images = normalize(self.runtime.place(pixels))
-        found = self.model.probabilities(respond(self.model, images, self.runtime))
-        if self.flip:
-            mirrored = respond(self.model, images.flip(3), self.runtime)
-            found = (found + self.model.probabilities(mirrored)) / 2
-        return found.cpu()
+        output = mirrored_probabilities if self.flip else probabilities
+        return respond(self.model, images, self.runtime, output).cpu()
 
     def best(self, probabilities: Tensor, k: int = 5) -> list[list[Prediction]]:
         """Return the `k` most probable classes of each row (B, K), the most probable first.

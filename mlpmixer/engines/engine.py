@@ -11,6 +11,7 @@ from mlpmixer.kernels.ceilings import arithmetic
 from mlpmixer.kernels.native import PRECISIONS, NativeMixer, Precision
 from mlpmixer.kernels.self_check import choose_level
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.runtime import autocast
 
 EngineName = Literal["native", "openvino", "compiled", "eager"]
 ENGINES: tuple[EngineName, ...] = ("native", "openvino", "compiled", "eager")
@@ -77,8 +78,7 @@ class EagerEngine:
         return self._run(self._model, images)
 
     def _run(self, function: Any, images: Tensor) -> Tensor:
-        device = self._model.device.type
-        with torch.autocast(device, self._type, enabled=self._type != torch.float32):
+        with autocast(self._model.device, self._type):
             return function(images).float()
 
 

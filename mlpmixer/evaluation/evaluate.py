@@ -19,7 +19,7 @@ from mlpmixer.data.sources import open_source
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES, Evaluation, classify
-from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
+from mlpmixer.evaluation.real_labels import in_order_of, read_label_sets
 from mlpmixer.formatting import counted, printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console

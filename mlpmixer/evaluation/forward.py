@@ -41,11 +41,14 @@ def probabilities(model: ImageModel, images: Tensor) -> Tensor:
     return model.probabilities(model(images))
 
 
+def mirrored_probabilities(model: ImageModel, images: Tensor) -> Tensor:
+    """Return the probabilities (B, K), averaged over each image and its mirror image."""
+    return (probabilities(model, images) + probabilities(model, images.flip(3))) / 2
+
+
 def mirrored_logits(model: ImageModel, images: Tensor) -> Tensor:
-    """Return the logits (B, K) of probabilities averaged over each image and its mirror image."""
-    both = (model.probabilities(model(one).float()) for one in (images, images.flip(3)))
-    shares = sum(both) / 2
-    assert isinstance(shares, Tensor)
+    """Return the logits (B, K) that stand for `mirrored_probabilities`."""
+    shares = mirrored_probabilities(model, images)
     return shares.logit(eps=1e-7) if model.loss == "sigmoid" else shares.clamp(min=1e-30).log()
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlpmixer.evaluation.forward import respond
 from mlpmixer.models.interface import ImageModel, Loss
 from mlpmixer.runtime import Runtime
 
@@ -62,14 +63,13 @@ def attribute(
     cells = _cells(image, grid)  # (H, W)
     paint = image.mean(dim=(1, 2), keepdim=True)  # (3, 1, 1)
     lost = []
-    with torch.inference_mode(), runtime.autocast():
-        patches = torch.arange(grid[0] * grid[1], device=image.device)
-        for begin in range(0, len(patches), batch_size):
-            covered = cells == patches[begin : begin + batch_size, None, None]  # (B, H, W)
-            logits = model(torch.where(covered[:, None], paint, image)).float()
-            lost.append(whole - log_odds(logits, predicted, model.loss))
-            if on_progress is not None:
-                on_progress(min(1.0, (begin + batch_size) / len(patches)))
+    patches = torch.arange(grid[0] * grid[1], device=image.device)
+    for begin in range(0, len(patches), batch_size):
+        covered = cells == patches[begin : begin + batch_size, None, None]  # (B, H, W)
+        logits = respond(model, torch.where(covered[:, None], paint, image), runtime)
+        lost.append(whole - log_odds(logits, predicted, model.loss))
+        if on_progress is not None:
+            on_progress(min(1.0, (begin + batch_size) / len(patches)))
     occlusion = torch.cat(lost).float().cpu()
     return AttributionMaps(
         predicted,

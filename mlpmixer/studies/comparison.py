@@ -149,7 +149,7 @@ def train_and_count(
     course = validation_course(run)
     return {
         "accuracy": outcome["accuracy"],
-        "top5": outcome["top5"],
+        "top5": outcome["metrics"]["top5"],
         "steps": outcome["steps"],
         "seconds": outcome["training_seconds"],
         "core_hours": outcome["training_seconds"] * units / 3600,

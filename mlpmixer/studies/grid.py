@@ -247,7 +247,7 @@ class Grid:
 def _note_failure(
     failed: dict[str, MixerError], cell: Cell, error: MixerError, console: Console
 ) -> None:
-    """Tell of a cell that failed at once, and remember it for the end."""
+    """Name a cell that failed at once, and remember it for the end."""
     failed[cell.name] = error
     console.warning(f"{cell.name} failed: {error}")
 

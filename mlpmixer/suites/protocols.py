@@ -15,8 +15,8 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import with_test
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.evaluation.evaluate import evaluate_model, images_for
-from mlpmixer.evaluation.label_sets import read_label_sets
 from mlpmixer.evaluation.probe import at_size, probe
+from mlpmixer.evaluation.real_labels import read_label_sets
 from mlpmixer.files import write_json
 from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
@@ -222,7 +222,7 @@ def _trained(
     """Train, or go on with a training that was interrupted, and return what it reached."""
     recipe = _for_task(recipe, task, setting)
     outcome = trained(recipe, run, console, _runtime(recipe, setting))
-    kept = ("split", "top5", "steps", "training_seconds", "run")
+    kept = ("split", "metrics", "steps", "training_seconds", "run")
     return replace(
         blank(task),
         accuracy=outcome["accuracy"],

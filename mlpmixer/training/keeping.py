@@ -11,9 +11,9 @@ from mlpmixer.files import write_json
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.run.directory import SHARDED_STATES, STATE_FILE, RunDirectory
-from mlpmixer.training.metrics import BadStep
 from mlpmixer.training.state import Position, SavedState, save_state
 from mlpmixer.training.step import TrainingStep
+from mlpmixer.training.window import BadStep
 from mlpmixer.weights.checkpoint import save
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from mlpmixer.randomness import generator
 from mlpmixer.run.progress import Progress
 from mlpmixer.training.interruption import Interruption
 from mlpmixer.training.keeping import Keeper
-from mlpmixer.training.metrics import BadStep, Window
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.state import Position
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.training.utilisation import Utilisation
+from mlpmixer.training.window import BadStep, Window
 
 RECORDS = 200
 """Lines of training metrics that a run writes, spread over its steps or its minutes."""

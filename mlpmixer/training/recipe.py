@@ -193,7 +193,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingOptions:
-    """Who is told of the run, beside its own files."""
+    """Which trackers get the metrics of the run, beside its own files."""
 
     tracker: Literal["mlflow", "wandb"] | None = None
     """Send the recipe, the metrics and the report to MLflow or Weights & Biases; server and

@@ -1,4 +1,4 @@
-"""What the report tells of a finished training, gathered from model, data and predictions."""
+"""What the report says about a finished training, gathered from model, data and predictions."""
 
 import shlex
 from collections.abc import Mapping, Sequence

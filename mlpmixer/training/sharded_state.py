@@ -208,7 +208,7 @@ class ShardedState(SavedState):
             )
         alone = not dist.is_initialized()
         try:
-            with warnings.catch_warnings():  # it tells of being alone
+            with warnings.catch_warnings():  # it warns that it is alone
                 warnings.filterwarnings("ignore", "torch.distributed is disabled")
                 load(tensors, storage_reader=reader, no_dist=alone)
         except (CheckpointException, *DAMAGE) as error:

@@ -32,7 +32,7 @@ from mlpmixer.training.state import SavedState, clear_up, flat_values
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load
 
-TOLD = ("accuracy", "top5", "validation_accuracy", "training_seconds", "peak_memory_bytes")
+TOLD = ("accuracy", "validation_accuracy", "training_seconds", "peak_memory_bytes")
 """Of the outcome, what a tracker is told."""
 
 
@@ -120,13 +120,14 @@ def train(
         outcome = _report(planned, images, duplicates, run, loop, console)
         if tracker is not None:
             numbers = {f"final_{name}": outcome[name] for name in TOLD if outcome[name] is not None}
+            numbers |= {f"final_{name}": value for name, value in outcome["metrics"].items()}
             tracker.log(numbers, loop.position.step)
             tracker.keep(run.report)
         return outcome
 
 
 def _tracked(recipe: Recipe, run: RunDirectory, console: Console) -> Tracker | None:
-    """Return who is told of the run, which from now on tells its metrics."""
+    """Return the tracker that gets the metrics of the run from now on, where one is wanted."""
     if recipe.tracking.tracker is None:
         return None
     given = {name: str(value) for name, value in flat_values(recipe).items() if value is not None}
@@ -263,7 +264,7 @@ def _report(
         "split": split,
         "images": evaluation.images,
         "accuracy": evaluation.top1,
-        "top5": evaluation.metrics["top5"],
+        "metrics": evaluation.metrics,
         "validation_accuracy": position.best_accuracy if position.best_step else None,
         "validation_images": len(images["validation"]) if "validation" in images else None,
         "steps": position.step,

@@ -181,6 +181,14 @@ def test_what_does_not_fit_in_memory_is_streamed(monkeypatch: pytest.MonkeyPatch
     assert opened(Grey(), "auto", 0).in_memory
 
 
+def test_images_are_kept_by_what_is_free_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container's limit leaves it, however much memory the machine has."""
+    needed = bytes_in_memory(Grey(), SMALL, RandomCrop(AugmentOptions(crop="pad"), (8, 8)))
+    for free, kept in ((4 * needed, True), (4 * needed - 4, False)):
+        monkeypatch.setattr("mlpmixer.data.loader.free_memory", lambda device, free=free: free)
+        assert opened(Grey(), "auto", 0).in_memory is kept
+
+
 def test_the_memory_that_images_take_is_known_beforehand() -> None:
     large = ArraySplit(np.zeros((10, 60, 40, 3), dtype=np.uint8), [0] * 10, "black")
     whole, crops = (

@@ -12,7 +12,7 @@ from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.evaluate import images_for
-from mlpmixer.evaluation.label_sets import in_order_of, read_label_sets
+from mlpmixer.evaluation.real_labels import in_order_of, read_label_sets
 
 
 class Named(ArraySplit):

@@ -1,4 +1,4 @@
-"""What a training tells of how well it uses its machine."""
+"""What a training says about how well it uses its machine."""
 
 import json
 import time

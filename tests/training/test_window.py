@@ -3,8 +3,8 @@
 import torch
 
 from mlpmixer.runtime import Runtime
-from mlpmixer.training.metrics import Window
 from mlpmixer.training.step import StepResult
+from mlpmixer.training.window import Window
 
 
 def test_a_loss_near_zero_at_the_start_makes_no_hard_batch_an_explosion() -> None:

@@ -21,7 +21,7 @@ _COUNTERS = ("n_averaged",)
 
 
 @dataclass(frozen=True)
-class Found:
+class NestedWeights:
     """The weights of one network in a checkpoint."""
 
     table: TensorTable
@@ -41,9 +41,11 @@ class Found:
         return _AVERAGED.search(self.label) is not None
 
 
-def find_networks(tables: Sequence[TensorTable], layouts: Mapping[str, Layout]) -> list[Found]:
+def find_networks(
+    tables: Sequence[TensorTable], layouts: Mapping[str, Layout]
+) -> list[NestedWeights]:
     """Return every network of a known layout in a file, each once."""
-    found: list[Found] = []
+    found: list[NestedWeights] = []
     for table in tables:
         groups = _by_prefix(plain_names(table.shapes))
         here = [
@@ -64,11 +66,13 @@ def find_networks(tables: Sequence[TensorTable], layouts: Mapping[str, Layout]) 
         beside = tuple(sorted(name for name in rest if name.split(".")[-1] not in _COUNTERS))
         for network, layout in reversed(inside):
             if not any(_same(network, other.table) for other in found):
-                found.append(Found(network, layout, beside))
+                found.append(NestedWeights(network, layout, beside))
     return found
 
 
-def choose(found: Sequence[Found], path: Path, wanted: str | None) -> tuple[Found, str | None]:
+def choose(
+    found: Sequence[NestedWeights], path: Path, wanted: str | None
+) -> tuple[NestedWeights, str | None]:
     """Return the network to take, and what the user should know about the choice.
 
     Args:
