@@ -51,6 +51,12 @@ MAY_ASK = {
     ("training/by_position.py", "StochasticDepth"): "one of the layers that draw, beside PyTorch's",
 }
 """Files that ask for a class of ours, and why."""
+SHARED_NAMES = {
+    "__init__.py": "of every package",
+    **dict.fromkeys(("onnx.py", "openvino.py", "torch.py"), "a library: written, read and run"),
+    "description.py": "of a served model and of an exported one",
+}
+"""Names that several files have, and what they stand for."""
 
 
 def imports(file: Path) -> set[str]:
@@ -269,6 +275,17 @@ def test_the_command_line_starts_without_the_heavy_libraries(module: str) -> Non
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+def test_no_two_files_outside_the_command_line_share_a_name() -> None:
+    """So that a name tells the feature. Verbs' files may be called as what they call."""
+    places: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if "cli" not in file.relative_to(PACKAGE).parts:
+            places.setdefault(file.name, []).append(str(file.relative_to(PACKAGE)))
+    shared = {name: where for name, where in places.items() if len(where) > 1}
+    assert not {name: where for name, where in shared.items() if name not in SHARED_NAMES}
+    assert shared.keys() == SHARED_NAMES.keys(), "a name that is no longer shared"
 
 
 def test_no_file_holds_two_ideas() -> None:
