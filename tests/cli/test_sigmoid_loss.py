@@ -8,18 +8,22 @@ import torch
 
 import mlpmixer
 from mlpmixer.cli.main import main
+from mlpmixer.report.run_contents import OF_EACH_CLASS
 
 pytestmark = pytest.mark.page
 
 
-@pytest.fixture(scope="module")
-def run(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("sigmoid") / "run"
+def trained(data: Path, loss: str, out: Path) -> Path:
     shape = ["--model", "mixer_nano", "--depth", "2", "--image-size", "16"]
     brief = ["--steps", "30", "--batch-size", "15", "--workers", "0", "--device", "cpu"]
-    data = ["--data", str(photo_folder), "--loss", "sigmoid"]
-    assert main(["train", *data, *shape, *brief, "--out", str(out)]) == 0
+    command = ["train", "--data", str(data), "--loss", loss, *shape, *brief, "--out", str(out)]
+    assert main(command) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def run(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(photo_folder, "sigmoid", tmp_path_factory.mktemp("sigmoid") / "run")
 
 
 def test_the_loss_is_saved_with_the_weights_and_decides_the_probabilities(run: Path) -> None:
@@ -59,8 +63,23 @@ def test_evaluation_measures_calibration_by_the_sigmoid(
     assert by_sigmoid[error] != pytest.approx(by_softmax[error], rel=1e-3)
 
 
-def test_report_and_card_say_so(run: Path) -> None:
-    assert "sigmoid" in (run / "report.html").read_text()
-    mlpmixer.save_pretrained(mlpmixer.load(run), run.parent / "card")
-    said = json.loads((run.parent / "card" / "config.json").read_text())
+def test_the_loss_stands_in_the_configuration_of_a_published_model(run: Path) -> None:
+    mlpmixer.save_pretrained(mlpmixer.load(run), run.parent / "model")
+    said = json.loads((run.parent / "model" / "config.json").read_text())
     assert said["loss"] == "sigmoid"
+
+
+def test_report_and_card_say_that_probabilities_are_of_each_class(run: Path) -> None:
+    mlpmixer.save_pretrained(run, run.parent / "card")
+    assert OF_EACH_CLASS in (run / "report.html").read_text()
+    assert OF_EACH_CLASS in (run.parent / "card" / "README.md").read_text()
+
+
+def test_report_and_card_of_a_softmax_run_do_not_say_so(photo_folder: Path, tmp_path: Path) -> None:
+    run = trained(photo_folder, "softmax", tmp_path / "run")
+    mlpmixer.save_pretrained(run, tmp_path / "card")
+    page, card = (run / "report.html").read_text(), (tmp_path / "card" / "README.md").read_text()
+    assert "Of the predictions made with a confidence of 80" in page  # where it would stand
+    assert "one of the 3 classes" in card
+    assert OF_EACH_CLASS not in page
+    assert OF_EACH_CLASS not in card
