@@ -47,7 +47,6 @@ LEVELS = {
 LONGEST = 400
 MAY_ASK = {
     ("engines/training_blocks.py", "MixerBlock"): "only the very block has a faster twin",
-    ("models/mixer.py", "Mlp"): "a network knows its own parts",
     ("training/by_position.py", "StochasticDepth"): "one of the layers that draw, beside PyTorch's",
 }
 """Files that ask for a class of ours, and why."""
