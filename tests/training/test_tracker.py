@@ -10,6 +10,7 @@ import pytest
 from training_steps import TrainingSteps
 
 from mlpmixer.cli.main import main
+from mlpmixer.measures.metrics import METRICS
 
 TINY = [
     *("--recipe", "quick", "--data", "digits", "--steps", "8", "--evaluations", "2"),
@@ -77,6 +78,9 @@ def test_mlflow_gets_the_recipe_the_metrics_and_the_report(mlflow: Any, tmp_path
         assert history(mlflow, name) == logged(out, name) != []
     evaluation = json.loads((out / "evaluation.json").read_text())
     assert history(mlflow, "final_accuracy") == [(8, evaluation["top1"])]
+    for name in METRICS.keys() & evaluation.keys():
+        assert history(mlflow, f"final_{name}") == [(8, evaluation[name])]
+    assert METRICS.keys() & evaluation.keys() >= {"top1", "top5", "expected_calibration_error"}
     kept = mlflow.MlflowClient().list_artifacts(found.info.run_id)
     assert [one.path for one in kept] == ["report.html"]
 
