@@ -19,7 +19,10 @@ usual one; nor is one below this, as hard batches have after a start from good w
 
 
 class BadStep(NamedTuple):
-    """A step that ruined the weights, or whose loss is no number or far above that of the start."""
+    """A step that ruined the weights, or whose loss is no number or far above that of the start.
+
+    The loss of one that ruined the weights is NaN.
+    """
 
     step: int
     loss: float
@@ -39,8 +42,9 @@ class Window:
         self._ranks = runtime.ranks
         self._on_gpu = runtime.device.type == "cuda"
         self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
         self._batches: list[tuple[int, Tensor]] = []
-        self._correct, self._gradient_norm = torch.zeros(2, device=runtime.device)
+        self._correct = torch.zeros((), device=runtime.device)
         self._images = 0
         self._waited = 0.0
         self._taught: float | None = None
@@ -55,7 +59,7 @@ class Window:
         self._losses.append(result.loss)
         self._batches.append((number, indices))
         self._correct = self._correct + result.correct
-        self._gradient_norm = self._gradient_norm + result.gradient_norm
+        self._norms.append(result.gradient_norm)
         self._images += len(indices)
 
     def wait(self, seconds: float) -> None:
@@ -81,15 +85,22 @@ class Window:
         self._since += seconds
 
     def bad_step(self, first_loss: float | None) -> BadStep | None:
-        """Return the first step whose loss is no number or has exploded; waits for the device.
+        """Return the first step whose loss or gradient is no number, or whose loss has exploded.
+
+        It waits for the device. A gradient that is no number has ruined the weights, whatever the
+        loss at them was: `SharpnessAware` steps by one from above them.
 
         Args:
             first_loss: mean of the first steps; None while it is not known.
         """
         limit = math.inf if first_loss is None else EXPLODED * max(first_loss, 1.0)
-        losses = torch.stack(self._losses).tolist() if self._losses else []
-        losses = self._ranks.mean(losses)
-        for loss, (number, indices) in zip(losses, self._batches, strict=True):
+        if not self._losses:
+            return None
+        losses, norms = torch.stack(self._losses), torch.stack(self._norms)
+        losses = torch.where(norms.isfinite(), losses, math.nan)
+        for loss, (number, indices) in zip(
+            self._ranks.mean(losses.tolist()), self._batches, strict=True
+        ):
             if not math.isfinite(loss) or loss > limit:
                 return BadStep.gathered(self._ranks, number, loss, indices)
         return None
@@ -106,7 +117,7 @@ class Window:
         own = {
             "loss": float(torch.stack(self._losses).mean()),
             "train_accuracy": float(self._correct) / self._images,
-            "gradient_norm": float(self._gradient_norm) / len(self),
+            "gradient_norm": float(torch.stack(self._norms).mean()),
             "images_per_second": self._images * self._ranks.world / seconds,
             "data_wait": min(1.0, self._waited / seconds),
         }

@@ -24,6 +24,7 @@ from mlpmixer.runtime import Runtime
 from mlpmixer.studies.trained_cell import trained
 from mlpmixer.training import loop
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.sharpness import SharpnessAware
 from mlpmixer.training.state import DAMAGED_STATE_FILE
 from mlpmixer.training.step import StepResult, TrainingStep
 
@@ -327,6 +328,30 @@ def test_a_loss_that_stays_bad_ends_the_training_with_advice(
     line = capsys.readouterr().err.splitlines()[-1]
     assert "the loss became nan in step 8, the 4th time since the last state" in line
     assert "--learning-rate" in line
+
+
+def test_a_gradient_from_above_the_weights_that_is_no_number_is_passed_over(
+    tmp_path: Path,
+    command: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of sharpness-aware steps the loss is that at the weights, which says nothing of it."""
+    look, looks = SharpnessAware._look, []
+
+    def ruinous(self: SharpnessAware, backward: Callable[[], object]) -> None:
+        look(self, backward)
+        looks.append(1)
+        if len(looks) == 8:
+            next(iter(self.parameters)).grad.fill_(torch.nan)  # type: ignore[union-attr]
+
+    monkeypatch.setattr(SharpnessAware, "_look", ruinous)
+    run = tmp_path / "run"
+    assert main(command(run, "--sam-rho", "0.05")) == 0
+    said = capsys.readouterr().err
+    assert "the loss became nan in step 7: back to step" in said
+    assert said.count("the loss became nan") == 1
+    assert all(tensor.isfinite().all() for tensor in weights(run).values())
 
 
 def test_a_last_step_that_ruins_the_weights_is_passed_over_too(
