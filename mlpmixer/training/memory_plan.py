@@ -66,7 +66,7 @@ def step_memory(model: ImageModel, options: OptimizerOptions, precision: torch.d
         targets = torch.empty(images_at_once, copy.num_classes)
         step(images, targets, 0, 1.0)  # the optimizer makes its state
         memory.forget_peak()
-        step(images, targets, 1, 1.0)
+        step(images, targets, alone.sam_every, 1.0)  # one that looks, if any does
         weights = _bytes([*copy.parameters(), *copy.buffers()])
         state = _bytes(_optimizer_state(step))
         average = weights if options.ema else 0  # a copy, which fake tensors cannot be put into

@@ -57,6 +57,8 @@ def _next(batch: int, unit: int) -> int:
 
 BYTES_PER_PARAMETER = 20
 """Of a training in float32: a weight, its gradient, two moments, and its average."""
+SHARPNESS_BYTES_PER_PARAMETER = 12
+"""With --sam-rho: the weight and the gradient before the climb, and the climb."""
 MOST_OF_A_GPU = 0.5
 """Share of a GPU's memory that these may take; activations need the rest."""
 
@@ -70,19 +72,22 @@ def shards(model: nn.Module, recipe: Recipe, runtime: Runtime) -> bool:
     wanted = recipe.compute.shard
     if runtime.ranks.world == 1 or wanted == "never":
         return False
-    if wanted == "auto" and not _too_large(model, runtime.device):
+    if wanted == "auto" and not _too_large(model, recipe, runtime.device):
         return False
     if recipe.compute.compile:
         raise UsageError("a sharded model is not compiled: leave --compile out, or --shard never.")
     return True
 
 
-def _too_large(model: nn.Module, device: torch.device) -> bool:
+def _too_large(model: nn.Module, recipe: Recipe, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     parameters = sum(one.numel() for one in model.parameters())
     memory = torch.cuda.get_device_properties(device).total_memory
-    return parameters * BYTES_PER_PARAMETER > MOST_OF_A_GPU * memory
+    each = BYTES_PER_PARAMETER
+    if recipe.optimizer.sam_rho:
+        each += SHARPNESS_BYTES_PER_PARAMETER
+    return parameters * each > MOST_OF_A_GPU * memory
 
 
 class SharedModel:

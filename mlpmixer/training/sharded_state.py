@@ -202,6 +202,7 @@ class ShardedState(SavedState):
             tensors["optimizers"] = get_optimizer_state_dict(step.model, step.optimizers.all)
         else:
             tensors.pop("optimizers", None)
+        tensors.pop("sharpness", None)  # that of now; the state may be older than its first look
         if step.sharpness is not None and "sharpness.0" in names:
             tensors["sharpness"] = _numbered(
                 [torch.zeros_like(one) for one in step.sharpness.parameters]
@@ -221,7 +222,7 @@ class ShardedState(SavedState):
             for optimizer in step.optimizers.all:
                 optimizer.state.clear()
         if step.sharpness is not None:
-            step.sharpness.load_state_dict(list(tensors["sharpness"].values()))
+            step.sharpness.load_state_dict(list(tensors.get("sharpness", {}).values()))
         if step.average is not None:
             step.average.load_state_dict(tensors["average"])
         return Position(**self._content["position"])

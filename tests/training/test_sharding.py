@@ -116,9 +116,11 @@ def test_each_of_four_ranks_holds_about_a_quarter() -> None:
     assert_alike(answers[3], alone)
 
 
-def begin_twice(ranks: Ranks, folder: Path) -> list[list[tuple[float, float]]]:
+def begin_twice(
+    ranks: Ranks, folder: Path, options: dict[str, Any]
+) -> list[list[tuple[float, float]]]:
     """Save before the first step, make two steps, go back and make them again."""
-    step = new_step(ranks, OPTIONS["adamw"])
+    step = new_step(ranks, options)
     saving = ShardedSaving(folder, step, ["a", "b"], "images")
     saving.begin(Position())
     first = train(step, range(2))
@@ -127,11 +129,13 @@ def begin_twice(ranks: Ranks, folder: Path) -> list[list[tuple[float, float]]]:
     return [first, train(step, range(2))]
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_the_state_before_the_first_step_is_gone_back_to_and_changes_nothing(
-    tmp_path: Path,
+    name: str, tmp_path: Path
 ) -> None:
-    goal = train(new_step(ALONE, OPTIONS["adamw"]), range(2))
-    for answer in on_ranks(2, begin_twice, tmp_path):
+    """Also where a step has looked for sharpness meanwhile, which that state knows nothing of."""
+    goal = train(new_step(ALONE, OPTIONS[name]), range(2))
+    for answer in on_ranks(2, begin_twice, tmp_path, OPTIONS[name]):
         np.testing.assert_allclose(answer, [goal, goal], rtol=2e-5)
 
 
