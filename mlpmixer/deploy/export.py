@@ -15,7 +15,7 @@ from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.traced import InputType
 from mlpmixer.weights.exported.description import Description
-from mlpmixer.weights.hub import public_name
+from mlpmixer.weights.hub import public_facts, public_name
 from mlpmixer.weights.model_files import TRUSTED, load_file
 
 
@@ -108,9 +108,6 @@ def check_target(model: ImageModel, out: Path, chosen: Format, name: str, precis
 
 
 def _described(model: ImageModel, options: ExportOptions) -> Description:
-    facts = dict(model.facts)
-    if isinstance(facts.get("data"), str):
-        facts["data"] = public_name(facts["data"])
     return Description(
         name=model.name,
         options=model.options,
@@ -128,5 +125,5 @@ def _described(model: ImageModel, options: ExportOptions) -> Description:
         source=public_name(options.source),
         weights=model_digest(model),
         mlpmixer=version("mlpmixer"),
-        facts=facts,
+        facts=public_facts(model.facts),
     )

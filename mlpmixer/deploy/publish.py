@@ -12,10 +12,13 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.report.model_card import CardFacts, model_card
 from mlpmixer.run.directory import RECIPE, RunDirectory
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.state import flat_values
 from mlpmixer.weights.checkpoint import load
 from mlpmixer.weights.hub import HubFolder, hub_failures, public_name
 from mlpmixer.weights.model_files import HUB_PREFIX
 
+_MAY_BE_FOLDERS = ("data", "start_from", "teacher", "teacher_class_names")
+"""Fields of a recipe that may name a place on this machine."""
 ClassNames = Sequence[str] | str | Path | None
 
 
@@ -71,10 +74,13 @@ def _card(source: str | Path | ImageModel, model: ImageModel, where: str) -> Mod
         return None
     run = RunDirectory.open(source)
     recipe = Recipe.from_toml(run.recipe)
-    data, start_from = public_name(recipe.data.data), recipe.model.start_from
-    public = {"data": data}
-    if start_from is not None:
-        start_from = public["start_from"] = public_name(start_from)
+    recipe = recipe.override(
+        {
+            name: public_name(value)
+            for name, value in flat_values(recipe).items()
+            if name in _MAY_BE_FOLDERS and value is not None
+        }
+    )
     try:
         return model_card(
             CardFacts(
@@ -84,9 +90,9 @@ def _card(source: str | Path | ImageModel, model: ImageModel, where: str) -> Mod
                 image_size=model.image_size,
                 num_classes=model.num_classes,
                 class_names=model.class_names,
-                data=data,
-                start_from=start_from,
-                recipe_toml=recipe.override(public).to_toml(),
+                data=recipe.data.data,
+                start_from=recipe.model.start_from,
+                recipe_toml=recipe.to_toml(),
                 evaluation=json.loads(run.evaluation.read_text())
                 if run.evaluation.exists()
                 else {},

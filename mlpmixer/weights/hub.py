@@ -5,7 +5,7 @@ config.json for the hub to read, and the model card, README.md. Nothing in it is
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -71,9 +71,7 @@ class HubFolder(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         model = self.model
-        facts = dict(model.facts)
-        if "data" in facts:
-            facts["data"] = public_name(facts["data"])
+        facts = public_facts(model.facts)
         write_model(model, save_directory / MODEL_FILE, model.class_names, facts)
         description = {
             "library_name": "mlpmixer",
@@ -131,6 +129,15 @@ def download(name: str, **options: Any) -> Path:
     """
     with hub_failures(f"cannot get {name} from the Hugging Face hub"):
         return Path(snapshot_download(name, allow_patterns=[MODEL_FILE, HUB_CONFIG], **options))
+
+
+def public_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a model came about as others may see it; see `public_name`."""
+    told = dict(facts)
+    for key in ("data", "teacher"):
+        if isinstance(told.get(key), str):
+            told[key] = public_name(told[key])
+    return told
 
 
 def public_name(source: str) -> str:

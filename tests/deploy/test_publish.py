@@ -163,6 +163,26 @@ def test_a_run_is_pushed_with_a_card_of_what_was_measured(
         assert part in text
 
 
+def test_a_teachers_folder_is_no_part_of_what_is_published(
+    run: Path, tmp_path: Path, photo_folder: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("one\nseven\nzero\n")
+    command = ["train", "--data", str(photo_folder), "--teacher", str(run), "--recipe", "quick"]
+    command += ["--teacher-class-names", str(names), "--depth", "1", "--width", "16"]
+    command += ["--steps", "2", "--batch-size", "8", "--evaluations", "0", "--workers", "1"]
+    assert main([*command, "--out", str(tmp_path / "taught")]) == 0
+    assert main(["convert", str(tmp_path / "taught"), f"{tmp_path / 'folder'}/"]) == 0
+    contents = [path.read_bytes() for path in sorted((tmp_path / "folder").iterdir())]
+    assert len(contents) == 3
+    assert not any(str(place.parent).encode() in one for one in contents for place in (run, names))
+    model = mlpmixer.load(tmp_path / "folder")
+    assert model.facts["teacher"] == run.name
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert f'teacher = "{run.name}"' in card
+    assert 'teacher_class_names = "names.txt"' in card
+
+
 def test_an_unmeasured_run_says_so_and_a_damaged_measure_is_named(
     run: Path, tmp_path: Path
 ) -> None:
