@@ -4,8 +4,11 @@ Their text is shown as it is, without a traceback: one or two lines that name th
 reason and the remedy. Any other exception is a defect of this package.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+from mlpmixer.formatting import memory
 
 
 class MixerError(Exception):
@@ -49,3 +52,22 @@ def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -
     else:
         hint = ""
     return UsageError(" ".join(filter(None, [f"unknown {kind} {name!r}.", hint, remedy])))
+
+
+_NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|Storage size calculation")
+"""What PyTorch's errors say of memory: that of a CPU is a RuntimeError like any other."""
+
+
+def short_of_memory(error: MemoryError | RuntimeError) -> str:
+    """Return that memory is short, and what helps, where that is the error; "" where it is another.
+
+    The sentence has no full stop, so that one can go on.
+    """
+    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+        return ""
+    asked = re.search(r"allocate (\d+) bytes", str(error))
+    size = f": {memory(int(asked[1]))} were asked for at once" if asked else ""
+    return (
+        f"the memory does not suffice{size}. Use a smaller --image-size, --batch-size or model, or "
+        "fewer --workers"
+    )

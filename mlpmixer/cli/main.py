@@ -2,14 +2,13 @@
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 from mlpmixer.cli.verbs import run_verb, verb_lines
 from mlpmixer.cores import start_watching, wait_briefly
-from mlpmixer.errors import EndedElsewhere, MixerError, Terminated, UsageError
-from mlpmixer.formatting import memory, printable
+from mlpmixer.errors import EndedElsewhere, MixerError, Terminated, UsageError, short_of_memory
+from mlpmixer.formatting import printable
 from mlpmixer.run.console import let_all_characters_pass
 
 _EXAMPLES = """\
@@ -58,29 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("mixer: stopped.", file=sys.stderr)
         return 130
     except (MemoryError, RuntimeError) as error:
-        if debug or not (said := _short_of_memory(error)):
+        if debug or not (said := short_of_memory(error)):
             raise
-        print(f"mixer: {said}", file=sys.stderr)
+        print(f"mixer: {said}; --debug shows where it happened.", file=sys.stderr)
         return MixerError.exit_status
     except BrokenPipeError:  # the reader of our output has left, as `| head` does
         sys.stderr.close()
         return 1
-
-
-_NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|Storage size calculation")
-"""What PyTorch's errors say of memory: that of a CPU is a RuntimeError like any other."""
-
-
-def _short_of_memory(error: MemoryError | RuntimeError) -> str:
-    """Return that memory is short, where that is the error; "" where it is another."""
-    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
-        return ""
-    asked = re.search(r"allocate (\d+) bytes", str(error))
-    size = f": {memory(int(asked[1]))} were asked for at once" if asked else ""
-    return (
-        f"the memory does not suffice{size}. Use a smaller --image-size, --batch-size or model, or "
-        "fewer --workers; --debug shows where it happened."
-    )
 
 
 def _tells(error: MixerError) -> bool:

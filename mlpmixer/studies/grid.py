@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError, UsageError, short_of_memory
 from mlpmixer.files import write_json
 from mlpmixer.formatting import counted, duration
 from mlpmixer.run.console import Console
@@ -190,7 +190,7 @@ class Grid:
         folder = self.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
-        result = dict(cell.work(folder, console))
+        result = _done(cell, folder, console)
         write_json(
             folder / RESULT,
             {
@@ -242,6 +242,17 @@ class Grid:
                         else:
                             console.message(f"finished: {cell.name}")
                         progress.update(1 - len(waiting) / len(missing))
+
+
+def _done(cell: Cell, folder: Path, console: Console) -> dict[str, Any]:
+    """Return a cell's result; too little memory is an error of the cell, as others are."""
+    try:
+        return dict(cell.work(folder, console))
+    except (MemoryError, RuntimeError) as error:
+        said = short_of_memory(error)
+        if not said:
+            raise
+    raise MixerError(f"{said}.")  # out here, so that nothing keeps what fills the memory
 
 
 def _note_failure(

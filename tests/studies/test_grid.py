@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
-from mlpmixer.studies.grid import Cell, Grid
+from mlpmixer.studies.grid import Cell, CellsFailed, Grid
 
 
 def square(number: int, folder: Path, console: Console) -> Mapping[str, Any]:
@@ -24,6 +24,12 @@ def square(number: int, folder: Path, console: Console) -> Mapping[str, Any]:
         raise KeyboardInterrupt
     if (folder / "fail").exists():
         raise MixerError(f"{number} cannot be squared.")
+    if (folder / "fill").exists():
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        )
+    if (folder / "break").exists():
+        raise RuntimeError("a fault of ours")
     return {"square": number**2}
 
 
@@ -92,6 +98,24 @@ def test_a_cell_that_fails_is_named_and_the_others_are_computed(
     fail.unlink()
     grid.run(console, jobs)
     assert calls(grid) == [2, 1, 1]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cell_that_memory_does_not_suffice_for_is_a_failed_one(
+    tmp_path: Path, console: Console, jobs: int
+) -> None:
+    grid = Grid(tmp_path, cells())
+    mark(grid, 0, "fill")
+    with pytest.raises(CellsFailed, match=r"1 of 3 .* number=0: the memory does not suffice"):
+        grid.run(console, jobs)
+    assert [result["square"] for _, result in grid.results()] == [1, 4]
+
+
+def test_a_defect_of_the_program_is_no_failed_cell(tmp_path: Path, console: Console) -> None:
+    grid = Grid(tmp_path, cells())
+    mark(grid, 0, "break")
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        grid.run(console)
 
 
 def test_a_cell_is_asked_for_once(tmp_path: Path) -> None:
