@@ -105,7 +105,7 @@ def settle_batch_size(planned: Plan, console: Console) -> Plan:
             forget_peak(runtime.device)  # what the run reports is its own
     chosen = min(ranks.gather(tried.images)) * ranks.world
     limit = (
-        "the largest that auto takes here" if chosen == sizes[-1] else "twice as many do not fit"
+        "the largest that auto takes here" if chosen == sizes[-1] else "twice as many would not fit"
     )
     console.message(
         f"batches of {chosen:,} images: {limit}; a step takes {memory(round(tried.used))} of the "
@@ -134,7 +134,7 @@ def largest(sizes: list[int], limit: float, step: Callable[[int], Tried]) -> Tri
         expected = _forecast(before, best, size)
         if expected is not None and expected.used > limit:
             break
-        if expected is not None and expected.seconds > SLOW:
+        if expected is not None and before is not None and expected.seconds > SLOW:
             tried = expected
         else:
             try:
@@ -172,10 +172,11 @@ def measured_steps(planned: Plan) -> Callable[[int], Tried]:
 
     def step(images: int) -> Tried:
         measured = forget_peak(device)
-        begun = time.monotonic()
         try:
-            for _ in range(2):  # the optimizer's state is there from the second one on
-                trial(images, 0)
+            trial(images, 0)  # compiles, and makes the optimizer's state
+            planned.runtime.synchronize()
+            begun = time.monotonic()
+            trial(images, 0)
             planned.runtime.synchronize()
         except torch.OutOfMemoryError:
             raise DoesNotFit from None
@@ -183,7 +184,7 @@ def measured_steps(planned: Plan) -> Callable[[int], Tried]:
             if device.type == "cuda":
                 gc.collect()
                 torch.cuda.empty_cache()
-        seconds = (time.monotonic() - begun) / 2
+        seconds = time.monotonic() - begun
         if before is None or not measured:
             return Tried(images, _planned(planned, images) + exchanged, seconds)
         return Tried(images, peak_memory(device) - before + exchanged, seconds)

@@ -92,6 +92,13 @@ def test_slow_sizes_are_judged_by_the_forecast() -> None:
     assert found.used == pytest.approx(260)
 
 
+def test_a_slow_first_size_is_not_taken_for_what_larger_ones_need() -> None:
+    """Of one size alone it cannot be told what weights and moments take."""
+    step, tried = taking(kept=100, each=1, seconds=2 * SLOW)
+    assert largest(SIZES, 300, step).images == 32
+    assert tried == [1, 2]
+
+
 def test_the_settled_batch_is_in_the_recipe_and_the_training_is_that_of_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +123,7 @@ def test_less_memory_gives_a_smaller_batch(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(batch_size, "free_memory", lambda _: 500)
     said = trained(tmp_path / "run")
     assert settled(tmp_path / "run") == 16
-    assert "twice as many do not fit; a step takes 0 MB of the 0 MB that are free" in said
+    assert "twice as many would not fit; a step takes 0 MB of the 0 MB that are free" in said
     trained(tmp_path / "parts", accumulate=3)
     assert settled(tmp_path / "parts") == 24
     trained(tmp_path / "copies", repeats=3)
