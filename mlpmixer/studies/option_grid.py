@@ -102,7 +102,11 @@ class OptionGrid:
             taken = zip(self.axes.values(), places, strict=True)
             fields = {name: value for axis, n in taken for name, value in axis[n].items()}
             values = flat_values(base.override(fields))
-            changed = {name: values[name] for name in fields if values[name] != own[name]}
+            differ = {name for name in values if values[name] != own[name]}
+            # One that takes the place of another field, as warmup of warmup_steps, is a change
+            # even where its own value stays.
+            taking = fields if differ - fields.keys() else fields.keys() & differ
+            changed = {name: values[name] for name in fields if name in taking}
             one = Candidate(changed, places)
             found.setdefault(one.name, one)
         as_it_is = found.pop(AS_IT_IS, Candidate({}, None))
@@ -185,7 +189,8 @@ def _checked(fields: Mapping[str, Any]) -> Fields:
         name = key.replace("-", "_")
         if name in _CHOSEN_ELSEWHERE:
             raise UsageError(
-                f"{name} is the same for all candidates: choose it on the command line."
+                f"{name} is the same for all candidates: choose it on the command line, or in the "
+                "recipe file that --recipe names."
             )
         if name not in known:
             raise unknown_name("recipe field", key, known, "`mixer train --help` lists all.")

@@ -107,7 +107,7 @@ class RecipeStudy:
             if "validation" not in planned.dataset.splits:
                 raise UsageError(
                     f"{self.recipe.data.data} has no validation images to tell candidates apart "
-                    "by: use --validation-fraction 0.1."
+                    "by: set validation_fraction = 0.1 in the recipe file that --recipe names."
                 )
 
     def estimate(self) -> dict[str, float]:

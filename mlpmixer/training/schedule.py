@@ -33,7 +33,8 @@ class Schedule:
         if options.warmup_steps is not None and options.warmup_steps >= steps:
             raise UsageError(
                 f"a warm-up of {options.warmup_steps} steps does not fit a budget of {steps} "
-                "steps. Use --warmup 0.05, a twentieth of the budget, in its place."
+                "steps. Use --warmup 0.05, or warmup = 0.05 in the recipe file, in its place: a "
+                "twentieth of the budget."
             )
         return cls(options, per_epoch, steps)
 

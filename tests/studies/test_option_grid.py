@@ -29,6 +29,18 @@ def test_candidates_are_all_combinations_and_the_recipe_as_it_is(tmp_path: Path)
     assert found[5].places == (1, 2)
 
 
+def test_a_field_that_takes_the_place_of_another_is_a_change(tmp_path: Path) -> None:
+    """A share of warm-up that the recipe has anyway, but not in use beside its number of steps."""
+    base = BASE.override({"warmup_steps": 100})
+    found = written(tmp_path, "[grid]\nwarmup = [0.05, 0.2]\nerase = [0, 0.1]\n").candidates(base)
+    assert base.schedule.warmup == 0.05
+    assert [one.name for one in found][:3] == [
+        *("as-it-is", "warmup=0.05+erase=0.0", "warmup=0.05+erase=0.1")
+    ]
+    assert found[0].places is None
+    assert base.override(found[1].changes).schedule.warmup_steps is None
+
+
 def test_the_recipe_as_it_is_stands_beside_a_grid_without_it(tmp_path: Path) -> None:
     found = written(tmp_path, "[grid]\nerase = [0.1, 0.2]\n").candidates(BASE)
     assert [one.name for one in found] == ["as-it-is", "erase=0.1", "erase=0.2"]
