@@ -174,6 +174,11 @@ def range_test(planned: Plan, images: Images, progress: Progress) -> Curve:
             result = step(inputs, targets, place, factor, planned.teacher(inputs))
         (loss,) = ranks.mean([float(result.loss)])
         if not math.isfinite(loss):
+            if not losses:
+                raise MixerError(
+                    f"the loss is {loss} before any step, so no learning rate can be found: look "
+                    "at the weights and the images, or give --precision float32."
+                )
             return Curve(tuple(rates), tuple(losses), exploded=True)
         rates.append(rate)
         losses.append(loss)

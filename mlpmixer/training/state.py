@@ -202,19 +202,27 @@ class SavedState:
                 f"{', '.join(names[:3]) or 'their order changed'}. Put them back, or start a new "
                 + (f"run by `mixer finetune --from {run}`." if best else "run for them.")
             )
-        self._check_teacher(teacher, before.get("teacher"), now["teacher"])
+        self._check_teacher(teacher, before, now)
         return [f"{name} {now[name]}, was {before.get(name)}" for name in changed]
 
-    def _check_teacher(self, digest: str | None, before: str | None, now: str | None) -> None:
-        """Raise UsageError where it is not the one that the state was trained with."""
+    def _check_teacher(
+        self, digest: str | None, before: Mapping[str, Any], now: Mapping[str, Any]
+    ) -> None:
+        """Raise UsageError where it would not answer as it did when the state was saved."""
         if self._content.get("teacher") == digest:
             return
-        if before == now:
-            reason = f"{now} is not the teacher that {self.path} was trained with: put that back"
+        decide = ("teacher", "loss", "teacher_class_names")
+        changed = next((name for name in decide if before.get(name) != now[name]), None)
+        if changed is None:
+            teacher = now["teacher"]
+            reason = (
+                f"{teacher} is not the teacher that {self.path} was trained with: put that back"
+            )
         else:
             reason = (
-                f"{self.path} was trained with teacher = {before!r}, and the recipe says {now!r}, "
-                f"which is another one: put it back in {self.path.parent.parent / RECIPE}"
+                f"{self.path} was trained with {changed} = {before.get(changed)!r}, and the recipe "
+                f"says {now[changed]!r}, so that the teacher's answers are others: put it back in "
+                f"{self.path.parent.parent / RECIPE}"
             )
         raise UsageError(f"{reason}, or start a new run.")
 

@@ -4,9 +4,11 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 import mlpmixer
 from mlpmixer.cli.main import main
@@ -95,6 +97,29 @@ def test_eval_repeats_the_accuracy_of_the_report(
     assert measured["split"] == "test"
     assert measured["top1"] == stored["top1"]
     assert measured["confusion"] == stored["confusion"]
+
+
+def test_eval_with_flip_says_the_same_of_mirrored_photos(
+    run: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted((photo_folder / "test").rglob("*.*")):
+        mirrored = tmp_path / "photos" / path.relative_to(photo_folder)
+        mirrored.parent.mkdir(parents=True, exist_ok=True)
+        ImageOps.mirror(Image.open(path)).save(mirrored.with_suffix(".png"))
+
+    def measured(data: Path, *options: str) -> dict[str, Any]:
+        capsys.readouterr()
+        command = ["eval", str(run), "--data", str(data), "--split", "test", "--json"]
+        assert main([*command, "--workers", "1", "--precision", "float32", *options]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    plain = measured(photo_folder)
+    both, mirrored_both = (measured(data, "--flip") for data in (photo_folder, tmp_path / "photos"))
+    assert (plain["flip"], both["flip"]) == (False, True)
+    error = "expected_calibration_error"
+    assert both[error] != pytest.approx(plain[error], abs=1e-6)
+    assert both[error] == pytest.approx(mirrored_both[error], abs=2e-3)
 
 
 def test_eval_finds_the_validation_images_that_training_held_out(

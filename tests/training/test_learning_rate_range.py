@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from rank_processes import on_ranks
+from torch import Tensor
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.models.registry import create_model
 from mlpmixer.ranks import Ranks
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
@@ -27,6 +29,7 @@ from mlpmixer.training.learning_rate_range import (
 )
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
+from mlpmixer.training.step import StepResult, TrainingStep
 from mlpmixer.training.train import train
 
 CPU = Runtime(torch.device("cpu"))
@@ -135,6 +138,32 @@ def test_where_no_rate_lowers_the_loss_that_is_said(
         found(tmp_path / "run")
     assert curve(tmp_path / "run")["suggested"]["learning_rate"] is None
     assert (tmp_path / "run" / "figures" / "learning_rates.png").exists()
+
+
+def test_a_loss_that_is_no_number_from_the_start_on_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = TrainingStep.__call__
+
+    def step(self: TrainingStep, images: Tensor, *rest: Any) -> StepResult:
+        return make(self, images * torch.nan, *rest)
+
+    monkeypatch.setattr(TrainingStep, "__call__", step)
+    with pytest.raises(MixerError, match="the loss is nan before any step"):
+        found(tmp_path / "run")
+
+
+def test_a_teachers_answers_make_the_loss(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"depth": 1, "width": 16, "tokens_mlp_dim": 8, "channels_mlp_dim": 32}
+    teacher = create_model("mixer_nano", image_size=8, patch_size=2, num_classes=10, **options)
+    torch.nn.init.normal_(teacher.head.weight, std=0.1)  # type: ignore[union-attr, arg-type]
+    teacher.save(tmp_path / "teacher.safetensors")
+    found(tmp_path / "alone")
+    found(tmp_path / "taught", teacher=str(tmp_path / "teacher.safetensors"))
+    first, alone = (curve(tmp_path / name)["steps"][0]["loss"] for name in ("taught", "alone"))
+    assert alone == pytest.approx(math.log(10), rel=0.1)  # of labels
+    assert first < 0.5 * alone  # two models that know nothing answer nearly alike
 
 
 def test_noise_alone_does_not_make_a_suggestion() -> None:

@@ -228,6 +228,16 @@ def test_a_run_keeps_its_teacher_and_a_teacher_may_move(
     assert main(["train", "--resume", str(stopped)]) == 0
 
 
+def test_another_loss_that_the_teacher_answers_for_is_named(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stopped / "recipe.toml"
+    path.write_text(path.read_text().replace('loss = "softmax"', 'loss = "sigmoid"'))
+    line = refused(stopped, capsys)
+    assert "was trained with loss = 'softmax', and the recipe says 'sigmoid'" in line
+    assert f"put it back in {path}" in line
+
+
 def test_a_run_without_a_teacher_gets_none(
     teacher: Path, tmp_path: Path, training_steps: TrainingSteps, capsys: pytest.CaptureFixture[str]
 ) -> None:
