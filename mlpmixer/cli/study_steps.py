@@ -11,12 +11,17 @@ from mlpmixer.errors import MixerError, UsageError
 
 if TYPE_CHECKING:
     from mlpmixer.run.console import Console
+    from mlpmixer.runtime import Runtime
     from mlpmixer.studies.grid import Grid
     from mlpmixer.studies.outputs import StudyReport
 
 
 class Study(Protocol):
     """An experiment that consists of trainings."""
+
+    @property
+    def runtime(self) -> "Runtime":
+        """Where they compute."""
 
     def grid(self, out: Path) -> "Grid":
         """Return its cells, with their results in the folder `out`."""
@@ -62,7 +67,7 @@ def carry_out(
     command = shlex.join(["mixer", "study", name, *arguments])
     commands = {"Run this study; what is there already is kept": command}
     try:
-        grid.run(console, options.jobs)
+        grid.run(console, options.jobs, study.runtime.device)
     except UsageError:  # nothing was computed; the folder may be another process's
         raise
     except (MixerError, KeyboardInterrupt):

@@ -26,7 +26,10 @@ from mlpmixer.formatting import counted, duration
 from mlpmixer.run.console import Console
 
 RESULT = "result.json"
+BEGUN = "begun.json"
+"""The settings of what a cell's folder holds, from the beginning of its work on."""
 LOG = "log.txt"
+CPU = torch.device("cpu")
 
 Value = str | int | float | bool | None
 Work = Callable[[Path, Console], Mapping[str, Any]]
@@ -99,28 +102,16 @@ class Grid:
 
         Raises:
             MixerError: the file is damaged.
-            UsageError: it was computed with other settings.
+            UsageError: it was computed, or begun, with other settings.
         """
-        file = self.folder(cell) / RESULT
-        if not file.exists():
+        folder = self.folder(cell)
+        if (folder / BEGUN).exists():  # an unfinished training would go on with its old settings
+            _check_settings(_stored(folder / BEGUN), cell, folder)
+        if not (folder / RESULT).exists():
             return None
-        try:
-            stored = json.loads(file.read_text())
-            settings, result = stored["settings"], stored["result"]
-            if not isinstance(result, dict):
-                raise TypeError("its result is no table")
-        except (ValueError, KeyError, TypeError) as error:
-            raise MixerError(
-                f"{file} is damaged ({error}). Remove it to have the cell computed again."
-            ) from error
-        wanted = json.loads(json.dumps(cell.settings))
-        if settings != wanted:
-            name = next(n for n in {**wanted, **settings} if wanted.get(n) != settings.get(n))
-            raise UsageError(
-                f"{file} was computed with {name} = {settings.get(name)!r}, now it is "
-                f"{wanted.get(name)!r}. Choose another --out, or remove the file."
-            )
-        return result
+        stored = _stored(folder / RESULT)
+        _check_settings(stored, cell, folder)
+        return dict(stored["result"])
 
     def results(self) -> list[tuple[Cell, dict[str, Any]]]:
         """Return the finished rows with their results, in order; raises as `result`."""
@@ -139,11 +130,12 @@ class Grid:
         """Return the cells that are not finished; raises as `result`."""
         return [cell for cell in (*self.first, *self.cells) if self.result(cell) is None]
 
-    def run(self, console: Console, jobs: int | None = None) -> None:
+    def run(self, console: Console, jobs: int | None = None, device: torch.device = CPU) -> None:
         """Compute what is missing. A cell that fails does not keep the others from it.
 
         Args:
             console: takes messages and progress.
+            device: that the cells compute on; a GPU that is named by its number they share.
             jobs: cells at a time, each in a process of its own with its share of the cores, or its
                 own GPU; None: one a GPU where there are several, else one.
 
@@ -156,14 +148,14 @@ class Grid:
         """
         missing = self.missing()
         total = len(self.first) + len(self.cells)
-        gpus = torch.cuda.device_count()
+        gpus: list[str] = visible_gpus() if device.type == "cuda" and device.index is None else []
         self.out.mkdir(parents=True, exist_ok=True)
         with _alone(self.out):
             if len(missing) < total:
                 console.message(f"{total - len(missing)} of {total} cells are there already")
             alone = [cell for cell in missing if cell in self.first]
             others = missing[len(alone) :]
-            jobs = max(1, min(jobs or gpus, len(others)))
+            jobs = max(1, min(jobs or len(gpus), len(others)))
             if jobs == 1:
                 alone, others = missing, []
             failed: dict[str, MixerError] = {}
@@ -189,6 +181,7 @@ class Grid:
     def _compute(self, cell: Cell, console: Console) -> None:
         folder = self.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / BEGUN, {"settings": cell.settings, "result": {}})
         begun = time.monotonic()
         result = _done(cell, folder, console)
         write_json(
@@ -212,7 +205,7 @@ class Grid:
         self,
         missing: Sequence[Cell],
         jobs: int,
-        gpus: int,
+        gpus: Sequence[str],
         failed: dict[str, MixerError],
         console: Console,
     ) -> None:
@@ -220,7 +213,7 @@ class Grid:
         places: SimpleQueue[int] = context.SimpleQueue()
         for place in range(jobs):
             places.put(place)
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, torch.get_num_threads() // jobs)
         with ProcessPoolExecutor(
             jobs, mp_context=context, initializer=_take_place, initargs=(places, gpus, threads)
         ) as pool:
@@ -244,6 +237,34 @@ class Grid:
                         progress.update(1 - len(waiting) / len(missing))
 
 
+def _stored(file: Path) -> dict[str, Any]:
+    """Return what is stored of a cell: its settings and its result.
+
+    Raises:
+        MixerError: the file is damaged.
+    """
+    try:
+        stored = json.loads(file.read_text())
+        if not isinstance(stored["settings"], dict) or not isinstance(stored["result"], dict):
+            raise TypeError("its result is no table")
+    except (ValueError, KeyError, TypeError) as error:
+        raise MixerError(
+            f"{file} is damaged ({error}). Remove it to have the cell computed again."
+        ) from error
+    return dict(stored)
+
+
+def _check_settings(stored: Mapping[str, Any], cell: Cell, folder: Path) -> None:
+    """Raise UsageError where a cell's folder has something of other settings."""
+    settings, wanted = stored["settings"], json.loads(json.dumps(cell.settings))
+    if settings != wanted:
+        name = next(n for n in {**wanted, **settings} if wanted.get(n) != settings.get(n))
+        raise UsageError(
+            f"{folder} was computed with {name} = {settings.get(name)!r}, now it is "
+            f"{wanted.get(name)!r}. Choose another --out, or remove that folder."
+        )
+
+
 def _done(cell: Cell, folder: Path, console: Console) -> dict[str, Any]:
     """Return a cell's result; too little memory is an error of the cell, as others are."""
     try:
@@ -263,11 +284,18 @@ def _note_failure(
     console.warning(f"{cell.name} failed: {error}")
 
 
-def _take_place(places: "SimpleQueue[int]", gpus: int, threads: int) -> None:
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(number) for number in range(count)] if named is None else named.split(",")[:count]
+
+
+def _take_place(places: "SimpleQueue[int]", gpus: Sequence[str], threads: int) -> None:
     """Give this process its GPU, or its share of the cores."""
     place = places.get()
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
     torch.set_num_threads(threads)
 
 

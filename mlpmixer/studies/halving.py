@@ -12,10 +12,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from mlpmixer.errors import MixerError
 from mlpmixer.formatting import counted
 from mlpmixer.run.console import Console
-from mlpmixer.studies.grid import Cell, CellsFailed, Grid
+from mlpmixer.studies.grid import CPU, Cell, CellsFailed, Grid
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,10 @@ class Halving(Grid):
         """Whether all rungs are complete."""
         return self.told == len(self.rungs) and self.complete(self.told - 1)
 
-    def run(self, console: Console, jobs: int | None = None) -> None:
+    def run(self, console: Console, jobs: int | None = None, device: torch.device = CPU) -> None:
         """Compute what is missing, rung by rung. A candidate that fails is left out from there on.
+
+        The arguments are those of `Grid.run`.
 
         Raises:
             UsageError: another process is at work in the folder.
@@ -168,7 +172,7 @@ class Halving(Grid):
             )
             try:
                 own = [cell for name in members for cell in self.cells_of(name, rung)]
-                Grid(self.out, own).run(console, jobs)
+                Grid(self.out, own).run(console, jobs, device)
             except CellsFailed as error:
                 for cell, reason in error.reasons.items():
                     self.failures.setdefault(owner[cell], str(reason))

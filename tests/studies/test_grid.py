@@ -2,17 +2,19 @@
 
 import io
 import re
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
-from mlpmixer.studies.grid import Cell, CellsFailed, Grid
+from mlpmixer.studies.grid import Cell, CellsFailed, Grid, visible_gpus
 
 
 def square(number: int, folder: Path, console: Console) -> Mapping[str, Any]:
@@ -142,6 +144,38 @@ def test_results_of_other_settings_are_refused(tmp_path: Path, console: Console)
         Grid(tmp_path, cells(steps=1000)).run(console)
 
 
+@pytest.mark.parametrize("ended", ["interrupted", "result removed"])
+def test_what_was_begun_with_other_settings_is_no_cell_of_these(
+    tmp_path: Path, console: Console, ended: str
+) -> None:
+    """A training that lies there would go on, or be taken over, by its old recipe."""
+    grid = Grid(tmp_path, cells(1, steps=500))
+    if ended == "interrupted":
+        mark(grid, 0, "stop")
+        with pytest.raises(KeyboardInterrupt):
+            grid.run(console)
+    else:
+        grid.run(console)
+        (grid.folder(grid.cells[0]) / "result.json").unlink()
+    other = Grid(tmp_path, cells(1, steps=1000))
+    with pytest.raises(UsageError, match=r"steps = 500, now it is 1000.* remove that folder"):
+        other.run(console)
+    assert calls(grid) == [1]
+    shutil.rmtree(grid.folder(grid.cells[0]))
+    other.run(console)
+    assert calls(other) == [1]
+
+
+def test_each_place_has_one_of_the_gpus_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937,3")
+    assert visible_gpus() == ["GPU-8932f937", "3"]
+
+
 def test_two_processes_do_not_work_in_one_folder(tmp_path: Path, console: Console) -> None:
     with FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="another process"):
         Grid(tmp_path, cells()).run(console)
@@ -153,6 +187,25 @@ def test_cells_run_side_by_side(tmp_path: Path, console: Console) -> None:
     assert [result["square"] for _, result in grid.results()] == [0, 1]
     logs = [(grid.folder(cell) / "log.txt").read_text() for cell in grid.cells]
     assert logs == ["squaring 0\n", "squaring 1\n"]
+
+
+@pytest.mark.parametrize(("device", "at_a_time"), [("cpu", 1), ("cuda", 2), ("cuda:1", 1)])
+def test_cells_share_several_gpus_unless_one_is_named(
+    device: str,
+    at_a_time: int,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    places = []
+    monkeypatch.setattr(
+        Grid, "_run_parallel", lambda self, missing, jobs, gpus, *_: places.append((jobs, gpus))
+    )
+    grid = Grid(tmp_path, cells())
+    grid.run(console, device=torch.device(device))
+    assert places == ([] if at_a_time == 1 else [(2, ["0", "1"])])
+    assert calls(grid) == ([1, 1, 1] if at_a_time == 1 else [0, 0, 0])
 
 
 def test_the_name_of_a_cell_is_a_folder_name() -> None:
