@@ -149,10 +149,12 @@ def train_and_count(
     course = validation_course(run)
     return {
         "accuracy": outcome["accuracy"],
+        "test_images": outcome["images"],
         "top5": outcome["metrics"]["top5"],
         "steps": outcome["steps"],
         "seconds": outcome["training_seconds"],
         "core_hours": outcome["training_seconds"] * units / 3600,
+        "classes": model.num_classes,
         "course": [[one["seconds"] * units / 3600, one["validation_accuracy"]] for one in course],
         "parameters": count_parameters(model),
         "gmacs": count_macs(model) / 1e9,

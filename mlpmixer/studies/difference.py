@@ -1,5 +1,6 @@
 """How far two accuracies are apart, and whether that can be told from chance."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,8 +59,9 @@ def paired_difference(
 ) -> Difference:
     """Compare the accuracies of two kinds of training, seed by seed.
 
-    The margin has two sources: the images are a sample, and so is each training with its random
-    weights and order. With one seed only the first is known, and the margin is a lower bound.
+    The margin has two sources, whose variances add up: the images are a sample, and so is each
+    training with its random weights and order. More seeds make the second one smaller; the images
+    are the same for all. With one seed only the first is known, and the margin is a lower bound.
 
     Args:
         accuracies: in [0, 1], of each seed.
@@ -70,10 +72,10 @@ def paired_difference(
     one, other = np.array(accuracies), np.array(others)
     seeds = len(one)
     sampling = (one * (1 - one) + other * (1 - other)).mean() / images  # of one difference
-    margins = [norm.ppf(0.975) * (sampling / seeds) ** 0.5]
+    margins = [norm.ppf(0.975) * sampling**0.5]
     if spread is not None:
         margins.append(t.ppf(0.975, spread.freedom) * spread.deviation * (2 / seeds) ** 0.5)
     elif seeds > 1:  # a spread that is itself estimated from few: Student's t
         deviation = (one - other).std(ddof=1) / seeds**0.5
         margins.append(t.ppf(0.975, seeds - 1) * deviation)
-    return Difference(float((one - other).mean()), float(max(margins)))
+    return Difference(float((one - other).mean()), math.hypot(*margins))
