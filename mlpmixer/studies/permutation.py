@@ -78,11 +78,19 @@ class PermutationStudy:
         """Find out whether all of it can be done.
 
         Raises:
-            UsageError: a model does not fit the data.
+            UsageError: a model does not fit the data, or nothing is validated on the way.
         """
+        if not self.training.schedule.evaluations:
+            raise UsageError("courses are compared at validations: --evaluations 1 or more.")
         for model in self.models:
             for kind in INPUTS:
-                planned_as(f"{model}, {kind}", self.recipe(model, kind, seed=0), self.runtime)
+                name = f"{model}, {kind}"
+                planned = planned_as(name, self.recipe(model, kind, seed=0), self.runtime)
+                if "validation" not in planned.dataset.splits:
+                    raise UsageError(
+                        f"{self.training.data.data} has no validation images to follow the courses "
+                        "by: set validation_fraction = 0.1 in the recipe file that --recipe names."
+                    )
 
     def estimate(self) -> dict[str, float]:
         """Return about how many seconds each training takes, by the cell's name."""

@@ -16,6 +16,7 @@ from scipy.stats import linregress, t
 
 from mlpmixer.data.label_sets import ONE_CLASS_A_SHOT, need_one_label
 from mlpmixer.data.options import DataOptions
+from mlpmixer.data.protocol_splits import with_test
 from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.probe import probe
@@ -101,12 +102,14 @@ class ScaleStudy:
         if "train" not in downstream.splits:
             raise UsageError(f"{downstream.spec} has no training images to draw shots from.")
         need_one_label(downstream, ONE_CLASS_A_SHOT, "study transfer to other data")
-        counts = np.bincount(downstream.splits["train"].labels)
-        if counts.min() < self.shots:
-            rarest = downstream.class_names[int(counts.argmin())]
+        names = downstream.class_names
+        drawn_from = with_test(downstream).splits["train"].labels
+        counts = np.bincount(drawn_from, minlength=len(names))
+        if (fewest := int(counts.min())) < self.shots:
+            remedy = f"use --shots {fewest} or less" if fewest else "give other --downstream data"
             raise UsageError(
-                f"class {rarest!r} of {downstream.spec} has {counts.min()} training images, fewer "
-                f"than {self.shots} shots: use --shots {counts.min()} or less."
+                f"class {names[int(counts.argmin())]!r} of {downstream.spec} has {fewest} training "
+                f"images to draw from, fewer than {self.shots} shots: {remedy}."
             )
 
     def _finetuning_like(self, pretraining: Plan) -> Recipe:

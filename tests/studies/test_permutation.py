@@ -1,6 +1,7 @@
 """The permutation study: three inputs, two models, one comparison."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def test_each_input_is_trained_on_and_its_course_kept(
         (["--image-size", "9"], "mixer_nano, untouched: image size 9x9"),
         (["--models", "bit_nona"], "bit_nano"),
         (["--models"], "at least one model"),
+        (["--evaluations", "0"], "--evaluations 1 or more"),
     ],
 )
 def test_wrong_use_is_named_before_the_work(
@@ -67,9 +69,9 @@ def test_wrong_use_is_named_before_the_work(
     assert not (tmp_path / "study").exists()
 
 
-def rows(**accuracies: list[float]) -> list[dict[str, object]]:
+def rows(images: int = 10_000, **accuracies: list[float]) -> list[dict[str, object]]:
     return [
-        {"model": "m", "input": kind, "seed": seed, "accuracy": accuracy, "test_images": 10_000}
+        {"model": "m", "input": kind, "seed": seed, "accuracy": accuracy, "test_images": images}
         for kind, values in accuracies.items()
         for seed, accuracy in enumerate(values)
     ]
@@ -83,11 +85,21 @@ def test_a_difference_is_told_from_chance() -> None:
     assert not alike.distinguishable
     assert worse.distinguishable
     assert worse.mean == pytest.approx(0.2)
-    # Of one difference: sqrt(0.7·0.3/10,000 + 0.5·0.5/10,000) = 0.0068; of the mean of three less.
-    assert worse.margin == pytest.approx(1.96 * 0.0068 / 3**0.5, rel=0.01)
-    # The three differences -0.01, 0.02 and -0.01 are further apart than that.
+    # The images, the same for all seeds: sqrt(0.7·0.3/10,000 + 0.5·0.5/10,000) = 0.0068.
+    assert worse.margin == pytest.approx(1.96 * 0.0068, rel=0.01)
+    # The seeds: differences of -0.01, 0.02 and -0.01.
     student = 4.303  # 97.5 % quantile with two degrees of freedom
-    assert alike.margin == pytest.approx(student * 0.0173 / 3**0.5, rel=0.01)
+    by_images, by_seeds = 1.96 * (2 * 0.7 * 0.3 / 10_000) ** 0.5, student * 0.0173 / 3**0.5
+    assert alike.margin == pytest.approx(math.hypot(by_images, by_seeds), rel=0.01)
+
+
+def test_more_seeds_do_not_tell_apart_what_the_images_cannot() -> None:
+    """Two kinds that are equally good on all images, and not on these 1,000."""
+    seeds = 50
+    found = rows(untouched=[0.712] * seeds, patches=[0.7] * seeds, images=1000)
+    apart = difference(found, "m", "patches")
+    assert apart is not None
+    assert not apart.distinguishable
 
 
 def test_courses_are_compared_at_all_validations_and_with_other_seeds() -> None:
@@ -113,3 +125,12 @@ def test_only_seeds_with_both_inputs_are_compared() -> None:
     assert compared is not None
     assert compared.mean == pytest.approx(0.1)
     assert difference(found, "m", "pixels") is None
+
+
+def test_data_without_validation_images_is_named_before_the_work(
+    command: list[str], recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(recipe.read_text() + "validation_fraction = 0.0\n")
+    assert main(command) == 2
+    assert "digits has no validation images to follow the courses by" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mlpmixer.cli.main import main
 from mlpmixer.errors import MixerError
@@ -93,6 +94,22 @@ def test_wrong_use_is_named_before_the_work(
 ) -> None:
     assert main([*command, *options]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_shots_are_counted_where_they_are_drawn(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder without test images a fifth is held out, and the probe draws from the others."""
+    for name, count in (("a", 5), ("b", 40)):
+        for number in range(count):
+            file = tmp_path / "photos" / "train" / name / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(file)
+    assert main([*command, "--downstream", str(tmp_path / "photos"), "--shots", "5"]) == 2
+    said = capsys.readouterr().err
+    assert "class 'a'" in said
+    assert "4 training images to draw from, fewer than 5 shots: use --shots 4 or less" in said
     assert not (tmp_path / "study").exists()
 
 
