@@ -24,14 +24,23 @@ def read_label_sets(path: Path) -> list[list[int]]:
         sets = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"no file {str(path)!r} with label sets.") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder: give a JSON file with label sets.") from None
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}.") from None
     right = isinstance(sets, list) and all(
-        isinstance(one, list) and all(isinstance(label, int) for label in one) for one in sets
+        isinstance(one, list) and all(_is_index(label) for label in one) for one in sets
     )
     if not right:
-        raise UsageError(f"{path} must hold one list of class indices for each image.")
+        raise UsageError(
+            f"{path} must hold one list of class indices, 0 or more, for each image; an empty one "
+            "where none is right."
+        )
     return sets
+
+
+def _is_index(label: object) -> bool:
+    return isinstance(label, int) and not isinstance(label, bool) and label >= 0
 
 
 def in_order_of(split: Split, label_sets: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:

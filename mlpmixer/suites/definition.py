@@ -112,6 +112,8 @@ def read_suite(path: Path) -> Suite:
         content = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"no suite file {str(path)!r}.") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder: give a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}.") from None
     try:

@@ -16,7 +16,7 @@ from mlpmixer.data.protocol_splits import with_test
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.evaluation.evaluate import evaluate_model, images_for
 from mlpmixer.evaluation.probe import at_size, probe
-from mlpmixer.evaluation.real_labels import read_label_sets
+from mlpmixer.evaluation.real_labels import in_order_of, read_label_sets
 from mlpmixer.files import write_json
 from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
@@ -46,8 +46,9 @@ def check(task: Task, setting: Setting, model: ImageModel, dataset: Dataset) -> 
     """Raise UsageError where a task cannot be done with this model and data."""
     match task.protocol:
         case Evaluate() as options:
-            images_for(model, dataset, options.split)
-            _label_sets(options.multi_labels)
+            _, split = images_for(model, dataset, options.split)
+            if sets := _label_sets(options.multi_labels):
+                split.renumbered(in_order_of(split, sets))
         case FewShot() as options:
             at_size(model, options.image_size)
             need_one_label(dataset, ONE_CLASS_A_SHOT, "leave it out of the suite")
@@ -90,6 +91,15 @@ def measure(task: Task, setting: Setting, folder: Path, console: Console) -> Tas
             return replace(result, multi_label_accuracy=again.multi_label_accuracy)
         case Vtab1k() as options:
             return _vtab(task, options, setting, folder, console)
+
+
+def lacks_labels(task: Task, result: TaskResult) -> bool:
+    """Tell whether a result lacks the multi-label accuracy, and the labels for it are there now."""
+    match task.protocol:
+        case Evaluate(multi_labels=str() as labels) | Finetune(multi_labels=str() as labels):
+            return result.multi_label_accuracy is None and _find(labels) is not None
+        case _:
+            return False
 
 
 def blank(task: Task) -> TaskResult:
@@ -157,6 +167,7 @@ def _vtab(
     task: Task, options: Vtab1k, setting: Setting, folder: Path, console: Console
 ) -> TaskResult:
     tried: list[dict[str, Any]] = []
+    failures: list[MixerError] = []
     for number, changes in enumerate(options.candidates, start=1):
         if len(options.candidates) == 1:
             tried.append({"changes": changes, "accuracy": None})
@@ -168,13 +179,23 @@ def _vtab(
         # The last weights count, as in the end, where no images are left to choose others by.
         whole = {**changes, "splits": "vtab800", "evaluations": 1}
         recipe = options.recipe.override(whole)
-        accuracy = _trained(task, recipe, setting, run, console).accuracy
+        shown = ", ".join(f"{name} {value}" for name, value in changes.items())
+        try:
+            accuracy = _trained(task, recipe, setting, run, console).accuracy
+        except UsageError:
+            raise
+        except MixerError as error:  # a learning rate that is too high, say; others may do
+            failures.append(error)
+            tried.append({"changes": changes, "accuracy": None, "problem": str(error)})
+            console.warning(f"{task.name}, {shown}: {error}")
+            continue
         assert accuracy is not None
         tried.append({"changes": changes, "accuracy": accuracy})
         write_json(file, tried[-1])
         shutil.rmtree(run)  # its accuracy is all that is needed
-        shown = ", ".join(f"{name} {value}" for name, value in changes.items())
         console.message(f"{task.name}, {shown}: {percent(accuracy)} of the 200 images")
+    if len(failures) == len(tried):
+        raise failures[0]
     best = max(tried, key=lambda one: one["accuracy"] or 0)
     whole = {**best["changes"], "splits": "vtab1000"}
     recipe = options.recipe.override(whole)
@@ -241,11 +262,14 @@ def _label_file(labels: str | None, console: Console) -> Path | None:
     return path
 
 
-def _label_sets(labels: str | None) -> None:
-    """Raise UsageError where a file of label sets is there but of another form."""
+def _label_sets(labels: str | None) -> list[list[int]] | None:
+    """Return the label sets of a file; None where it is not there.
+
+    Raises:
+        UsageError: it is of another form.
+    """
     path = None if labels is None else _find(labels)
-    if path is not None:
-        read_label_sets(path)
+    return None if path is None else read_label_sets(path)
 
 
 def _find(labels: str) -> Path | None:

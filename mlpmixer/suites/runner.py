@@ -19,7 +19,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import LAST
 from mlpmixer.suites.definition import Suite, Task
-from mlpmixer.suites.protocols import Setting, blank, check, measure
+from mlpmixer.suites.protocols import Setting, blank, check, lacks_labels, measure
 from mlpmixer.suites.result import SuiteResult, TaskResult, read_result
 from mlpmixer.weights.checkpoint import load
 
@@ -48,7 +48,7 @@ def run_suite(
     model = load(setting.source)
     digest = model_digest(model)
     folders = {task.name: out / _folder(task, setting, digest) for task in suite.tasks}
-    results = _measured_before(folders, console)
+    results = _measured_before(suite, folders, console)
     waiting = [task for task in suite.tasks if task.name not in results]
     left_out = _without_data(waiting, suite, setting, model, console)
     if left_out and strict:
@@ -79,17 +79,23 @@ def _folder(task: Task, setting: Setting, digest: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', task.name)}-{key}"
 
 
-def _measured_before(folders: dict[str, Path], console: Console) -> dict[str, TaskResult]:
-    """Return the results that the folders hold, by task.
+def _measured_before(
+    suite: Suite, folders: dict[str, Path], console: Console
+) -> dict[str, TaskResult]:
+    """Return the results that the folders hold, by task, but for those that labels have come for.
 
     Raises:
         MixerError: one is damaged.
     """
     found = {}
-    for name, folder in folders.items():
-        if (folder / RESULT).exists():
-            found[name] = read_result(folder / RESULT)
-            console.message(f"{name} was measured before: {folder / RESULT}")
+    for task in suite.tasks:
+        file = folders[task.name] / RESULT
+        if not file.exists():
+            continue
+        result = read_result(file)
+        if not lacks_labels(task, result):
+            found[task.name] = result
+            console.message(f"{task.name} was measured before: {file}")
     return found
 
 

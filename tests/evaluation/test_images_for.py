@@ -48,7 +48,9 @@ def test_label_sets_must_fit_the_images(tmp_path: Path) -> None:
     file = tmp_path / "sets.json"
     file.write_text(json.dumps([[0], [1, 2]]))
     assert read_label_sets(file) == [[0], [1, 2]]
-    for content in ("{", '{"a": 1}', "[1, 2]"):
+    with pytest.raises(UsageError, match="is a folder"):
+        read_label_sets(tmp_path)
+    for content in ("{", '{"a": 1}', "[1, 2]", "[[-1]]", "[[true]]"):
         file.write_text(content)
         with pytest.raises(UsageError, match=r"sets\.json"):
             read_label_sets(file)

@@ -100,6 +100,8 @@ def test_an_empty_suite_and_an_unknown_one_are_refused(tmp_path: Path) -> None:
         find_suite(written(tmp_path, 'about = "nothing"'))
     with pytest.raises(UsageError, match="Did you mean avg5"):
         find_suite("avg")
+    with pytest.raises(UsageError, match="is a folder: give a TOML file"):
+        find_suite(f"{tmp_path}/")
     with pytest.raises(UsageError, match="no suite file"):
         find_suite(str(tmp_path / "none.toml"))
 

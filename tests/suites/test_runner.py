@@ -14,10 +14,12 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
+from mlpmixer.suites import protocols
 from mlpmixer.suites.definition import find_suite
 from mlpmixer.suites.protocols import Setting
 from mlpmixer.suites.result import SuiteResult
 from mlpmixer.suites.runner import run_suite
+from mlpmixer.training.recipe import Recipe
 
 SHORT = "batch_size = 64\nwarmup_steps = 1\nsteps = 4"
 MEASURED = """
@@ -195,12 +197,40 @@ def test_a_task_that_fails_does_not_end_the_suite(suites: Suites, tmp_path: Path
         suites.run(broken, strict=True)
 
 
+def test_a_candidate_of_a_sweep_that_fails_is_left_out(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = protocols.trained
+
+    def diverging(recipe: Recipe, *rest: Any) -> Any:
+        if recipe.optimizer.learning_rate == failing:
+            raise MixerError("the loss became nan")
+        return train(recipe, *rest)
+
+    monkeypatch.setattr("mlpmixer.suites.protocols.trained", diverging)
+    failing = 0.1
+    (result,) = suites.run(VTAB).results
+    assert result.details["chosen"] == {"learning_rate": 1e-50}
+    assert [one["accuracy"] is None for one in result.details["candidates"]] == [False, True]
+    assert "learning_rate 0.1: the loss became nan" in suites.said
+    failing = 1e-50
+    alone = VTAB.replace("1e-50, 0.1", "1e-50")
+    assert suites.run(alone.replace("1e-50", "1e-50, 1e-50")).results[0].failed
+
+
 def test_several_right_labels_are_a_further_column(suites: Suites, tmp_path: Path) -> None:
     text = MEASURED + 'multi_labels = "sets.json"\n'
     assert suites.run(text).results[0].multi_label_accuracy is None
     assert f"put its file at {tmp_path / 'data_home' / 'sets.json'}" in suites.said
-    suites.results()[0].unlink()
     sets = tmp_path / "data_home" / "sets.json"
     sets.parent.mkdir(exist_ok=True)
     sets.write_text(json.dumps([list(range(10))] * 360))
     assert suites.run(text).results[0].multi_label_accuracy == 1.0
+    assert "measured before" not in suites.said
+    suites.run(text)
+    assert "measured before" in suites.said
+    suites.results()[0].unlink()
+    sets.write_text(json.dumps([[10]] * 360))
+    with pytest.raises(UsageError, match="class 10, outside the 10 classes"):
+        suites.run(PROBED + text)
+    assert not suites.results()
