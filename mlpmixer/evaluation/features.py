@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mlpmixer.data.batches import Images
 from mlpmixer.data.cache import data_home
+from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.evaluation.forward import BATCH_SIZE, Forward, layer_features, pooled_features
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel
@@ -42,6 +43,7 @@ def extract(
 
     Raises:
         UsageError: there is no readable image.
+        NotFinite: a feature is no number.
     """
     file = _file(model, images, layer, runtime.precision) if keep else None
     stored = runtime.ranks.from_lead(lambda: _stored(file))
@@ -53,6 +55,8 @@ def extract(
     )
     features, labels = zip(*((one.values.cpu(), one.labels.cpu()) for one in forward), strict=True)
     found = {"features": torch.cat(features), "labels": torch.cat(labels)}
+    if not bool(found["features"].isfinite().all()):
+        raise NotFinite()
     if file is not None and runtime.ranks.leads:
         write_tensors(found, file, {})
     return found["features"], found["labels"]

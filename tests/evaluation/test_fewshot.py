@@ -19,6 +19,7 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.data.picture import decode
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
@@ -171,6 +172,15 @@ def test_any_change_gives_features_of_their_own(change: str, images: Images, kep
         runtime = Runtime(CPU.device, torch.bfloat16)
     extract(mixer, images, runtime, layer=layer)
     assert len(list(kept.iterdir())) == 2
+
+
+def test_features_that_are_no_numbers_are_refused_and_not_kept(images: Images, kept: Path) -> None:
+    diverged = model()
+    with torch.no_grad():
+        next(diverged.parameters()).fill_(torch.nan)
+    with pytest.raises(NotFinite, match="not finite numbers"):
+        extract(diverged, images, CPU)
+    assert not kept.exists()
 
 
 def test_nothing_is_kept_unless_wanted(images: Images, kept: Path) -> None:
