@@ -36,8 +36,8 @@ class Pictures:
     inputs: Tensor
     """(N, 3, H, W) in [-1, 1]."""
     names: tuple[str, ...]
-    labels: tuple[int, ...] | None = None
-    """Indices of the model's logits; None where they are not known."""
+    labels: tuple[tuple[int, ...], ...] | None = None
+    """Of each, its classes as indices of the model's logits; None where they are not known."""
 
     def some(self, indices: Sequence[int]) -> "Pictures":
         """Return those at the given indices, in that order."""
@@ -99,7 +99,8 @@ def choose_examples(model: ImageModel, found: Pictures, runtime: Runtime) -> Pic
     sure, predicted = _answers(model, found.inputs, runtime)
     right = np.ones(len(sure), dtype=bool)
     if found.labels is not None:
-        right = predicted == np.array(found.labels)
+        pairs = zip(predicted.tolist(), found.labels, strict=True)
+        right = np.array([answer in classes for answer, classes in pairs])
     mistakes = np.flatnonzero(~right)
     mistakes = mistakes[np.argsort(-sure[mistakes], kind="stable")]
     answers = np.flatnonzero(right)
@@ -146,7 +147,8 @@ def _read(
     for batch in images.evaluation_batches(_BATCH):
         inputs.append(normalize(batch.images))
         names += [split.name(index) for index in batch.indices.tolist()]
-        labels += batch.labels.view(len(batch.labels), -1)[:, 0].tolist()  # of several the first
+        rows = batch.labels.view(len(batch.labels), -1).tolist()
+        labels += [tuple(dict.fromkeys(row)) for row in rows]  # rows are filled up with the first
     if not inputs:
         raise UsageError("there is no readable image to look at.")
     return Pictures(torch.cat(inputs), tuple(names), tuple(labels) if labelled else None)

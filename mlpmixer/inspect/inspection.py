@@ -247,12 +247,15 @@ class _Inspection:
             name=one.names[0],
             predicted=self.class_names[maps.predicted],
             probability=maps.probability,
-            true=None if one.labels is None else self.class_names[one.labels[0]],
+            true=None if one.labels is None else self._true(one.labels[0], maps.predicted),
             occlusion=maps.occlusion.numpy(),
             occluded_probability=maps.occluded_probability.numpy(),
             gradient_input=maps.gradient_input.numpy(),
             sensitivity=maps.sensitivity.numpy(),
         )
+
+    def _true(self, classes: Sequence[int], predicted: int) -> str:
+        return self.class_names[predicted if predicted in classes else classes[0]]
 
     def check_colours(self) -> None:
         """Raise UsageError where the model takes no pictures."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ FEWEST_TO_ALIGN = 16
 def representations(
     model: ImageModel,
     images: Tensor,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[Sequence[int]] | None = None,
     *,
     runtime: Runtime,
     batch_size: int = 16,
@@ -35,7 +36,7 @@ def representations(
     Args:
         model: any model of `create_model`, on its device, in evaluation mode.
         images: (N, 3, H, W) in [-1, 1].
-        labels: the right classes, where they are known.
+        labels: of each image the classes that are right, where they are known.
         runtime: where the model is.
         batch_size: pictures a step; all layers' values of a batch are in memory at once.
         on_progress: called with the share done, in [0, 1].
@@ -63,7 +64,6 @@ def representations(
         return None
     pooled = [measured[f"pooled {title}"] for title in titles]
     answers = [measured[f"answer {title}"] for title in titles if f"answer {title}" in measured]
-    truth = None if labels is None else torch.as_tensor(labels)
     return Representations(
         layers=tuple(titles),
         unit=layers.unit,
@@ -77,8 +77,8 @@ def representations(
         alignment=linear_cka([one.numpy() for one in pooled])
         if len(images) >= FEWEST_TO_ALIGN
         else None,
-        agreement=_shares(answers, measured["answer"]) if answers else None,
-        accuracy=_shares(answers, truth) if answers and truth is not None else None,
+        agreement=_shares(answers, measured["answer"].unsqueeze(1).tolist()) if answers else None,
+        accuracy=_shares(answers, labels) if answers and labels is not None else None,
     )
 
 
@@ -144,5 +144,7 @@ def _steps(pooled: Sequence[Tensor]) -> Floats | None:
     ).numpy()
 
 
-def _shares(answers: Sequence[Tensor], truth: Tensor) -> Floats:
-    return np.array([float((one == truth).float().mean()) for one in answers])
+def _shares(answers: Sequence[Tensor], right: Sequence[Sequence[int]]) -> Floats:
+    """Return the share of right answers of each layer."""
+    pairs = (zip(one.tolist(), right, strict=True) for one in answers)
+    return np.array([fmean(answer in classes for answer, classes in layer) for layer in pairs])

@@ -96,6 +96,7 @@ class Attribution:
     predicted: str
     probability: float
     true: str | None
+    """The right class where it is known: of several the predicted one if it is among them."""
     occlusion: Floats
     """What is lost by painting a patch over with the picture's mean colour."""
     occluded_probability: Floats

@@ -56,7 +56,9 @@ def test_right_answers_of_several_classes_come_before_the_surest_mistakes(wrong:
     labels = predicted.clone()
     labels[:wrong] = (labels[:wrong] + 1) % 10
     names = tuple(str(index) for index in range(40))
-    chosen = choose_examples(made, Pictures(inputs, names, tuple(labels.tolist())), RUNTIME)
+    chosen = choose_examples(
+        made, Pictures(inputs, names, tuple((label,) for label in labels.tolist())), RUNTIME
+    )
     rows = [int(name) for name in chosen.names]
     assert len(rows) == len(set(rows)) == 6
     mistakes = [row for row in rows if row < wrong]
@@ -65,3 +67,14 @@ def test_right_answers_of_several_classes_come_before_the_surest_mistakes(wrong:
     assert np.all(np.diff(sure[mistakes]) <= 0)
     right = [int(predicted[row]) for row in rows if row >= wrong]
     assert len(set(right)) == min(len(right), len(set(predicted[wrong:].tolist())))
+
+
+def test_one_of_several_classes_is_a_right_answer() -> None:
+    made = model()
+    inputs = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    predicted = made(inputs).argmax(dim=1).tolist()
+    labels = tuple(((one + 1) % 10, one) for one in predicted)
+    names = tuple(map(str, range(8)))
+    chosen = choose_examples(made, Pictures(inputs, names, labels), RUNTIME)
+    as_if_all_right = choose_examples(made, Pictures(inputs, names), RUNTIME)
+    assert chosen.names == as_if_all_right.names
