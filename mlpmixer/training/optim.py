@@ -1,6 +1,8 @@
 """From a recipe to optimizers and averaged weights."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ class Optimizers:
     def __init__(self, model: ImageModel, options: OptimizerOptions) -> None:
         outer = _outer_parameters(model)
         behind = blocks_behind(model) if options.layer_decay != 1 else {}
-        usual: dict[tuple[float, float], list[nn.Parameter]] = {}  # by decay and share of the rate
+        usual: dict[tuple[bool, float], list[nn.Parameter]] = {}  # by whether it decays, and share
         orthogonal: dict[float, list[nn.Parameter]] = {}  # by share of the rate
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
@@ -38,11 +40,14 @@ class Optimizers:
             if options.optimizer == "muon" and parameter.ndim >= 2 and id(parameter) not in outer:
                 orthogonal.setdefault(share, []).append(parameter)
             else:
-                decay = options.weight_decay if parameter.ndim >= 2 else 0.0
-                usual.setdefault((decay, share), []).append(parameter)
+                usual.setdefault((parameter.ndim >= 2, share), []).append(parameter)
         groups = [
-            {"params": chosen, "weight_decay": decay, "lr": options.learning_rate * share}
-            for (decay, share), chosen in usual.items()
+            {
+                "params": chosen,
+                "weight_decay": options.weight_decay if decays else 0.0,
+                "lr": options.learning_rate * share,
+            }
+            for (decays, share), chosen in usual.items()
         ]
         self.all: list[torch.optim.Optimizer] = []
         if options.optimizer == "sgd":
@@ -79,15 +84,32 @@ class Optimizers:
         """Return everything that a resumed training needs."""
         return [optimizer.state_dict() for optimizer in self.all]
 
+    @contextmanager
+    def own_hyperparameters(self) -> Iterator[None]:
+        """Keep what the recipe says now over a block that sets those of a saved state."""
+        own = [
+            {name: value for name, value in group.items() if name != "params"}
+            for optimizer in self.all
+            for group in optimizer.param_groups
+        ]
+        yield
+        groups = (group for optimizer in self.all for group in optimizer.param_groups)  # made anew
+        for group, values in zip(groups, own, strict=True):
+            group.update(values)
+
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Take up the state of an interrupted training; of whole tensors a rank takes its share."""
+        """Take up the state of an interrupted training; of whole tensors a rank takes its share.
+
+        What the recipe says now, as the weight decay, stays as it is.
+        """
         for optimizer, state in zip(self.all, states, strict=True):
             moved = [one for group in optimizer.param_groups for one in group["params"]]
             kept = {
                 number: shares_like(values, dict.fromkeys(values, moved[number]))
                 for number, values in state["state"].items()
             }
-            optimizer.load_state_dict({**state, "state": kept})
+            now = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": kept, "param_groups": now})
 
 
 def _outer_parameters(model: nn.Module) -> set[int]:

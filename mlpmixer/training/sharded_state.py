@@ -217,7 +217,8 @@ class ShardedState(SavedState):
         step.model.load_state_dict(tensors["model"])
         if moved:
             state = tensors["optimizers"]
-            set_optimizer_state_dict(step.model, step.optimizers.all, optim_state_dict=state)
+            with step.optimizers.own_hyperparameters():
+                set_optimizer_state_dict(step.model, step.optimizers.all, optim_state_dict=state)
         else:
             for optimizer in step.optimizers.all:
                 optimizer.state.clear()

@@ -13,6 +13,40 @@ from mlpmixer.training.optim import Optimizers, averaged
 from mlpmixer.training.recipe import LossOptions, OptimizerOptions
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_a_state_brings_its_moments_and_not_its_hyperparameters(name: str) -> None:
+    def made(decay: float, momentum: float, beta: float) -> Optimizers:
+        torch.manual_seed(0)
+        model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, depth=1)
+        options = OptimizerOptions(
+            optimizer=name,  # type: ignore[arg-type]
+            weight_decay=decay,
+            momentum=momentum,
+            betas=(beta, 0.99),
+        )
+        optimizers = Optimizers(model, options)
+        for parameter in optimizers.parameters:
+            parameter.grad = torch.ones_like(parameter)
+        return optimizers
+
+    before, after = made(0.1, 0.9, 0.9), made(0.0, 0.5, 0.8)
+    wanted = [dict(g) for one in after.all for g in one.param_groups]
+    before.step(1.0)
+    after.load_state_dict(before.state_dict())
+    for group, own in zip((g for one in after.all for g in one.param_groups), wanted, strict=True):
+        assert {k: v for k, v in group.items() if k != "params"} == {
+            k: v for k, v in own.items() if k != "params"
+        }
+    moved = [parameter for one in after.all for parameter in one.state]
+    assert len(moved) == len(after.parameters)
+    old = {id(p): s for one in before.all for p, s in one.state.items()}
+    pairs = zip(before.parameters, after.parameters, strict=True)
+    states = {id(p): s for one in after.all for p, s in one.state.items()}
+    for one, other in pairs:
+        for key, value in old[id(one)].items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[id(other)][key]))
+
+
 @pytest.mark.parametrize(("native", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_orthogonalize_computes_in_what_the_hardware_multiplies(
     native: bool, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch

@@ -139,6 +139,21 @@ def test_the_state_before_the_first_step_is_gone_back_to_and_changes_nothing(
         np.testing.assert_allclose(answer, [goal, goal], rtol=2e-5)
 
 
+def restored_decays(ranks: Ranks, folder: Path) -> set[float]:
+    step = new_step(ranks, {**OPTIONS["adamw"], "weight_decay": 0.1})
+    train(step, range(1))
+    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving.begin(Position(step=1))
+    saving.wait()
+    other = new_step(ranks, {**OPTIONS["adamw"], "weight_decay": 0.0})
+    ShardedState.read_newest(folder, ranks).restore(other)
+    return {group["weight_decay"] for one in other.optimizers.all for group in one.param_groups}
+
+
+def test_a_sharded_state_leaves_the_recipes_weight_decay(tmp_path: Path) -> None:
+    assert on_ranks(2, restored_decays, tmp_path) == [{0.0}, {0.0}]
+
+
 def save_then_go_on(ranks: Ranks, folder: Path) -> Trained:
     """Save after each of three steps while the next are made; return a fourth step's outcome."""
     step = new_step(ranks, EVERY)
