@@ -182,6 +182,11 @@ class ImageModel(nn.Module):
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool the last layer's values and, unless `pre_logits`, map them to logits."""
 
+    def head_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """Return the layers whose output is the logits; distilled networks of timm have two."""
+        layers = [one for one in self.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+        return layers[-1:]
+
     @abstractmethod
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh head in place; 0 classes leave it out."""

@@ -1,7 +1,7 @@
 """A network of timm behind the interface of this package's models."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -135,6 +135,12 @@ class Comparator(ImageModel):
         )
         return found if wanted.final else (None, found)
 
+    def head_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """Return the layers whose output is the logits; distilled networks have two."""
+        head = self.net.get_classifier()
+        heads = head if isinstance(head, tuple) else (head,)
+        return [layer for layer in heads if isinstance(layer, nn.Linear | nn.Conv2d)]
+
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
         self.net.reset_classifier(num_classes)
@@ -187,15 +193,7 @@ class Comparator(ImageModel):
         return resized.requires_grad_().to(self.device).taking_over(self)
 
     def _zero_head(self) -> None:
-        for layer in _head_layers(self.net):
+        for layer in self.head_layers():
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
                 nn.init.constant_(layer.bias, self._overrides.get("head_bias", 0.0))
-
-
-def _head_layers(net: Any) -> Iterator[nn.Linear | nn.Conv2d]:
-    """Yield the layer that gives the logits; distilled networks have two."""
-    head = net.get_classifier()
-    for layer in head if isinstance(head, tuple) else (head,):
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            yield layer

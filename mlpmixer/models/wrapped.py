@@ -87,6 +87,10 @@ class WrappedModel(ImageModel):
         """Return the logits (B, K) that a block's values lead to; None where no head fits."""
         return self.model.logits_after(values)
 
+    def head_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """Return the layers whose output is the logits."""
+        return self.model.head_layers()
+
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh head in place; 0 classes leave it out."""
         self.model.reset_classifier(num_classes)

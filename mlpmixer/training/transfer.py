@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
-from torch import nn
 
 from mlpmixer.errors import UsageError
 from mlpmixer.models.checks import height_and_width
@@ -62,11 +61,11 @@ def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
 
 def _order_head(model: ImageModel, order: list[int]) -> None:
     """Bring the logits into another order."""
-    head = [one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
     with torch.no_grad():
-        head.weight.copy_(head.weight[order].clone())
-        if head.bias is not None:
-            head.bias.copy_(head.bias[order].clone())
+        for head in model.head_layers():
+            head.weight.copy_(head.weight[order].clone())
+            if head.bias is not None:
+                head.bias.copy_(head.bias[order].clone())
 
 
 def freeze(model: ImageModel, options: OptimizerOptions) -> None:

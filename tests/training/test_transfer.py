@@ -40,6 +40,22 @@ def test_the_head_is_kept_for_the_same_classes_in_any_order(checkpoint: str) -> 
     assert model.class_names == turned
 
 
+def test_both_heads_of_a_distilled_network_are_put_in_order(tmp_path: Path) -> None:
+    shape = {"embed_dim": 16, "depth": 1, "num_heads": 2, "patch_size": 4}
+    name = "timm:deit_tiny_distilled_patch16_224"
+    model = mlpmixer.create_model(name, image_size=8, num_classes=3, **shape)
+    for head in model.head_layers():
+        torch.nn.init.normal_(head.weight)
+    assert len(model.head_layers()) == 2
+    model.class_names = ("a", "b", "c")
+    model.save(tmp_path / "model.safetensors")
+    options = ModelOptions(start_from=str(tmp_path / "model.safetensors"))
+    turned = start_from(options, ("c", "a", "b"))
+    images = torch.rand(2, 3, 8, 8)
+    expected = model.eval()(images)[:, [2, 0, 1]]
+    torch.testing.assert_close(turned.eval()(images), expected)
+
+
 def test_other_classes_get_a_fresh_zero_head(checkpoint: str) -> None:
     model = start_from(ModelOptions(start_from=checkpoint), ("a", "b", "c"))
     assert not model(torch.randn(2, 3, 8, 8)).any()
