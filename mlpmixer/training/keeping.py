@@ -15,6 +15,7 @@ from mlpmixer.training.state import Position, SavedState, save_state
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.training.window import BadStep
 from mlpmixer.weights.checkpoint import save
+from mlpmixer.weights.own_format import read_facts
 
 if TYPE_CHECKING:
     from mlpmixer.training.sharded_state import ShardedSaving
@@ -40,6 +41,15 @@ def _sharded_last(folder: Path) -> bool:
     sharded = [path.stat().st_mtime for path in folder.glob(SHARDED_STATES)]
     single = folder / STATE_FILE
     return bool(sharded) and not (single.exists() and single.stat().st_mtime > max(sharded))
+
+
+def _validated(file: Path) -> tuple[float, int] | None:
+    """Return the validation accuracy of a model's file and its step; None where there is none."""
+    try:
+        facts = read_facts(file) if file.exists() else {}
+        return float(facts["validation_accuracy"]), int(facts["step"])
+    except (MixerError, KeyError, TypeError):
+        return None
 
 
 class Keeper:
@@ -98,8 +108,18 @@ class Keeper:
         """Write the model that is now the best one."""
         if not self.ranks.leads:
             return
-        where = {"step": position.step, "validation_accuracy": position.best_accuracy}
+        measured = position.best_accuracy if position.best_step else None
+        where = {"step": position.step, "validation_accuracy": measured}
         save(model, self.run.model, self.class_names, **self.facts, **where)
+
+    def take_up_best(self, position: Position) -> None:
+        """Count the model on the disk as the best so far where it was kept after the last state.
+
+        A kill, or a step back, between the two would else let a worse one take its place.
+        """
+        found = self.ranks.from_lead(lambda: _validated(self.run.model))
+        if found is not None and found[0] > position.best_accuracy:
+            position.best_accuracy, position.best_step = found
 
     def save_state(self, position: Position) -> None:
         """Write what a resumed training needs; a sharded one goes on while it is written."""

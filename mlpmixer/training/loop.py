@@ -91,8 +91,19 @@ class TrainingLoop:
 
     def resume(self, position: Position) -> None:
         """Go on from where an interrupted run was; the step holds its weights again."""
-        self.position = position
+        self._take_up(position)
         self.keeper.forget_after(position.step)
+
+    def _take_up(self, position: Position) -> None:
+        """Go on from a saved position, by the budget that the recipe has now."""
+        self.position = position
+        evaluations = self.step.recipe.schedule.evaluations
+        # Of a longer budget a smaller share is done: else its validations would begin too late.
+        position.evaluations = min(
+            position.evaluations, math.floor(self._share_done() * evaluations)
+        )
+        if self.schedule.options.minutes is not None:  # steps take the same way again, minutes not
+            self.keeper.take_up_best(position)
 
     def fit(self, progress: Progress) -> bool:
         """Train until the budget or the patience is spent.
@@ -198,11 +209,13 @@ class TrainingLoop:
             )
         self.keeper.note_skipped(bad)
         restored = self.keeper.go_back()
-        self.position = replace(
-            restored,
-            seconds=before.seconds,
-            skipped=[*before.skipped, bad.step],
-            rollbacks=before.rollbacks + 1,
+        self._take_up(
+            replace(
+                restored,
+                seconds=before.seconds,
+                skipped=[*before.skipped, bad.step],
+                rollbacks=before.rollbacks + 1,
+            )
         )
         self.keeper.save_state(self.position)
         self.warn(

@@ -14,6 +14,7 @@ from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
+from mlpmixer.weights.tensor_files import open_tensors
 from mlpmixer.weights.tensor_table import TensorTable, check_finite, plain_names
 
 FORMAT = "mlpmixer"
@@ -71,6 +72,19 @@ def write_tensors(
             save_file(whole, temporary, metadata=metadata)
         except SafetensorError as error:  # its text ends in the system's reason
             raise MixerError(f"cannot write {path}: {str(error).split(': ')[-1]}.") from error
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what a file of ours says of how its model came about, without its tensors.
+
+    Raises:
+        MixerError: it is damaged, or another file.
+    """
+    (file,) = open_tensors(path)
+    try:
+        return dict(json.loads(file.metadata[FORMAT])["facts"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise MixerError(f"{path} is damaged: its description lacks {error}.") from error
 
 
 def read_model(file: TensorTable) -> ImageModel:
