@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from torch import Tensor
 
+from mlpmixer.data.formats import open_image
 from mlpmixer.data.picture import explained
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.batching import Batcher, Overloaded
@@ -153,7 +153,7 @@ class ServedModel:
             return done
 
     def _check_pixels(self, content: bytes, name: str) -> None:
-        with explained(name), Image.open(io.BytesIO(content)) as image:
+        with explained(name), open_image(io.BytesIO(content)) as image:
             width, height = image.size
         most = self._limits.megapixels
         if width * height > most * 1e6:

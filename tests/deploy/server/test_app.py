@@ -63,11 +63,18 @@ def png(width: int, height: int) -> bytes:
     return stream.getvalue()
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+CARDS = (b"SIMPLE  = T", b"BITPIX  = 8", b"NAXIS   = 2", b"NAXIS1  = 8", b"NAXIS2  = 8", b"END")
+FITS = b"".join(card.ljust(80) for card in CARDS).ljust(2880) + bytes(2880)
+
+
 @pytest.mark.parametrize(
     ("status", "said", "request_of"),
     [
         (400, "the body is empty", lambda p: {"content": b""}),
         (422, "not an image of a known format", lambda p: {"content": b"no picture"}),
+        (422, "not an image of a known format", lambda p: {"content": EPS}),
+        (422, "not an image of a known format", lambda p: {"content": FITS}),
         (422, "truncated", lambda p: {"content": p[0][: len(p[0]) // 2]}),
         (422, "megapixels (3000x3000): at most 5", lambda p: {"content": png(3000, 3000)}),
         (413, "larger than 0.1 MB", lambda p: {"content": bytes(100_001)}),
