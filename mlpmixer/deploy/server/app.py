@@ -237,8 +237,12 @@ async def _answered(
     model: ServedModel, uploads: list[Upload], k: int, limits: Limits
 ) -> list[PictureAnswer]:
     with _admitted(model, len(uploads) - 1):  # the first one has its place
-        works = [_one(model, upload, k) for upload in uploads]
-        return list(await _in_time(asyncio.gather(*works), limits))
+        works = [asyncio.create_task(_one(model, upload, k)) for upload in uploads]
+        try:
+            return list(await _in_time(asyncio.gather(*works), limits))
+        finally:
+            for one in works:  # where one is refused, nobody waits for the others
+                one.cancel()
 
 
 @contextmanager

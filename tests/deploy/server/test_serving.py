@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from flowers import Serve, write_model
+from held import Held
 from server_process import Server
 from torch import Tensor
 
@@ -23,26 +24,6 @@ from mlpmixer.deploy.server.app import refresh
 from mlpmixer.errors import MixerError
 
 PREDICT = "/v1/models/flowers/predict"
-
-
-class Held(Predictor):
-    """A predictor that answers when it is let go."""
-
-    may_go: threading.Event
-    at_work: threading.Event
-
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        self.at_work.set()
-        assert self.may_go.wait(30)
-        return super().probabilities(pixels)
-
-
-@pytest.fixture
-def held(model_file: Path) -> Iterator[Held]:
-    predictor = Held.load(model_file, device="cpu", engine="eager")
-    predictor.may_go, predictor.at_work = threading.Event(), threading.Event()
-    yield predictor
-    predictor.may_go.set()
 
 
 def test_overload_is_refused_at_once_and_what_was_taken_on_is_answered(
