@@ -45,6 +45,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "The body holds no picture, or `k` does not fit.",
         401: "The API key is missing or wrong.",
         404: "There is no such model.",
+        408: "The body was not complete in time.",
         413: "The body, a picture or the number of pictures is too large.",
         415: "The body is of a kind that holds no pictures.",
         422: "No picture could be read.",

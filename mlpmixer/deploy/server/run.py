@@ -60,7 +60,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(limits.seconds) + 1,
+        timeout_graceful_shutdown=int(limits.seconds) + 1,  # by then each has its answer
     )
     server = _Server(config, on_ready)
     _allow_many_connections()
