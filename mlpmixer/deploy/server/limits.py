@@ -22,7 +22,7 @@ class Limits:
     files: Count = 32
     """Pictures in a request."""
     seconds: Positive = 30.0
-    """Time that a request may take, from its first line to its answer."""
+    """Time that a request may take, its answer included, and a connection that brings none."""
 
     @property
     def body_bytes(self) -> int:

@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 
 from mlpmixer.deploy.server.app import make_app, refresh
+from mlpmixer.deploy.server.connection import bounded_connection
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.served_model import ServedModel
@@ -60,6 +61,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        http=bounded_connection(limits.seconds),
         timeout_graceful_shutdown=int(limits.seconds) + 1,  # by then each has its answer
     )
     server = _Server(config, on_ready)
