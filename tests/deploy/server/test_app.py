@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +209,28 @@ def test_openapi_describes_requests_answers_and_errors(serve: Serve) -> None:
     assert {"200", "400", "413", "503"} <= set(described["responses"])
     assert described["responses"]["200"]["content"]["application/json"]["example"]["pictures"]
     assert client.get("/docs").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "named", "request_of"),
+    [
+        (400, "too many files", lambda p: {"files": [("files", ("a", p[0]))] * 3}),
+        (413, "body is too large", lambda p: {"content": bytes(200_000)}),
+        (422, "too many pixels", lambda p: {"content": png(3000, 3000)}),
+    ],
+)
+def test_openapi_describes_each_limit_by_the_status_that_it_is_answered_by(
+    status: int,
+    named: str,
+    request_of: Callable[[list[bytes]], dict[str, Any]],
+    serve: Serve,
+    pictures: list[bytes],
+) -> None:
+    client = serve(files=2, body_megabytes=0.1, megapixels=5)
+    assert client.post(PREDICT, **request_of(pictures)).status_code == status
+    described = client.get("/openapi.json").json()["paths"]["/v1/models/{name}/predict"]["post"]
+    told = {one: answer["description"] for one, answer in described["responses"].items()}
+    assert [one for one, text in told.items() if named in text] == [str(status)]
 
 
 def test_an_explanation_covers_the_part_that_the_model_saw(
