@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
 from torch import Tensor
 
 from mlpmixer.data.formats import open_image
@@ -174,9 +175,13 @@ class ServedModel:
             return done
 
     def _check_pixels(self, content: bytes, name: str) -> None:
-        with explained(name), open_image(io.BytesIO(content)) as image:
-            width, height = image.size
         most = self._limits.megapixels
+        with explained(name):
+            try:
+                with open_image(io.BytesIO(content)) as image:
+                    width, height = image.size
+            except Image.DecompressionBombError as error:  # so many that Pillow names none
+                raise TooLarge(f"{name} has too many pixels: at most {most:g} million.") from error
         if width * height > most * 1e6:
             raise TooLarge(
                 f"{name} has {width * height / 1e6:,.0f} megapixels ({width}x{height}): "

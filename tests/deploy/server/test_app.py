@@ -78,6 +78,7 @@ FITS = b"".join(card.ljust(80) for card in CARDS).ljust(2880) + bytes(2880)
         (422, "not an image of a known format", lambda p: {"content": FITS}),
         (422, "truncated", lambda p: {"content": p[0][: len(p[0]) // 2]}),
         (422, "megapixels (3000x3000): at most 5", lambda p: {"content": png(3000, 3000)}),
+        (422, "too many pixels: at most 5 million", lambda p: {"content": png(20_000, 10_000)}),
         (413, "larger than 0.1 MB", lambda p: {"content": bytes(100_001)}),
         (413, "larger than 0.1 MB", lambda p: {"content": iter([bytes(60_000)] * 3)}),
         (415, "text/plain holds no pictures", lambda p: {"content": b"x", "type": "text/plain"}),

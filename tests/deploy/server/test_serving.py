@@ -15,13 +15,16 @@ import httpx
 import pytest
 from flowers import Serve, write_model
 from held import Held
+from PIL import Image
 from server_process import Server
 from torch import Tensor
 
 from mlpmixer.cli.main import main
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.app import refresh
+from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.errors import MixerError
+from mlpmixer.values import range_of, type_hints
 
 PREDICT = "/v1/models/flowers/predict"
 
@@ -217,6 +220,7 @@ def test_a_process_answers_reloads_and_ends_in_order(
         (["{file}", "{file}"], "two models are called flowers"),
         (["a/b={file}"], "'a/b' cannot stand in an address"),
         (["{file}", "--port", "70000"], "--port 70000"),
+        (["{file}", "--megapixels", "200"], "--megapixels 200"),
         (["{file}", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
         (["{file}", "--api-key-file", "missing.key"], "missing.key"),
         (["a={file}", "b={file}", "--class-names", "x"], "single model"),
@@ -237,6 +241,14 @@ def test_wrong_use_is_named(
     said = capsys.readouterr().err
     assert expected in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_as_many_megapixels_as_may_be_allowed_can_be_read() -> None:
+    limits = range_of(type_hints(Limits)["megapixels"])
+    assert limits is not None
+    assert limits.le is not None
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert limits.le * 1e6 <= 2 * Image.MAX_IMAGE_PIXELS  # above that Pillow refuses
 
 
 def test_a_port_in_use_is_named(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
