@@ -1,5 +1,6 @@
 """Overload, slowness, replacement, shutdown: no request is lost, none grows without end."""
 
+import errno
 import json
 import logging
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +25,8 @@ from mlpmixer.cli.main import main
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.app import refresh
 from mlpmixer.deploy.server.limits import Limits
-from mlpmixer.errors import MixerError
+from mlpmixer.deploy.server.run import listening
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.values import range_of, type_hints
 
 PREDICT = "/v1/models/flowers/predict"
@@ -258,6 +261,34 @@ def test_a_port_in_use_is_named(model_file: Path, capsys: pytest.CaptureFixture[
         port = taken.getsockname()[1]
         assert main(["serve", str(model_file), "--port", str(port)]) == 2
     assert f"port {port}: Address already in use" in capsys.readouterr().err
+
+
+def test_a_port_that_another_server_takes_while_models_are_loaded_is_named(
+    model_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening("127.0.0.1", 0) as other:
+        load = Predictor.load
+
+        def load_slowly(*arguments: Any, **options: Any) -> Predictor:
+            other.listen()
+            return load(*arguments, **options)
+
+        monkeypatch.setattr(Predictor, "load", load_slowly)
+        port = other.getsockname()[1]
+        assert main(["serve", str(model_file), "--device", "cpu", "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"port {port}: Address already in use. Choose another --port" in said
+
+
+def test_a_family_of_addresses_that_the_machine_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(UsageError, match="cannot listen on ::1, port 8000: Address family"):
+        listening("::1", 8000)
 
 
 def test_a_missing_extra_is_named_with_its_command(
