@@ -116,7 +116,8 @@ def make_app(
         if api_key is None:
             return
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), api_key.encode()):
+        # Headers are decoded as Latin-1: this gives back the bytes that came.
+        if not hmac.compare_digest(sent.encode("latin-1"), api_key.encode()):
             raise Problem(
                 401,
                 "the API key is missing or wrong: send `Authorization: Bearer KEY`.",

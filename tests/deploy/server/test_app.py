@@ -152,6 +152,13 @@ def test_without_the_key_nothing_is_answered_but_health(
     assert client.post(PREDICT, content=pictures[0], headers=good).status_code == 200
 
 
+def test_a_key_may_have_any_letters(serve: Serve) -> None:
+    client = serve(api_key="clé-ключ")
+    for sent, status in (("clé-ключ", 200), ("clé", 401)):
+        headers = {"Authorization": f"Bearer {sent}".encode()}
+        assert client.get("/v1/models", headers=headers).status_code == status
+
+
 def test_measures_count_requests_and_batches(serve: Serve, pictures: list[bytes]) -> None:
     client = serve()
     client.post(PREDICT, content=pictures[0])
