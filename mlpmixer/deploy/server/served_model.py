@@ -83,6 +83,8 @@ class ServedModel:
         return self._current.description
 
     def _made(self, predictor: Predictor) -> _Version:
+        # Before there is a thread, which would hold the model where this fails.
+        description = describe(self.name, self.source, predictor)
         batcher = Batcher(
             predictor.probabilities,
             largest_batch=self._limits.largest_batch,
@@ -90,7 +92,7 @@ class ServedModel:
             queue_size=self._limits.queue,
             observe=self._observe,
         )
-        return _Version(predictor, batcher, describe(self.name, self.source, predictor))
+        return _Version(predictor, batcher, description)
 
     def admit(self, pictures: int) -> None:
         """Take pictures on; `dismiss` has to follow.

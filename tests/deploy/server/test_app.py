@@ -301,3 +301,15 @@ def test_a_run_is_described_with_what_its_evaluation_found(
     assert model["explains"] is True
     (alone,) = serve().get("/v1/models").json()
     assert alone["accuracy"] is None
+
+
+@pytest.mark.parametrize("written", ["[1]", "7", '"text"', '{"top1": NaN, "images": "many"}', "{"])
+def test_an_evaluation_that_says_nothing_is_passed_over(
+    serve: Serve, model_file: Path, tmp_path: Path, written: str
+) -> None:
+    run = tmp_path / "flowers"
+    run.mkdir()
+    (run / "model.safetensors").write_bytes(model_file.read_bytes())
+    (run / "evaluation.json").write_text(written)
+    (model,) = serve(source=run).get("/v1/models").json()
+    assert (model["accuracy"], model["calibration_error"], model["images"]) == (None, None, None)

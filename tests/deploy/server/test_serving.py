@@ -157,6 +157,20 @@ def test_an_unexpected_failure_to_replace_is_logged_and_tried_again(
     ]
 
 
+def test_a_replacement_that_cannot_be_described_leaves_no_thread(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    model = serve().app_state["model"]
+    monkeypatch.setattr("mlpmixer.deploy.server.served_model.describe", fail)
+    for _ in range(3):
+        refresh(model, force=True)
+    at_work = [one for one in threading.enumerate() if one.name == "batches"]
+    assert len(at_work) == 1
+
+
 def test_a_broken_file_keeps_the_old_model(
     serve: Serve, pictures: list[bytes], tmp_path: Path
 ) -> None:
