@@ -81,6 +81,8 @@ Jobs = Annotated[int, Range(ge=1, le=1024)]
 Port = Annotated[int, Range(ge=0, le=65_535)]
 Seed = Annotated[int, Range(ge=0)]
 Bias = Annotated[float, Range(ge=-1000, le=1000)]
+Megapixels = Annotated[float, Range(gt=0, le=178)]
+"""Size of a picture; Pillow refuses more than 179 by itself, in the whole process."""
 Positive = Annotated[float, Range(gt=0, le=1_000_000_000)]
 FloatingPointOperations = Annotated[float, Range(gt=0, le=1e30)]
 Strength = Annotated[float, Range(ge=0, le=1000)]

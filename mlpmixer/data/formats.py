@@ -3,8 +3,9 @@
 import contextlib
 import os
 from functools import cache
+from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mlpmixer.formatting import printable
 
@@ -25,12 +26,33 @@ _NEEDS = {
 def readable_suffixes() -> frozenset[str]:
     """Return the suffixes of images that can be read here, in lower case, with their dot."""
     register_readers()
+    Image.preinit()  # so that the commonest formats are tried first
     Image.init()
     return frozenset(
         suffix
         for suffix, kind in Image.registered_extensions().items()
         if suffix in _STILL_IMAGES and (kind in Image.OPEN or kind == "MPO")  # read as JPEG
     )
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Return Pillow's names of the formats of these suffixes, in the order in which to try them."""
+    suffixes = readable_suffixes()
+    wanted = {Image.registered_extensions()[suffix] for suffix in suffixes}
+    return tuple(kind for kind in Image.ID if kind in wanted)
+
+
+def open_image(stream: BinaryIO) -> ImageFile.ImageFile:
+    """Return an encoded picture of a format that is read here, its pixels not decoded yet.
+
+    Whatever it is called: Pillow goes by the content, and would run Ghostscript on PostScript, and
+    readers written in Python on files of astronomers.
+
+    Raises:
+        UnidentifiedImageError: it is of no such format; damage raises many others.
+    """
+    return Image.open(stream, formats=readable_formats())
 
 
 @cache

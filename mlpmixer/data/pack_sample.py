@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.formats import readable_suffixes
+from mlpmixer.data.formats import open_image, readable_suffixes
 from mlpmixer.data.picture import UnreadableImage, explained, fetch, from_bytes
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "PPM": "ppm", "JPEG2000": "jp2"}
@@ -58,7 +58,7 @@ def encode_sample(split: Split, index: int, options: PackOptions) -> Sample:
         if options.max_side is None or max(picture.size) <= options.max_side:
             return Sample(_saved(picture, "PNG"), "png")
     else:
-        with explained(name), Image.open(io.BytesIO(encoded)) as opened:
+        with explained(name), open_image(io.BytesIO(encoded)) as opened:
             size, suffix = opened.size, _suffix(opened.format or "", name)
         if options.max_side is None or max(size) <= options.max_side:
             from_bytes(encoded, name)  # damage behind the header would surface in a training

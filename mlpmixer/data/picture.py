@@ -23,7 +23,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.formats import register_readers
+from mlpmixer.data.formats import open_image, register_readers
 from mlpmixer.data.jpeg import decode_jpeg
 from mlpmixer.data.resizing import resized
 from mlpmixer.data.sixteen_bit import is_deep, to_eight_bits
@@ -104,7 +104,7 @@ def from_bytes(
     Raises UnreadableImage.
     """
     image: Image.Image
-    with explained(name), Image.open(io.BytesIO(content)) as image:
+    with explained(name), open_image(io.BytesIO(content)) as image:
         open_smaller(image, name, at_least)
         pixels = decode_jpeg(image, content)
         if pixels is None:
@@ -291,7 +291,7 @@ def fetch(split: Split, index: int) -> bytes | npt.NDArray[np.uint8]:
 
 def _header_size(stream: BinaryIO, name: str, at_least: int | None) -> tuple[int, int]:
     """Return the upright width and height in which a decoder would deliver the image."""
-    with Image.open(stream) as image:
+    with open_image(stream) as image:
         open_smaller(image, name, at_least)
         return upright_size(image)
 

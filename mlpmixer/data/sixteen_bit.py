@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mlpmixer.data.formats import open_image
 from mlpmixer.models.preprocessing import SixteenBit
 
 _LARGEST = 65535
@@ -66,10 +67,10 @@ def png_values(content: bytes) -> npt.NDArray[np.uint16]:
     Pillow delivers the upper byte of each value of colour; told that the bytes lie the other way
     round, it delivers the lower one.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with open_image(io.BytesIO(content)) as image:
         order = str(image.tile[0].args)
     if order.startswith("I;16"):
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(io.BytesIO(content)) as image:
             return np.asarray(image, dtype=np.uint16)[..., None]
     if order == "LA;16B":
         parts = _unpacked(content, "RGBA")  # both bytes of grey, then of alpha
@@ -82,6 +83,6 @@ def png_values(content: bytes) -> npt.NDArray[np.uint16]:
 
 def _unpacked(content: bytes, order: str) -> npt.NDArray[np.uint8]:
     """Return a PNG's pixels, its rows of bytes taken for what Pillow calls `order`."""
-    with Image.open(io.BytesIO(content)) as image:
+    with open_image(io.BytesIO(content)) as image:
         image.tile = [image.tile[0]._replace(args=order)]
         return np.asarray(image)

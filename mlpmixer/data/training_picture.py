@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.formats import open_image
 from mlpmixer.data.jpeg import decode_jpeg, decode_region, in_plain_colours, plain_size
 from mlpmixer.data.picture import (
     as_tensor,
@@ -103,7 +104,7 @@ class TrainingPicture:
 
     def _open(self) -> Image.Image:
         if self._opened is None:
-            self._opened = Image.open(io.BytesIO(self._encoded))
+            self._opened = open_image(io.BytesIO(self._encoded))
             open_smaller(self._opened, self.name, self._at_least)
         return self._opened
 

@@ -17,7 +17,7 @@ from PIL import Image
 from mlpmixer.data.class_labels import UNLABELLED
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.folder_scan import FolderScan
-from mlpmixer.data.formats import is_image, kind_of, readable_suffixes, register_readers
+from mlpmixer.data.formats import is_image, kind_of, open_image, readable_suffixes
 from mlpmixer.data.label_sets import SplitLabels
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.sources import expand_pattern
@@ -232,9 +232,8 @@ def _from_standard_input(content: bytes) -> Split:
     """Return the one picture, or the files, that came through standard input."""
     if not content.strip(b"\0\r\n\t "):
         raise UsageError("standard input is empty: pipe in paths, one a line, or an image.")
-    register_readers()
     try:
-        with Image.open(io.BytesIO(content)):
+        with open_image(io.BytesIO(content)):
             return _OnePicture(content)
     except Image.DecompressionBombError:
         return _OnePicture(content)  # which says so when it is read

@@ -4,9 +4,9 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.formats import open_image
 from mlpmixer.data.order import sample_in_blocks
 from mlpmixer.data.picture import UnreadableImage, explained
 from mlpmixer.data.sixteen_bit import is_deep, png_values, without_alpha
@@ -41,7 +41,7 @@ def _largest(split: Split, index: int) -> int:
             encoded = split.encoded(index)
             if not isinstance(encoded, bytes):
                 return 0
-            with Image.open(io.BytesIO(encoded)) as image:
+            with open_image(io.BytesIO(encoded)) as image:
                 if not is_deep(image):
                     return 0
                 if image.format == "PNG":

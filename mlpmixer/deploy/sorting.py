@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from mlpmixer.data.formats import register_readers
+from mlpmixer.data.formats import open_image
 from mlpmixer.data.unlabelled import Pictures
 from mlpmixer.errors import MixerError
 from mlpmixer.formatting import printable
@@ -158,8 +158,7 @@ def _name_inside(name: str, content: bytes) -> PurePath:
     inside = re.split(r"[/\\:]", name)[-1]
     if inside.lower().endswith(tuple(Image.registered_extensions())):
         return PurePath(inside)
-    register_readers()
-    with Image.open(io.BytesIO(content)) as image:
+    with open_image(io.BytesIO(content)) as image:
         kind = image.format or ""
     found = (end for end, one in Image.registered_extensions().items() if one == kind)
     return PurePath(f"{inside}{_SUFFIXES.get(kind) or next(found, '')}".replace(" ", "-"))

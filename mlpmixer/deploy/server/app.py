@@ -4,10 +4,10 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as InPath
@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.deploy.server.batching import CutOff, Overloaded
+from mlpmixer.deploy.server.deadline import Deadline
 from mlpmixer.deploy.server.description import ModelDescription
 from mlpmixer.deploy.server.explain import Explanation
 from mlpmixer.deploy.server.limits import Limits
@@ -31,7 +32,6 @@ from mlpmixer.deploy.server.uploads import Upload, read_uploads
 from mlpmixer.deploy.server.weight_pictures import MOST_BLOCKS
 from mlpmixer.errors import MixerError
 
-Result = TypeVar("Result")
 _log = logging.getLogger("mlpmixer.server")
 DEFAULT_K = 5
 WATCH_SECONDS = 2.0
@@ -116,7 +116,8 @@ def make_app(
         if api_key is None:
             return
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), api_key.encode()):
+        # Headers are decoded as Latin-1: this gives back the bytes that came.
+        if not hmac.compare_digest(sent.encode("latin-1"), api_key.encode()):
             raise Problem(
                 401,
                 "the API key is missing or wrong: send `Authorization: Bearer KEY`.",
@@ -153,7 +154,7 @@ def make_app(
         response_model=PredictionAnswer,
         responses={
             200: {"content": {"application/json": {"example": EXAMPLE}}},
-            **responses(400, 401, 404, 413, 415, 422, 503, 504),
+            **responses(400, 401, 404, 408, 413, 415, 422, 503, 504),
         },
     )
     async def predict(
@@ -161,7 +162,7 @@ def make_app(
         name: Annotated[str, named],
         k: Annotated[int | None, _TOP] = None,
     ) -> Response:
-        begun = time.monotonic()
+        begun, deadline = time.monotonic(), Deadline(limits.seconds)
         checked(request)
         model = _found(models, name)
         request.state.model = name
@@ -170,8 +171,8 @@ def make_app(
         if not 1 <= wanted <= most:
             raise Problem(400, f"k = {wanted}: the model has {most} classes, give 1 to {most}.")
         with _admitted(model, 1):  # before the body is read: a full server shall not read it
-            uploads = await _in_time(read_uploads(request, limits), limits)
-            pictures = await _answered(model, uploads, wanted, limits)
+            uploads = await deadline.read(read_uploads(request, limits))
+            pictures = await _answered(model, uploads, wanted, deadline)
         if all(one.error for one in pictures):
             raise Problem(422, "; ".join(one.error or "" for one in pictures[:3]))
         taken = (time.monotonic() - begun) * 1000
@@ -183,23 +184,24 @@ def make_app(
         summary="Show what the answer for a picture rests on",
         description="The body is one image. A gradient estimates what is lost with each patch.",
         openapi_extra=body(1),
-        responses=responses(400, 401, 404, 413, 415, 422, 503, 504),
+        responses=responses(400, 401, 404, 408, 413, 415, 422, 503, 504),
     )
     async def explain(request: Request, name: Annotated[str, named]) -> Explanation:
+        deadline = Deadline(limits.seconds)
         checked(request)
         model = _found(models, name)
         request.state.model = name
         if not model.description.explains:
             raise Problem(404, "this model was exported: it has no gradients to explain by.")
         with _admitted(model, 1):
-            uploads = await _in_time(read_uploads(request, limits), limits)
+            uploads = await deadline.read(read_uploads(request, limits))
             if len(uploads) != 1:
                 raise Problem(400, f"{len(uploads)} pictures: send one.")
             work = asyncio.get_running_loop().run_in_executor(
                 explaining, model.explain, uploads[0].content, uploads[0].name
             )
             try:
-                return await _in_time(work, limits)
+                return await deadline.answer(work)
             except (UnreadableImage, TooLarge) as error:
                 raise Problem(422, str(error)) from error
 
@@ -219,7 +221,7 @@ def make_app(
             raise Problem(404, f"block {block} of this model has no token mixing to show.")
         with _admitted(model, 1):
             work = asyncio.get_running_loop().run_in_executor(explaining, model.weights, block)
-            return Png(await _in_time(work, limits))
+            return Png(await Deadline(limits.seconds).answer(work))
 
     add_page(app)
     if api_key is not None:
@@ -234,11 +236,15 @@ def _found(models: Mapping[str, ServedModel], name: str) -> ServedModel:
 
 
 async def _answered(
-    model: ServedModel, uploads: list[Upload], k: int, limits: Limits
+    model: ServedModel, uploads: list[Upload], k: int, deadline: Deadline
 ) -> list[PictureAnswer]:
     with _admitted(model, len(uploads) - 1):  # the first one has its place
-        works = [_one(model, upload, k) for upload in uploads]
-        return list(await _in_time(asyncio.gather(*works), limits))
+        works = [asyncio.create_task(_one(model, upload, k)) for upload in uploads]
+        try:
+            return list(await deadline.answer(asyncio.gather(*works)))
+        finally:
+            for one in works:  # where one is refused, nobody waits for the others
+                one.cancel()
 
 
 @contextmanager
@@ -274,14 +280,6 @@ async def _one(model: ServedModel, upload: Upload, k: int) -> PictureAnswer:
         for one in best
     ]
     return PictureAnswer(name=upload.name, classes=classes)
-
-
-async def _in_time(work: Awaitable[Result], limits: Limits) -> Result:
-    try:
-        async with asyncio.timeout(limits.seconds):
-            return await work
-    except TimeoutError:
-        raise Problem(504, f"the answer took more than {limits.seconds:g} s.") from None
 
 
 async def _watch(models: Mapping[str, ServedModel]) -> None:

@@ -1,8 +1,9 @@
 """A served model's card: what it is, and how well it did when it was trained."""
 
 import json
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -42,6 +43,7 @@ def describe(name: str, source: str, predictor: Predictor) -> ModelDescription:
     model = predictor.model
     data = model.facts.get("data")
     measured = _measured(source)
+    images = measured.get("images")
     return ModelDescription(
         name=name,
         architecture=model.name,
@@ -54,16 +56,22 @@ def describe(name: str, source: str, predictor: Predictor) -> ModelDescription:
         trained_on=None if data is None else public_name(str(data)),
         accuracy=measured.get("top1"),
         calibration_error=measured.get("expected_calibration_error"),
-        images=measured.get("images"),
+        images=None if images is None else int(images),
     )
 
 
-def _measured(source: str) -> dict[str, Any]:
+def _measured(source: str) -> dict[str, float]:
     """Return what a run directory's evaluation.json says; nothing where there is none."""
     file = RunDirectory(Path(source)).evaluation
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}  # a model file, or a run that was stopped before its evaluation
+    if not isinstance(found, dict):
+        return {}  # nor is this one of ours
     wanted = ("top1", "expected_calibration_error", "images")
-    return {key: found[key] for key in wanted if isinstance(found.get(key), int | float)}
+    return {key: found[key] for key in wanted if _is_number(found.get(key))}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlpmixer.values import Count, Milliseconds, Positive
+from mlpmixer.values import Count, Megapixels, Milliseconds, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +17,12 @@ class Limits:
     """Pictures of each model that may be on their way; more are answered by 503."""
     body_megabytes: Positive = 20.0
     """Size of a request's body."""
-    megapixels: Positive = 100.0
+    megapixels: Megapixels = 100.0
     """Size of a picture; larger ones are refused before they are decoded."""
     files: Count = 32
     """Pictures in a request."""
     seconds: Positive = 30.0
-    """Time that a request may take."""
+    """Time that a request may take, its answer included, and a connection that brings none."""
 
     @property
     def body_bytes(self) -> int:

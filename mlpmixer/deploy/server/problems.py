@@ -42,12 +42,13 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return how OpenAPI describes these errors."""
     schema = {"schema": ProblemDetails.model_json_schema()}
     titles = {
-        400: "The body holds no picture, or `k` does not fit.",
+        400: "The body holds no picture or too many files, or `k` does not fit.",
         401: "The API key is missing or wrong.",
         404: "There is no such model.",
-        413: "The body, a picture or the number of pictures is too large.",
+        408: "The body was not complete in time.",
+        413: "The body is too large.",
         415: "The body is of a kind that holds no pictures.",
-        422: "No picture could be read.",
+        422: "No picture could be read: damaged, of no known format, or with too many pixels.",
         503: "Too much is on its way; try again after Retry-After seconds.",
         504: "The answer took too long.",
     }

@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 
 from mlpmixer.deploy.server.app import make_app, refresh
+from mlpmixer.deploy.server.connection import bounded_connection
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.served_model import ServedModel
@@ -22,19 +23,45 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         UsageError: the port is in use or not allowed, or the host is none of this machine's.
     """
+    try:
+        return _bound(host, port)
+    except OSError as error:
+        raise _unusable((host, port), error) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Said to be TCP, or asyncio would not turn Nagle's algorithm off: 40 ms a request.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        bound.bind((host, port))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _unusable(address: tuple[str, int], error: OSError) -> UsageError:
+    reason = error.strerror or str(error)
+    host, port = address
+    return UsageError(
+        f"cannot listen on {host}, port {port}: {reason}. Choose another --port or --host."
+    )
+
+
+def _listen(bound: socket.socket) -> None:
+    """Take connections from now on.
+
+    Not before the models are loaded: clients would wait where another server could answer them.
+
+    Raises:
+        UsageError: another process came first, which bound the port before it listened too.
+    """
+    try:
+        bound.listen()
     except OSError as error:
-        bound.close()
-        reason = error.strerror or str(error)
-        raise UsageError(
-            f"cannot listen on {host}, port {port}: {reason}. Choose another --port or --host."
-        ) from error
-    return bound
+        raise _unusable(bound.getsockname()[:2], error) from error
 
 
 def serve(
@@ -54,13 +81,19 @@ def serve(
         bound: where to listen.
         api_key: what clients have to send; None asks for nothing.
         on_ready: called when requests are answered.
+
+    Raises:
+        UsageError: another process listens there meanwhile.
+        MixerError: the server could not be started.
     """
+    _listen(bound)
     config = uvicorn.Config(
         make_app(models, limits, measures, api_key),
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(limits.seconds) + 1,
+        http=bounded_connection(limits.seconds),
+        timeout_graceful_shutdown=int(limits.seconds) + 1,  # by then each has its answer
     )
     server = _Server(config, on_ready)
     _allow_many_connections()

@@ -3,13 +3,15 @@
 import io
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 from torch import Tensor
 
+from mlpmixer.data.formats import open_image
 from mlpmixer.data.picture import explained
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.batching import Batcher, Overloaded
@@ -81,6 +83,8 @@ class ServedModel:
         return self._current.description
 
     def _made(self, predictor: Predictor) -> _Version:
+        # Before there is a thread, which would hold the model where this fails.
+        description = describe(self.name, self.source, predictor)
         batcher = Batcher(
             predictor.probabilities,
             largest_batch=self._limits.largest_batch,
@@ -88,7 +92,7 @@ class ServedModel:
             queue_size=self._limits.queue,
             observe=self._observe,
         )
-        return _Version(predictor, batcher, describe(self.name, self.source, predictor))
+        return _Version(predictor, batcher, description)
 
     def admit(self, pictures: int) -> None:
         """Take pictures on; `dismiss` has to follow.
@@ -109,26 +113,46 @@ class ServedModel:
     def answer(self, content: bytes, name: str) -> "tuple[Predictor, Future[Tensor]]":
         """Return the predictor that answers, and what will hold a picture's probabilities (K,).
 
-        Raises:
-            Overloaded: too many wait for the model.
+        Who cancels that is rid of the picture: what has not begun of its work is not done. Its
+        place stays taken until the rest is over.
+
+        Raises Overloaded, by what is returned: too many wait for the model.
         """
-        predictor, batcher, _ = self._current
-        answer: Future[Tensor] = Future()
+        version = self._current
+        asked: Future[Tensor] = Future()  # never said to run, which would forbid to cancel it
+        ended: Future[None] = Future()
 
         def decode() -> None:
-            if not answer.set_running_or_notify_cancel():
-                return
-            try:
-                self._check_pixels(content, name)
-                pixels = predictor.prepare(content, name)
-                self._submit(batcher, predictor, pixels).add_done_callback(
-                    lambda done: _pass_on(done, answer)
-                )
-            except Exception as error:  # it belongs to who asked
-                answer.set_exception(error)
+            computed = self._computed(version, content, name, asked)
+            asked.add_done_callback(lambda _: computed.cancel())
+            computed.add_done_callback(lambda done: _pass_on(done, asked))
+            computed.add_done_callback(lambda _: ended.set_result(None))
 
+        asked.add_done_callback(lambda done: self._stay(ended) if done.cancelled() else None)
         self._decoders.submit(decode)
-        return predictor, answer
+        return version.predictor, asked
+
+    def _computed(
+        self, version: _Version, content: bytes, name: str, asked: "Future[Tensor]"
+    ) -> "Future[Tensor]":
+        """Decode a picture, and return what will hold its probabilities, an error, or nothing."""
+        done: Future[Tensor] = Future()
+        try:
+            if not asked.cancelled():
+                self._check_pixels(content, name)
+                pixels = version.predictor.prepare(content, name)
+                if not asked.cancelled():
+                    return self._submit(version.batcher, version.predictor, pixels)
+            done.cancel()
+        except Exception as error:  # it belongs to who asked
+            done.set_exception(error)
+        return done
+
+    def _stay(self, ended: "Future[None]") -> None:
+        """Let a picture that nobody waits for take its place until its work has ended."""
+        with self._lock:
+            self._on_their_way += 1
+        ended.add_done_callback(lambda _: self.dismiss(1))
 
     def explain(self, content: bytes, name: str) -> Explanation:
         """Return what the answer for a picture rests on; computed in the calling thread.
@@ -153,9 +177,13 @@ class ServedModel:
             return done
 
     def _check_pixels(self, content: bytes, name: str) -> None:
-        with explained(name), Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
         most = self._limits.megapixels
+        with explained(name):
+            try:
+                with open_image(io.BytesIO(content)) as image:
+                    width, height = image.size
+            except Image.DecompressionBombError as error:  # so many that Pillow names none
+                raise TooLarge(f"{name} has too many pixels: at most {most:g} million.") from error
         if width * height > most * 1e6:
             raise TooLarge(
                 f"{name} has {width * height / 1e6:,.0f} megapixels ({width}x{height}): "
@@ -193,11 +221,14 @@ def _in_memory(predictor: Predictor) -> Predictor:
     return predictor
 
 
-def _pass_on(done: "Future[Tensor]", answer: "Future[Tensor]") -> None:
-    if (error := done.exception()) is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(done.result())
+def _pass_on(done: "Future[Tensor]", asked: "Future[Tensor]") -> None:
+    if done.cancelled():
+        return
+    with suppress(InvalidStateError):  # nobody waits for it any more
+        if (error := done.exception()) is not None:
+            asked.set_exception(error)
+        else:
+            asked.set_result(done.result())
 
 
 def _file_version(source: str) -> tuple[int, int, int] | None:

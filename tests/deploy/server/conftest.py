@@ -1,6 +1,7 @@
 """A small model, and an application that answers with it."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flowers import Serve, write_model
+from held import Held
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -33,6 +35,14 @@ def pictures() -> list[bytes]:
         Image.fromarray(pixels).resize((40, 30), Image.Resampling.BICUBIC).save(stream, "png")
         found.append(stream.getvalue())
     return found
+
+
+@pytest.fixture
+def held(model_file: Path) -> Iterator[Held]:
+    predictor = Held.load(model_file, device="cpu", engine="eager")
+    predictor.may_go, predictor.at_work = threading.Event(), threading.Event()
+    yield predictor
+    predictor.may_go.set()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,13 +64,21 @@ def png(width: int, height: int) -> bytes:
     return stream.getvalue()
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+CARDS = (b"SIMPLE  = T", b"BITPIX  = 8", b"NAXIS   = 2", b"NAXIS1  = 8", b"NAXIS2  = 8", b"END")
+FITS = b"".join(card.ljust(80) for card in CARDS).ljust(2880) + bytes(2880)
+
+
 @pytest.mark.parametrize(
     ("status", "said", "request_of"),
     [
         (400, "the body is empty", lambda p: {"content": b""}),
         (422, "not an image of a known format", lambda p: {"content": b"no picture"}),
+        (422, "not an image of a known format", lambda p: {"content": EPS}),
+        (422, "not an image of a known format", lambda p: {"content": FITS}),
         (422, "truncated", lambda p: {"content": p[0][: len(p[0]) // 2]}),
         (422, "megapixels (3000x3000): at most 5", lambda p: {"content": png(3000, 3000)}),
+        (422, "too many pixels: at most 5 million", lambda p: {"content": png(20_000, 10_000)}),
         (413, "larger than 0.1 MB", lambda p: {"content": bytes(100_001)}),
         (413, "larger than 0.1 MB", lambda p: {"content": iter([bytes(60_000)] * 3)}),
         (415, "text/plain holds no pictures", lambda p: {"content": b"x", "type": "text/plain"}),
@@ -143,6 +152,13 @@ def test_without_the_key_nothing_is_answered_but_health(
     assert client.post(PREDICT, content=pictures[0], headers=good).status_code == 200
 
 
+def test_a_key_may_have_any_letters(serve: Serve) -> None:
+    client = serve(api_key="clé-ключ")
+    for sent, status in (("clé-ключ", 200), ("clé", 401)):
+        headers = {"Authorization": f"Bearer {sent}".encode()}
+        assert client.get("/v1/models", headers=headers).status_code == status
+
+
 def test_measures_count_requests_and_batches(serve: Serve, pictures: list[bytes]) -> None:
     client = serve()
     client.post(PREDICT, content=pictures[0])
@@ -201,6 +217,28 @@ def test_openapi_describes_requests_answers_and_errors(serve: Serve) -> None:
     assert {"200", "400", "413", "503"} <= set(described["responses"])
     assert described["responses"]["200"]["content"]["application/json"]["example"]["pictures"]
     assert client.get("/docs").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "named", "request_of"),
+    [
+        (400, "too many files", lambda p: {"files": [("files", ("a", p[0]))] * 3}),
+        (413, "body is too large", lambda p: {"content": bytes(200_000)}),
+        (422, "too many pixels", lambda p: {"content": png(3000, 3000)}),
+    ],
+)
+def test_openapi_describes_each_limit_by_the_status_that_it_is_answered_by(
+    status: int,
+    named: str,
+    request_of: Callable[[list[bytes]], dict[str, Any]],
+    serve: Serve,
+    pictures: list[bytes],
+) -> None:
+    client = serve(files=2, body_megabytes=0.1, megapixels=5)
+    assert client.post(PREDICT, **request_of(pictures)).status_code == status
+    described = client.get("/openapi.json").json()["paths"]["/v1/models/{name}/predict"]["post"]
+    told = {one: answer["description"] for one, answer in described["responses"].items()}
+    assert [one for one, text in told.items() if named in text] == [str(status)]
 
 
 def test_an_explanation_covers_the_part_that_the_model_saw(
@@ -263,3 +301,15 @@ def test_a_run_is_described_with_what_its_evaluation_found(
     assert model["explains"] is True
     (alone,) = serve().get("/v1/models").json()
     assert alone["accuracy"] is None
+
+
+@pytest.mark.parametrize("written", ["[1]", "7", '"text"', '{"top1": NaN, "images": "many"}', "{"])
+def test_an_evaluation_that_says_nothing_is_passed_over(
+    serve: Serve, model_file: Path, tmp_path: Path, written: str
+) -> None:
+    run = tmp_path / "flowers"
+    run.mkdir()
+    (run / "model.safetensors").write_bytes(model_file.read_bytes())
+    (run / "evaluation.json").write_text(written)
+    (model,) = serve(source=run).get("/v1/models").json()
+    assert (model["accuracy"], model["calibration_error"], model["images"]) == (None, None, None)

@@ -1,5 +1,6 @@
 """Overload, slowness, replacement, shutdown: no request is lost, none grows without end."""
 
+import errno
 import json
 import logging
 import signal
@@ -10,39 +11,25 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from flowers import Serve, write_model
+from held import Held
+from PIL import Image
 from server_process import Server
 from torch import Tensor
 
 from mlpmixer.cli.main import main
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.app import refresh
-from mlpmixer.errors import MixerError
+from mlpmixer.deploy.server.limits import Limits
+from mlpmixer.deploy.server.run import listening
+from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.values import range_of, type_hints
 
 PREDICT = "/v1/models/flowers/predict"
-
-
-class Held(Predictor):
-    """A predictor that answers when it is let go."""
-
-    may_go: threading.Event
-    at_work: threading.Event
-
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        self.at_work.set()
-        assert self.may_go.wait(30)
-        return super().probabilities(pixels)
-
-
-@pytest.fixture
-def held(model_file: Path) -> Iterator[Held]:
-    predictor = Held.load(model_file, device="cpu", engine="eager")
-    predictor.may_go, predictor.at_work = threading.Event(), threading.Event()
-    yield predictor
-    predictor.may_go.set()
 
 
 def test_overload_is_refused_at_once_and_what_was_taken_on_is_answered(
@@ -170,6 +157,20 @@ def test_an_unexpected_failure_to_replace_is_logged_and_tried_again(
     ]
 
 
+def test_a_replacement_that_cannot_be_described_leaves_no_thread(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    model = serve().app_state["model"]
+    monkeypatch.setattr("mlpmixer.deploy.server.served_model.describe", fail)
+    for _ in range(3):
+        refresh(model, force=True)
+    at_work = [one for one in threading.enumerate() if one.name == "batches"]
+    assert len(at_work) == 1
+
+
 def test_a_broken_file_keeps_the_old_model(
     serve: Serve, pictures: list[bytes], tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ def test_a_process_answers_reloads_and_ends_in_order(
         (["{file}", "{file}"], "two models are called flowers"),
         (["a/b={file}"], "'a/b' cannot stand in an address"),
         (["{file}", "--port", "70000"], "--port 70000"),
+        (["{file}", "--megapixels", "200"], "--megapixels 200"),
         (["{file}", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
         (["{file}", "--api-key-file", "missing.key"], "missing.key"),
         (["a={file}", "b={file}", "--class-names", "x"], "single model"),
@@ -258,6 +260,14 @@ def test_wrong_use_is_named(
     assert len(said.strip().splitlines()) == 1
 
 
+def test_as_many_megapixels_as_may_be_allowed_can_be_read() -> None:
+    limits = range_of(type_hints(Limits)["megapixels"])
+    assert limits is not None
+    assert limits.le is not None
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert limits.le * 1e6 <= 2 * Image.MAX_IMAGE_PIXELS  # above that Pillow refuses
+
+
 def test_a_port_in_use_is_named(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -265,6 +275,34 @@ def test_a_port_in_use_is_named(model_file: Path, capsys: pytest.CaptureFixture[
         port = taken.getsockname()[1]
         assert main(["serve", str(model_file), "--port", str(port)]) == 2
     assert f"port {port}: Address already in use" in capsys.readouterr().err
+
+
+def test_a_port_that_another_server_takes_while_models_are_loaded_is_named(
+    model_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening("127.0.0.1", 0) as other:
+        load = Predictor.load
+
+        def load_slowly(*arguments: Any, **options: Any) -> Predictor:
+            other.listen()
+            return load(*arguments, **options)
+
+        monkeypatch.setattr(Predictor, "load", load_slowly)
+        port = other.getsockname()[1]
+        assert main(["serve", str(model_file), "--device", "cpu", "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"port {port}: Address already in use. Choose another --port" in said
+
+
+def test_a_family_of_addresses_that_the_machine_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(UsageError, match="cannot listen on ::1, port 8000: Address family"):
+        listening("::1", 8000)
 
 
 def test_a_missing_extra_is_named_with_its_command(

@@ -6,7 +6,8 @@ const OVERLOAD_TRIES = 4;
 
 function headers(kind) {
   const sent = kind ? { "Content-Type": kind } : {};
-  if (at("key").value) sent.Authorization = `Bearer ${at("key").value}`;
+  const key = new TextEncoder().encode(at("key").value); // a header takes bytes alone
+  if (key.length) sent.Authorization = `Bearer ${String.fromCharCode(...key)}`;
   return sent;
 }
 
