@@ -2,7 +2,9 @@
 
 K. Jordan et al., https://kellerjordan.github.io/posts/muon/. PyTorch has it for two-dimensional
 parameters alone; here convolution kernels (out, in, h, w) are taken as matrices (out, in·h·w), so
-that every family of models can be trained with it.
+that every family of models can be trained with it. With averaged squares it is NorMuon
+(https://arxiv.org/abs/2510.05491): an orthogonalised update still moves some output units more than
+others, and each is brought to the same length over time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +20,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd quintic that drives all singular values towards 1."""
 
 
+_SMALLEST = 1e-8
+"""Below it a length is taken for it: rows of a gradient may be 0 for long."""
 TOGETHER = 2**22
 """Values that are made orthogonal at once, at most. A small model has many small matrices, which
 keep the processor busy together; of a large model each one does, and would fill its caches."""
@@ -48,6 +52,8 @@ class Muon(torch.optim.Optimizer):
         lr: step size; an update has a spectral norm of about lr · sqrt(max(1, rows/columns)).
         momentum: share of the momentum that is kept each step, in [0, 1).
         weight_decay: decay a step, times the learning rate.
+        row_average: NorMuon's β₂, in [0, 1): share that is kept each step of the mean squares of
+            the update's rows, by whose roots they are divided; 0 leaves the rows as they are.
     """
 
     def __init__(
@@ -56,8 +62,14 @@ class Muon(torch.optim.Optimizer):
         lr: float = 0.02,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
+        row_average: float = 0.0,
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "row_average": row_average,
+        }
         super().__init__(params, defaults)
         if any(one.ndim < 2 for group in self.param_groups for one in group["params"]):
             raise ValueError("Muon takes parameters of two or more dimensions")
@@ -76,6 +88,8 @@ class Muon(torch.optim.Optimizer):
         """Move parameters that are matrices of one shape."""
         directions = [self._direction(one, group["momentum"]) for one in parameters]
         updates = orthogonalize(torch.stack(directions))
+        if group["row_average"]:
+            updates = self._normalized(updates, parameters, group["row_average"])
         rows, columns = updates.shape[1:]
         length = group["lr"] * max(1, rows / columns) ** 0.5
         for parameter, update in zip(parameters, updates, strict=True):
@@ -83,12 +97,27 @@ class Muon(torch.optim.Optimizer):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(share_like(update, parameter), alpha=-length)
 
+    def _normalized(self, updates: Tensor, parameters: Sequence[Tensor], kept: float) -> Tensor:
+        """Return the updates (K, m, n) with rows brought to one length, matrices to their own."""
+        updates = updates.float()
+        now = updates.square().mean(dim=2)  # (K, m)
+        squares = torch.stack(
+            [
+                self.state[one].setdefault("squares", torch.zeros_like(row)).lerp_(row, 1 - kept)
+                for one, row in zip(parameters, now, strict=True)
+            ]
+        )
+        # Dividing by what the average has yet to reach would cancel out in the next line.
+        rows = updates / squares.sqrt().clamp_min(_SMALLEST).unsqueeze(2)
+        lengths = torch.linalg.matrix_norm(rows, keepdim=True).clamp_min(_SMALLEST)
+        return rows * (torch.linalg.matrix_norm(updates, keepdim=True) / lengths)
+
     def _direction(self, parameter: Tensor, kept: float) -> Tensor:
         """Take the gradient into the momentum; return where both point, a matrix."""
         gradient = parameter.grad
         assert gradient is not None
         state = self.state[parameter]
-        if not state:
+        if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
         momentum = state["momentum"].lerp_(gradient, 1 - kept)
         return whole(gradient.lerp(momentum, kept)).flatten(1)

@@ -60,7 +60,14 @@ class Optimizers:
                 for share, chosen in orthogonal.items()
             ]
             decay = options.weight_decay
-            self.all.append(Muon(matrices, momentum=MUON_MOMENTUM, weight_decay=decay))
+            self.all.append(
+                Muon(
+                    matrices,
+                    momentum=MUON_MOMENTUM,
+                    weight_decay=decay,
+                    row_average=options.row_average,
+                )
+            )
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.peaks = [[group["lr"] for group in one.param_groups] for one in self.all]
         self.clip_norm = options.clip_norm

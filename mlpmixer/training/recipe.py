@@ -89,6 +89,9 @@ class OptimizerOptions:
     """Peak learning rate."""
     matrix_learning_rate: Strength = 0.02
     """Peak learning rate of the matrices under optimizer=muon."""
+    row_average: ShareNotOne = 0.0
+    """Share that optimizer=muon keeps of the mean squares of each output unit's updates, by whose
+    root they are divided (NorMuon, β₂ = 0.95); 0 turns it off."""
     weight_decay: Strength = 0.05
     """Decoupled decay a step, times the learning rate; matrices only."""
     betas: tuple[ShareNotOne, ShareNotOne] = (0.9, 0.999)

@@ -68,9 +68,43 @@ def test_orthogonalize_brings_all_singular_values_near_one(shape: tuple[int, int
         assert F.cosine_similarity(update.flatten(), (u @ vh).flatten(), dim=0) > 0.97
 
 
+def test_averaged_squares_bring_all_rows_to_one_length_and_keep_the_matrixs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Equation by equation as in algorithm 1 of arXiv 2510.05491, but for the overall length."""
+    monkeypatch.setattr("mlpmixer.training.muon.multiplies_bfloat16", lambda device: False)
+    random = torch.Generator().manual_seed(0)
+    scales = torch.tensor([[1.0], [10.0], [100.0], [0.0]])
+    weight = torch.nn.Parameter(torch.zeros(4, 6))
+    optimizer = Muon([weight], lr=1.0, momentum=0.9, row_average=0.5)
+    momentum, squares = torch.zeros(4, 6), torch.zeros(4, 1)
+    for step in range(1, 4):
+        weight.grad = scales * torch.randn(4, 6, generator=random)
+        before = weight.detach().clone()
+        optimizer.step()
+        momentum = 0.9 * momentum + 0.1 * weight.grad
+        plain = orthogonalize((0.1 * weight.grad + 0.9 * momentum)[None])[0]
+        squares = 0.5 * squares + 0.5 * plain.square().mean(dim=1, keepdim=True)
+        rows = plain / (squares / (1 - 0.5**step)).sqrt().clamp_min(1e-8)
+        expected = rows * plain.norm() / rows.norm()
+        torch.testing.assert_close(before - weight.detach(), expected, rtol=1e-4, atol=1e-6)
+        assert torch.equal(weight[3], torch.zeros(6))  # no gradient, no way to go
+    state = optimizer.state_dict()["state"][0]
+    assert state["squares"].shape == (4,)
+
+
+def test_a_matrix_without_a_gradient_stays_where_it_is() -> None:
+    """As all inner ones do in the first step after a start at zero."""
+    weight = torch.nn.Parameter(torch.ones(4, 6))
+    weight.grad = torch.zeros(4, 6)
+    Muon([weight], lr=1.0, row_average=0.95).step()
+    assert torch.equal(weight, torch.ones(4, 6))
+
+
+@pytest.mark.parametrize("row_average", [0.0, 0.9])
 @pytest.mark.parametrize("together", [1, 2**22])
 def test_muon_moves_a_matrix_as_if_it_were_alone(
-    together: int, monkeypatch: pytest.MonkeyPatch
+    together: int, row_average: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlpmixer.training.muon.multiplies_bfloat16", lambda device: False)
     monkeypatch.setattr("mlpmixer.training.muon.TOGETHER", together)
@@ -79,8 +113,8 @@ def test_muon_moves_a_matrix_as_if_it_were_alone(
     starts = [torch.randn(shape, generator=random) for shape in shapes]
     apart = [torch.nn.Parameter(start.clone()) for start in starts]
     joined = [torch.nn.Parameter(start.clone()) for start in starts]
-    optimizers = [Muon([one], lr=0.1, weight_decay=0.1) for one in apart]
-    optimizers.append(Muon(joined, lr=0.1, weight_decay=0.1))
+    optimizers = [Muon([one], lr=0.1, weight_decay=0.1, row_average=row_average) for one in apart]
+    optimizers.append(Muon(joined, lr=0.1, weight_decay=0.1, row_average=row_average))
     for number in range(3):
         for one, other in zip(apart, joined, strict=True):
             one.grad, other.grad = torch.sin(one.detach()), torch.sin(other.detach())

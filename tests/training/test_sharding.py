@@ -34,6 +34,7 @@ EVERY = {"optimizer": "muon", "ema": 0.5, "sam_rho": 0.05, "sam_every": 2, "accu
 OPTIONS: dict[str, dict[str, Any]] = {
     "adamw": {"ema": 0.9},
     "muon": EVERY,
+    "normuon": {"optimizer": "muon", "row_average": 0.9},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.1, "sam_rho": 0.05},
 }
 
