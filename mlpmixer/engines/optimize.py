@@ -89,13 +89,14 @@ def _fastest(
         "name": model.name,
         "model": model.options,
         "precision": precision,
-        "engines": sorted(candidates),
+        # Descriptions name the level: it changes with the variable, a self-check, the processor.
+        "engines": sorted(engine.description for engine in candidates.values()),
         "machine": machine(model.device),
         "kernels": kernels and kernels.mlpmixer_digest().decode(),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = data_home() / "engines" / f"{digest}.json"
-    with suppress(OSError, ValueError, KeyError):  # not timed yet, or not readable: timed anew
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there or damaged: timed anew
         seconds = json.loads(path.read_text())["seconds"]
         return min(candidates, key=lambda name: float(seconds[name]))
     seconds = {name: _seconds(model, engine) for name, engine in candidates.items()}
