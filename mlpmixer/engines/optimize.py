@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Literal
 
 import torch
@@ -25,6 +27,7 @@ from mlpmixer.kernels.native import Precision
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.runtime import Runtime, machine
 
+_log = logging.getLogger(__name__)
 BATCH_SIZE = 2
 ROUNDS = 3
 
@@ -65,6 +68,8 @@ def optimize(
             reasons.append(str(error))
     if not candidates:
         raise MixerError(" ".join(reasons))
+    if library().functions is None and model.for_kernels() is not None:
+        _log_missing(library().reason)
     if len(candidates) == 1:
         return OptimizedModel(model, *candidates.values())
     return OptimizedModel(model, candidates[_fastest(model, precision, candidates)])
@@ -78,6 +83,12 @@ def for_inference(model: ImageModel, runtime: Runtime) -> ImageModel:
     if runtime.device.type != "cpu":
         return model.eval()
     return optimize(model, "bfloat16" if runtime.precision == torch.bfloat16 else "float32")
+
+
+@cache
+def _log_missing(reason: str) -> None:
+    """Log once why Mixers do without the kernels; no warning, as some systems never have them."""
+    _log.info("%s; PyTorch computes instead", reason)
 
 
 def _fastest(

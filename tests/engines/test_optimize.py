@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,6 +17,7 @@ from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import LEVEL_VARIABLE
 from mlpmixer.kernels.self_check import choose_level
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.native_library import Library
 
 needs_kernels = pytest.mark.skipif(library().functions is None, reason=library().reason)
 BOUNDS = {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.08}
@@ -190,3 +192,17 @@ def test_a_choice_beside_another_level_of_the_kernels_is_timed_apart(
     monkeypatch.delenv(LEVEL_VARIABLE)
     levels = {"portable", choose_level("float32")}
     assert len(list((data_home / "engines").iterdir())) == len(levels)
+
+
+def test_that_the_kernels_are_missing_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = Library(None, "the native kernels are not built: build them")
+    for user in ("engines.optimize", "kernels.native", "kernels.self_check", "kernels.ceilings"):
+        monkeypatch.setattr(f"mlpmixer.{user}.library", lambda: missing)
+    with caplog.at_level(logging.INFO, logger="mlpmixer"):
+        for name in ("vit_nano", "mixer_nano", "mixer_nano"):
+            optimized = mlpmixer.optimize(mlpmixer.create_model(name, depth=1))
+            assert optimized.engine.description == "PyTorch, float32"
+    (line,) = caplog.messages
+    assert line == "the native kernels are not built: build them; PyTorch computes instead"
