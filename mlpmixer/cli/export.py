@@ -83,9 +83,7 @@ def run(arguments: Sequence[str]) -> int:
     leave_busy_cores()
     model = load(command.model, class_names=command.class_names)
     chosen = find_format(name)
-    check_target(
-        model, command.out or Path(f"model{chosen.suffix}"), chosen, name, command.precision
-    )
+    check_target(model, command.out, chosen, name, command.precision)
     calibration = None
     if command.data is None:
         check = photographs(model.preprocessing)

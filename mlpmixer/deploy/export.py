@@ -1,6 +1,7 @@
 """A model written for another runtime, and checked there before the file appears."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -61,8 +62,8 @@ def export_model(model: ImageModel, out: Path, options: ExportOptions) -> Export
         options: as what, and what it is checked on.
 
     Raises:
-        UsageError: the format lacks the precision, a library is missing, the file exists, or the
-            model cannot be exported.
+        UsageError: the format lacks the precision, a library is missing, the file or one that
+            comes beside it exists, or the model cannot be exported.
         MixerError: the export does not answer as the model does, or cannot be written.
     """
     chosen, check, calibration = find_format(options.format), options.check, options.calibration
@@ -84,14 +85,17 @@ def export_model(model: ImageModel, out: Path, options: ExportOptions) -> Export
         del exported  # it may hold its file open
         others = sorted(set(folder.iterdir()) - {written})
         files = [out, *(out.with_name(file.name) for file in others)]
+        _check_free(files)  # some names are known only now, and time has passed
         for file in reversed(files):  # the one that refers to the others comes last
             with replacing(file) as temporary:
                 os.replace(folder / file.name, temporary)
     return Exported(tuple(files), description, comparison)
 
 
-def check_target(model: ImageModel, out: Path, chosen: Format, name: str, precision: str) -> None:
-    """Raise UsageError where this model cannot become that file."""
+def check_target(
+    model: ImageModel, out: Path | None, chosen: Format, name: str, precision: str
+) -> None:
+    """Raise UsageError where this model cannot become that file; None is one in a new folder."""
     if model.own_runtime is not None:
         raise UsageError(
             f"{model.name} is an exported file already: export the model that it was made from."
@@ -101,10 +105,24 @@ def check_target(model: ImageModel, out: Path, chosen: Format, name: str, precis
     if precision not in chosen.precisions:
         known = ", ".join(chosen.precisions)
         raise UsageError(f"--format {name} has no precision {precision!r}: use {known}.")
+    if out is None:
+        return
     if out.suffix != chosen.suffix:
         raise UsageError(f"--format {name} is written as {chosen.suffix}, not {out.name!r}.")
+    _check_free([out, *map(out.with_suffix, chosen.beside)])
+
+
+def _check_free(files: Sequence[Path]) -> None:
+    """Raise UsageError where a file exists; the first is the export, the others come with it."""
+    out, *others = files
     if out.exists():
         raise UsageError(f"{out} exists already: choose another name or remove it.")
+    for file in others:
+        if file.exists():
+            raise UsageError(
+                f"{file} exists already, and a part of the export is called so, too: choose "
+                f"another name than {out.name}, or move it away."
+            )
 
 
 def _described(model: ImageModel, options: ExportOptions) -> Description:

@@ -6,8 +6,9 @@ file of JSON lines for each process of each start. A line that a kill cut short 
 
 import heapq
 import json
-import shutil
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,10 +23,15 @@ from mlpmixer.files import write_json
 from mlpmixer.formatting import printable
 
 _RUN = "run.json"
+_UNFINISHED = ".run.*.json"
+"""What a kill leaves of a `run.json` that was being written."""
+_LOCK = "lock"
 
 
 class PartialResults:
     """The rows found so far, on disk.
+
+    Whatever its methods raise, `close` lets other processes go on.
 
     Args:
         folder: where they lie.
@@ -36,7 +42,7 @@ class PartialResults:
         self.folder = folder
         self._class_names = class_names
         self._file: IO[bytes] | None = None
-        self._lock = FileLock(folder / "lock", timeout=0)
+        self._lock = FileLock(folder / _LOCK, timeout=0)
 
     @staticmethod
     def beside(out: Path) -> Path:
@@ -58,28 +64,37 @@ class PartialResults:
         """
         run = self.folder / _RUN
         shown = printable(str(out))
-        if run.exists() and not resume:
-            raise UsageError(
-                f"{printable(str(self.folder))} holds an interrupted prediction: go on with it by "
-                "--resume, or remove it."
-            )
-        if resume and not run.exists() and out.exists():
-            raise UsageError(
-                f"{shown} is there and nothing of it is left to do: leave --resume out to make it "
-                "anew."
-            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            self._lock.acquire()  # first: what the folder holds is another one's until then
+            if not run.exists():
+                self._empty()  # rows of which no one knows what decided on them
         except Timeout:
             raise UsageError(f"another process is at work on {shown}: wait for it.") from None
         except OSError as error:
             raise MixerError(
                 f"cannot write {printable(str(self.folder))}: {error.strerror}."
             ) from error
-        if not run.exists():
+        if run.exists():
+            self._check_same(run, decides, shown, resume)
+        elif resume and out.exists():
+            self.remove()
+            raise UsageError(
+                f"{shown} is there and nothing of it is left to do: leave --resume out to make it "
+                "anew."
+            )
+        else:
             write_json(run, decides)
-            return
+
+    def _check_same(
+        self, run: Path, decides: Mapping[str, object], shown: str, resume: bool
+    ) -> None:
+        """Raise as `begin` where there is no going on with what `run` tells of."""
+        if not resume:
+            raise UsageError(
+                f"{printable(str(self.folder))} holds an interrupted prediction: go on with it by "
+                "--resume, or remove it."
+            )
         try:
             before = json.loads(run.read_bytes())
             changed = [name for name, value in decides.items() if before[name] != value]
@@ -136,15 +151,30 @@ class PartialResults:
 
     def close(self) -> None:
         """Close the file and let others go on."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._close_file()
         self._lock.release()
 
     def remove(self) -> None:
-        """Remove the folder, as the final file is there."""
-        self.close()
-        shutil.rmtree(self.folder)
+        """Remove the folder, as the final file is there, and let others begin anew."""
+        self._close_file()
+        self._empty()
+        if os.name == "nt":  # no open file can be removed there; elsewhere none takes it meanwhile
+            self._lock.release()
+        with suppress(OSError):  # another process has begun since, or the folder holds more
+            (self.folder / _LOCK).unlink(missing_ok=True)
+            self.folder.rmdir()
+        self._lock.release()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _empty(self) -> None:
+        """Remove what is told about the rows and then the rows: wherever that ends, none count."""
+        (self.folder / _RUN).unlink(missing_ok=True)
+        for file in (*self._files(), *self.folder.glob(_UNFINISHED)):
+            file.unlink()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("rows-*.jsonl"))

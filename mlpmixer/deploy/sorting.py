@@ -22,6 +22,10 @@ from mlpmixer.formatting import printable
 
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|]')  # on one system or another
+_DEVICES = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE
+)
+"""Windows opens a device by such a name, whatever follows the dot."""
 _NO_SECOND_NAMES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """How file systems say that a file has but one name there."""
 _SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
@@ -113,9 +117,11 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for index, label in enumerate(class_names):
         allowed = _NOT_IN_NAMES.sub("_", printable(label)).encode()[:_LONGEST_NAME]
-        name = allowed.decode(errors="ignore").strip(". ") or "_"
-        if name.lower() in taken:
-            name = f"{name} ({index})"
+        wanted = allowed.decode(errors="ignore").strip(". ") or "_"
+        if _DEVICES.match(wanted):
+            wanted = f"_{wanted}"
+        numbered = (f"{wanted} ({number})" for number in itertools.count(index))
+        name = next(one for one in itertools.chain([wanted], numbered) if one.lower() not in taken)
         taken.add(name.lower())
         names.append(name)
     return names

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Literal
 
 import torch
@@ -25,6 +27,7 @@ from mlpmixer.kernels.native import Precision
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.runtime import Runtime, machine
 
+_log = logging.getLogger(__name__)
 BATCH_SIZE = 2
 ROUNDS = 3
 
@@ -65,6 +68,8 @@ def optimize(
             reasons.append(str(error))
     if not candidates:
         raise MixerError(" ".join(reasons))
+    if library().functions is None and model.for_kernels() is not None:
+        _log_missing(library().reason)
     if len(candidates) == 1:
         return OptimizedModel(model, *candidates.values())
     return OptimizedModel(model, candidates[_fastest(model, precision, candidates)])
@@ -80,6 +85,12 @@ def for_inference(model: ImageModel, runtime: Runtime) -> ImageModel:
     return optimize(model, "bfloat16" if runtime.precision == torch.bfloat16 else "float32")
 
 
+@cache
+def _log_missing(reason: str) -> None:
+    """Log once why Mixers do without the kernels; no warning, as some systems never have them."""
+    _log.info("%s; PyTorch computes instead", reason)
+
+
 def _fastest(
     model: ImageModel, precision: Precision, candidates: dict[EngineName, Engine]
 ) -> EngineName:
@@ -89,13 +100,14 @@ def _fastest(
         "name": model.name,
         "model": model.options,
         "precision": precision,
-        "engines": sorted(candidates),
+        # Descriptions name the level: it changes with the variable, a self-check, the processor.
+        "engines": sorted(engine.description for engine in candidates.values()),
         "machine": machine(model.device),
         "kernels": kernels and kernels.mlpmixer_digest().decode(),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = data_home() / "engines" / f"{digest}.json"
-    with suppress(OSError, ValueError, KeyError):  # not timed yet, or not readable: timed anew
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there or damaged: timed anew
         seconds = json.loads(path.read_text())["seconds"]
         return min(candidates, key=lambda name: float(seconds[name]))
     seconds = {name: _seconds(model, engine) for name, engine in candidates.items()}

@@ -17,10 +17,10 @@ from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_UINT8, ModelConfi
 import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.data.augment import normalize
-from mlpmixer.deploy.export import Exported, ExportOptions, export_model
+from mlpmixer.deploy.export import Exported, ExportOptions, check_target, export_model
 from mlpmixer.deploy.export_check import compare
 from mlpmixer.deploy.export_images import images_of, photographs
-from mlpmixer.deploy.exports import format_names
+from mlpmixer.deploy.exports import find_format, format_names
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.preprocessing import Preprocessing
@@ -333,6 +333,32 @@ def test_large_weights_lie_beside_an_onnx_graph(
         expected = model(images)
     found = mlpmixer.load(tmp_path / "large.onnx")(images)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("format", "beside"), [("openvino", "flowers.bin"), ("onnx", "flowers.onnx.data")]
+)
+def test_a_file_that_has_the_name_of_a_part_is_not_written_over(
+    format: str, beside: str, model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlpmixer.deploy.exports.onnx.LARGEST_FILE", 1000)
+    (tmp_path / beside).write_bytes(b"weights of mine")
+    with pytest.raises(UsageError, match=rf"{beside} exists already.* move it away"):
+        exported(model, tmp_path / f"flowers{SUFFIX[format]}", format)
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [
+        (beside, b"weights of mine")
+    ]
+
+
+def test_a_file_that_openvino_would_write_over_is_known_at_once(
+    model: ImageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.bin").touch()
+    chosen = find_format("openvino")
+    with pytest.raises(UsageError, match=r"model\.bin exists already"):
+        check_target(model, Path("model.xml"), chosen, "openvino", "float32")
+    check_target(model, None, chosen, "openvino", "float32")  # --triton writes it elsewhere
 
 
 def test_formats_are_found_by_listing() -> None:

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -136,18 +138,94 @@ def test_what_has_changed_since_is_named(
         str(path) for path in photos.iterdir()
     )
     assert "nothing of it is left to do" in refusal("--resume")
+    assert not PartialResults.beside(out).exists()
 
 
-def test_two_predictions_into_one_file_do_not_mix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_predictions_into_one_file_do_not_mix(resume: bool, tmp_path: Path) -> None:
     out = tmp_path / "answers.csv"
     partial = PartialResults(PartialResults.beside(out), NAMES)
     partial.begin({"--top": 1}, out, resume=False)
     other = PartialResults(PartialResults.beside(out), NAMES)
     with pytest.raises(UsageError, match="another process is at work"):
-        other.begin({"--top": 1}, out, resume=True)
+        other.begin({"--top": 1}, out, resume=resume)
     partial.close()
     other.begin({"--top": 1}, out, resume=True)
     other.close()
+
+
+ROW = Row(0, (Prediction(NAMES[0], 0, 0.5),))
+
+
+def test_rows_without_what_decided_on_them_are_those_of_no_run(tmp_path: Path) -> None:
+    for resume in (False, True):
+        part = PartialResults(tmp_path / "x.partial", NAMES)
+        part.begin({"the model": "one"}, tmp_path / "x", resume=False)
+        part.open(0)
+        part.append([ROW])
+        part.close()
+        (tmp_path / "x.partial" / "run.json").unlink()
+        again = PartialResults(tmp_path / "x.partial", NAMES)
+        again.begin({"the model": "another"}, tmp_path / "x", resume=resume)
+        assert not again.done(1).any()
+        again.remove()
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_removal_that_is_killed_leaves_no_rows_that_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException): ...
+
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if len(removed) == last:
+            raise Killed
+        removed.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    for last in range(4):
+        removed.clear()
+        part = PartialResults(tmp_path / "x.partial", NAMES)
+        part.begin({"the model": "one"}, tmp_path / "x", resume=False)
+        part.open(0)
+        part.append([ROW])
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed)
+            with suppress(Killed):
+                part.remove()
+        part.close()
+        if last:  # what is told of the rows has gone
+            again = PartialResults(tmp_path / "x.partial", NAMES)
+            again.begin({"the model": "another"}, tmp_path / "x", resume=True)
+            assert not again.done(1).any()
+            again.close()
+        shutil.rmtree(tmp_path / "x.partial")
+
+
+def test_nobody_begins_while_a_finished_prediction_is_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = PartialResults(tmp_path / "x.partial", NAMES)
+    part.begin({}, tmp_path / "x", resume=False)
+    part.open(0)
+    unlink = Path.unlink
+    refused = []
+
+    def meanwhile(path: Path, missing_ok: bool = False) -> None:
+        other = PartialResults(tmp_path / "x.partial", NAMES)
+        with pytest.raises(UsageError, match="another process is at work"):
+            other.begin({}, tmp_path / "x", resume=False)
+        refused.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", meanwhile)
+        part.remove()
+    assert refused[:2] == ["run.json", "rows-000000-0.jsonl"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_of_several_starts_and_processes_come_in_order_each_once(tmp_path: Path) -> None:

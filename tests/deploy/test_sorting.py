@@ -109,6 +109,28 @@ def test_no_class_name_leads_out_of_the_folder_and_no_two_share_one() -> None:
         assert len(name.encode()) <= 255
 
 
+def test_a_number_that_another_class_is_called_by_is_not_given() -> None:
+    assert folder_names(["a/b", "a_b (2)", "a:b"]) == ["a_b", "a_b (2)", "a_b (3)"]
+    assert folder_names(["A_B (1)", "a/b", "a:b", "a*b"]) == [
+        "A_B (1)",
+        "a_b",
+        "a_b (2)",
+        "a_b (3)",
+    ]
+
+
+def test_no_class_name_is_that_of_a_device_of_windows() -> None:
+    assert folder_names(["NUL", "con.fusion", "Lpt1 ", "COM¹", "_nul"]) == [
+        "_NUL",
+        "_con.fusion",
+        "_Lpt1",
+        "_COM¹",
+        "_nul (4)",
+    ]
+    others = ["conifer", "null", "com", "auxiliary", "lpt12"]
+    assert folder_names(others) == others
+
+
 def test_a_failure_leaves_no_part_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

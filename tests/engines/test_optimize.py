@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,7 +14,10 @@ from torch import Tensor
 import mlpmixer
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.kernels.library import library
+from mlpmixer.kernels.native import LEVEL_VARIABLE
+from mlpmixer.kernels.self_check import choose_level
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.native_library import Library
 
 needs_kernels = pytest.mark.skipif(library().functions is None, reason=library().reason)
 BOUNDS = {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.08}
@@ -163,6 +167,42 @@ def test_the_choice_is_timed_once_and_remembered(data_home: Path) -> None:
     choice["seconds"] = {"native": 2.0, "eager": 1.0}
     file.write_text(json.dumps(choice))
     assert mlpmixer.optimize(model).engine.description == "PyTorch, float32"
-    file.write_text("not JSON")
+
+
+@needs_kernels
+@pytest.mark.parametrize("content", ["not JSON", "[]", "null", '{"seconds": null}'])
+def test_a_damaged_memory_of_the_choice_is_timed_anew(content: str, data_home: Path) -> None:
+    model = model_with_random_head()
+    mlpmixer.optimize(model)
+    (file,) = (data_home / "engines").iterdir()
+    file.write_text(content)
     mlpmixer.optimize(model)
     assert json.loads(file.read_text())["seconds"]["native"] > 0
+
+
+@needs_kernels
+def test_a_choice_beside_another_level_of_the_kernels_is_timed_apart(
+    data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_with_random_head()
+    monkeypatch.setattr("mlpmixer.engines.optimize._seconds", lambda *_: 1.0)
+    for variable in ("portable", "", "portable"):
+        monkeypatch.setenv(LEVEL_VARIABLE, variable)
+        mlpmixer.optimize(model)
+    monkeypatch.delenv(LEVEL_VARIABLE)
+    levels = {"portable", choose_level("float32")}
+    assert len(list((data_home / "engines").iterdir())) == len(levels)
+
+
+def test_that_the_kernels_are_missing_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = Library(None, "the native kernels are not built: build them")
+    for user in ("engines.optimize", "kernels.native", "kernels.self_check", "kernels.ceilings"):
+        monkeypatch.setattr(f"mlpmixer.{user}.library", lambda: missing)
+    with caplog.at_level(logging.INFO, logger="mlpmixer"):
+        for name in ("vit_nano", "mixer_nano", "mixer_nano"):
+            optimized = mlpmixer.optimize(mlpmixer.create_model(name, depth=1))
+            assert optimized.engine.description == "PyTorch, float32"
+    (line,) = caplog.messages
+    assert line == "the native kernels are not built: build them; PyTorch computes instead"

@@ -118,6 +118,40 @@ def test_an_image_without_numbers_disturbs_no_other(level: str, precision: Preci
     assert torch.equal(native.logits(spoilt, threads=1)[::2], expected[::2])
 
 
+@every_kind
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_no_numbers_give_no_numbers(
+    level: str, precision: Precision, value: str
+) -> None:
+    changes = {"image_size": (14, 14), "width": 70, "channels_mlp_dim": 1100, "depth": 1}
+    for name, weight in random_mixer(**changes).named_parameters():
+        for position in {0, weight.numel() // 2, weight.numel() - 1}:
+            mixer = random_mixer(**changes)
+            with torch.no_grad():
+                mixer.get_parameter(name).view(-1)[position] = float(value)
+            logits = packed(mixer, level, precision).logits(images_for(mixer, 2))
+            spoilt = logits.isfinite().logical_not()
+            of_one_class = name.startswith("head")
+            assert (spoilt.any(1) if of_one_class else spoilt).all(), (name, position)
+
+
+@every_kind
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_pixel_that_is_no_number_gives_no_numbers(
+    level: str, precision: Precision, value: str
+) -> None:
+    mixer = random_mixer(image_size=(14, 14), width=70)
+    native = packed(mixer, level, precision)
+    for row, column in ((0, 0), (5, 8), (13, 13)):
+        images = images_for(mixer, 3)
+        expected = native.logits(images, threads=1)
+        images[1, 1, row, column] = float(value)
+        found = native.logits(images, threads=1)
+        assert found[1].isnan().all()
+        assert not native.tokens(images)[1].isfinite().any()
+        assert torch.equal(found[::2], expected[::2])
+
+
 def test_any_strides_and_alignment_give_the_same() -> None:
     level, precision = KINDS[0]
     mixer = random_mixer()

@@ -33,6 +33,8 @@ class Format:
     """Triton Inference Server's name for what runs it."""
     native: bool = False
     """Whether the file holds machine code."""
+    beside: tuple[str, ...] = ()
+    """What the names of files that always come with it end in, in place of the suffix."""
 
 
 def format_names() -> list[str]:

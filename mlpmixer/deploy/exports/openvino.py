@@ -21,4 +21,4 @@ def _write(model: ImageModel, description: Description, path: Path, pixels: Tens
     openvino.save_model(graph, path, compress_to_fp16=description.precision == "float16")
 
 
-FORMAT = Format(".xml", _write, ("float32", "float16", "int8"), triton="openvino")
+FORMAT = Format(".xml", _write, ("float32", "float16", "int8"), triton="openvino", beside=(".bin",))

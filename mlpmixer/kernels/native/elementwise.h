@@ -75,6 +75,13 @@ inline void normalize(const float *x, int64_t stride, int64_t rows, int64_t coun
     }
 }
 
+inline bool all_finite(const float *values, int64_t count) {
+    F zeros = zero();  // NaN where a value is none of the numbers
+    for (int64_t i = 0; i < count; i += LANES)
+        zeros = fma(load_some(values, i, count, 0), zero(), zeros);
+    return sum(zeros) == 0;
+}
+
 inline void accumulate_row(const float *row, int64_t count, float *total) {
     for (int64_t i = 0; i < count; i += LANES) store(total + i, load(total + i) + load(row + i));
 }

@@ -86,6 +86,8 @@ struct Kernels {
     void (*normalize)(const float *x, int64_t stride, int64_t rows, int64_t count,
                       const float *mean, const float *rate, const float *gain, const float *shift,
                       float *out, int64_t out_stride);
+    // Whether none of `count` values is NaN or an infinity.
+    bool (*all_finite)(const float *values, int64_t count);
     // sum += row
     void (*accumulate_row)(const float *row, int64_t count, float *sum);
 

@@ -30,6 +30,7 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
     numbers = memory.floats();
     if (bias) std::memcpy(numbers, bias, size_t(outputs) * sizeof(float));
 
+    finite = !bias || k.all_finite(bias, outputs);
     for (int64_t o = 0; o < outputs; ++o) {
         char *to = data.bytes() + o / across * panel_bytes;
         if (side == LEFT) to += o % across * LINE;
@@ -40,6 +41,7 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
             for (int64_t i = 0; i < inputs; ++i) most = std::fmax(most, std::fabs(row[i]));
             scale = most / float(k.most_weight);
             inverse = most > 0 ? float(k.most_weight) / most : 0;
+            if (!k.all_finite(row, inputs)) inverse = 0, finite = false;
             numbers[padded + o] = scale;
         }
         for (int64_t s = 0; s < steps; ++s) {
@@ -57,7 +59,7 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
                 }
             } else {
                 for (int i = 0; i < count; ++i) {
-                    const long q = std::lrintf(row[first + i] * inverse);
+                    const long q = inverse > 0 ? std::lrintf(row[first + i] * inverse) : 0;
                     lane[i] = char(q);
                     numbers[(2 + (first + i) / chunk_size) * padded + o] += float(q) * scale;
                 }

@@ -29,6 +29,7 @@ class Linear {
     int64_t panels = 0;       // along the outputs
     int64_t padded = 0;       // outputs, up to whole panels
     int64_t panel_bytes = 0;
+    bool finite = true;  // int8: whether all weights and biases are; others are lost in the steps
 
   private:
     Memory data, memory;

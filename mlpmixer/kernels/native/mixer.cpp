@@ -1,6 +1,7 @@
 #include "mixer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "product.h"
@@ -19,6 +20,13 @@ char *left_row(const Kernels &k, char *left, int64_t steps, int64_t r) {
 // int8 operands have scales that are known when a whole row or column is: their hidden values are
 // packed after the product, others as its tiles are finished.
 bool packs_late(const Kernels &k) { return k.precision == INT8; }
+
+// No step of int8 stands for NaN or an infinity, and one among numbers is lost when they are packed;
+// where all are NaN, or a scale is, so is what is computed from them. Looked for is therefore where
+// one can first stand among numbers: in weights, pixels, and the tokens of a channel.
+bool loses(const Kernels &k, const float *values, int64_t count) {
+    return k.precision == INT8 && !k.all_finite(values, count);
+}
 
 }  // namespace
 
@@ -107,6 +115,7 @@ Mixer::Mixer(const Kernels &k, const Kernels &h, const Shape &shape, const Weigh
     chunk = std::min<int64_t>(k.hidden_at_once, round_up(shape.channel_hidden, 64));
     const int64_t s = shape.tokens(), c = shape.channels;
     stem = Linear(k, RIGHT, weights.stem_weight, weights.stem_bias, c, shape.patch_values());
+    bool finite = stem.finite;
     for (int64_t i = 0; i < shape.depth; ++i) {
         const BlockWeights &w = weights.blocks[i];
         Block block;
@@ -116,9 +125,15 @@ Mixer::Mixer(const Kernels &k, const Kernels &h, const Shape &shape, const Weigh
         block.norm2 = norm(w.gain2, w.shift2);
         block.channel1 = Linear(k, RIGHT, w.weight3, w.bias3, shape.channel_hidden, c);
         block.channel2 = Linear(k, RIGHT, w.weight4, w.bias4, c, shape.channel_hidden, chunk);
+        for (const Linear *one : {&block.token1, &block.token2, &block.channel1, &block.channel2})
+            finite = finite && one->finite;
+        for (const float *one : {w.gain1, w.shift1, w.gain2, w.shift2})
+            finite = finite && k.all_finite(one, c);
         blocks.push_back(std::move(block));
     }
     final_norm = norm(weights.gain, weights.shift);
+    // One anywhere makes all answers NaN, as it does in the other precisions.
+    if (packs_late(k) && !finite) std::fill_n(final_norm.memory.floats(), c, NAN);
     if (shape.classes)
         head = Linear(h, RIGHT, weights.head_weight, weights.head_bias, shape.classes, c);
 }
@@ -162,6 +177,7 @@ void Mixer::embed(const Images &images, int64_t first, Activations &x, int64_t f
             k.pack_row(scratch.row, shape.patch_values(), stem.steps,
                        left_row(k, scratch.left, stem.steps, r), scratch.scale + r,
                        scratch.offset + r);
+            if (loses(k, scratch.row, shape.patch_values())) scratch.scale[r] = NAN;
         }
         product(k, false, {scratch.left, panel_bytes, rows, nullptr, scratch.scale, scratch.offset},
                 {stem.panel(0), stem.panel_bytes, stem.panels, stem.bias(), stem.scale(),
@@ -185,6 +201,7 @@ void Mixer::mix_tokens(const Block &block, Activations &x, int64_t image, int64_
                 block.norm1.gain + column, block.norm1.shift + column, columns, k.tile_cols);
     if (k.precision != FLOAT32)
         k.pack_columns(columns, in.inputs, in.steps, scratch.right, scratch.scale, scratch.offset);
+    if (loses(k, x.mean + row, tokens)) std::fill_n(scratch.scale, k.tile_cols, NAN);
     product(k, true,
             {in.panel(0), in.panel_bytes, in.outputs, in.bias(), in.scale(), in.offset(0)},
             {scratch.right, 0, 1, nullptr, scratch.scale, scratch.offset}, in.steps,

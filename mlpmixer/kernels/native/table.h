@@ -39,6 +39,7 @@ Kernels table(const char *level, Precision precision, int tile_rows, int group, 
     }
     kernels.statistics = statistics;
     kernels.normalize = normalize;
+    kernels.all_finite = all_finite;
     kernels.accumulate_row = accumulate_row;
     kernels.pack_row = Operands::pack_row;
     kernels.pack_columns = Operands::template pack_columns<Product::tile_cols, Product::block_cols>;
