@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import tarfile
 from collections.abc import Iterator
@@ -169,6 +170,14 @@ def test_a_missing_shard_is_named_before_any_is_read(server: Behaviour) -> None:
     with pytest.raises(UsageError, match=r"train-003\.tar is not there"):
         open_source(f"{server.url}/train-{{000..003}}.tar")
     assert not server.requests
+
+
+def test_a_shard_that_was_cut_off_is_named_by_its_address(
+    server: Behaviour, tmp_path: Path
+) -> None:
+    os.truncate(tmp_path / "train-001.tar", 2048)
+    with pytest.raises(MixerError, match=r"read http\S+/train-001\.tar .* stops at byte 2,048"):
+        opened(server)
 
 
 @pytest.mark.parametrize("status", [401, 403])
