@@ -26,7 +26,15 @@ STALL = 20.0
 _PIECE = 16 << 20  # bytes asked for at a time where a whole file is read
 _MISSING = (404, 410)
 _REFUSED = (401, 403, 416)
+_MARKS = (
+    *("ETag", "etag", "LastModified", "mtime", "md5"),
+    *("Content-MD5", "Digest", "Last-Modified"),  # as web servers that send no ETag call theirs
+)
+"""Where fsspec's clients keep what changes with a file's content, the most telling first."""
 _T = TypeVar("_T")
+
+_unmarked: set["RemotePath"] = set()
+"""Folders of which it has been said that their files have no marks."""
 
 
 _clients: list[Any] = []
@@ -74,7 +82,8 @@ class RemotePath:
     def describe(self) -> tuple[int, str]:
         """Return the size in bytes, and a mark that changes with the content.
 
-        Raises UsageError where it is missing or refused, MixerError where nobody answers.
+        Without any mark, which is said once for each folder, it is empty.
+        Raises UsageError where the file is missing or refused, MixerError where nobody answers.
         """
         info = _patiently(self.url, lambda: _files(self.url).info(self.url))
         size = info.get("size")
@@ -82,8 +91,10 @@ class RemotePath:
             raise UsageError(
                 f"{self.url} has no known size: its server has to answer Content-Length and ranges."
             )
-        marks = (info.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "md5"))
-        return int(size), str(next((mark for mark in marks if mark), ""))
+        mark = next((info[key] for key in _MARKS if info.get(key)), None)
+        if mark is None:
+            _remark_unmarked(self.parent)
+        return int(size), str(mark or "")
 
     def exists(self) -> bool:
         """Tell whether there is such a file; raises MixerError where nobody answers."""
@@ -152,6 +163,17 @@ def expand_url(spec: str) -> list[RemotePath]:
     for file in files:
         file.describe()
     return files
+
+
+def _remark_unmarked(folder: RemotePath) -> None:
+    """Say once that changes of the files in a folder may go unnoticed."""
+    if folder not in _unmarked:
+        _unmarked.add(folder)
+        logger.warning(
+            "the server of %s gives its files neither ETag nor Last-Modified: one that changes and "
+            "keeps its size is not read anew. Give changed files another name.",
+            folder,
+        )
 
 
 def _files(url: str) -> Any:

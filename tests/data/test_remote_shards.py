@@ -20,6 +20,7 @@ from mlpmixer.data.batches import Batch, Images, Unreadable
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.loader import UNCHANGED
+from mlpmixer.data.order import prepare
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.remote_shards import RemoteShardSplit
 from mlpmixer.data.sources import open_source
@@ -164,6 +165,33 @@ def test_corrupt_images_are_replaced_and_counted(tmp_path: Path) -> None:
     assert same(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
     assert len(found[0][1]) == 2
+
+
+@pytest.mark.parametrize("header", ["ETag", "Content-MD5", "Digest", "Last-Modified"])
+def test_a_shard_that_changes_and_keeps_its_size_is_read_anew(
+    server: Behaviour, tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.marks = {header: "one"}
+    before = opened(server).splits["train"]
+    prepare(before, range(EACH))
+    shard = tmp_path / "train-000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"IDAT", b"idat"))
+    server.marks = {header: "two"}
+    after = opened(server).splits["train"]
+    prepare(after, range(EACH))
+    assert b"IDAT" in before.encoded(3)
+    assert b"idat" in after.encoded(3)
+    assert not caplog.records
+
+
+def test_files_without_any_mark_of_their_version_are_said_once(
+    server: Behaviour, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.marks = {}
+    for _ in range(2):
+        opened(server)
+    (remark,) = caplog.messages
+    assert f"{server.url} gives its files neither ETag nor Last-Modified" in remark
 
 
 def test_a_missing_shard_is_named_before_any_is_read(server: Behaviour) -> None:
