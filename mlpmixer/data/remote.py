@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds to wait before each further attempt."""
 STALL = 20.0
 """Seconds without a byte after which an attempt has failed."""
+_COPY = ".copy-"  # how the names of copies begin, so that those of killed processes are known
+_ABANDONED = 3600.0  # seconds without a byte after which a copy belongs to a killed process
 _PIECE = 16 << 20  # bytes asked for at a time where a whole file is read
 _MISSING = (404, 410)
 _REFUSED = (401, 403, 416)
@@ -131,17 +133,21 @@ class RemotePath:
 
     @contextmanager
     def copied(self, folder: Path) -> Iterator[Path]:
-        """Give a copy in `folder` while the context lasts."""
+        """Give a copy in `folder` while the context lasts; those of killed processes are removed.
+
+        Raises UsageError where the file is missing or refused, MixerError where it stays away.
+        """
         size, _ = self.describe()
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=self.suffix, dir=folder)
+        _remove_abandoned(folder)
+        handle, name = tempfile.mkstemp(prefix=_COPY, suffix=self.suffix, dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 for begin in range(0, size, _PIECE):
                     file.write(self.read(begin, min(size, begin + _PIECE)))
             yield Path(name)
         finally:
-            os.unlink(name)
+            Path(name).unlink(missing_ok=True)
 
 
 def is_remote(spec: str) -> bool:
@@ -163,6 +169,14 @@ def expand_url(spec: str) -> list[RemotePath]:
     for file in files:
         file.describe()
     return files
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the copies in a folder whose processes were killed."""
+    for path in folder.glob(f"{_COPY}*"):
+        with suppress(FileNotFoundError):  # its process, or another one, has removed it
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
 
 
 def _remark_unmarked(folder: RemotePath) -> None:

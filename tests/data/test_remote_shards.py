@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import tarfile
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -165,6 +166,24 @@ def test_corrupt_images_are_replaced_and_counted(tmp_path: Path) -> None:
     assert same(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
     assert len(found[0][1]) == 2
+
+
+def test_copies_that_a_killed_process_left_are_removed(server: Behaviour, tmp_path: Path) -> None:
+    folder, file = tmp_path / "copies", remote.RemotePath(f"{server.url}/train-000.tar")
+    left = []
+    for _ in range(2):
+        with file.copied(folder) as copy:
+            left.append(copy)
+            content = copy.read_bytes()
+        copy.write_bytes(content)  # as if it had not come to the end
+    two_hours_ago = time.time() - 7200
+    os.utime(left[0], (two_hours_ago, two_hours_ago))
+    index = folder / "0123.npz"
+    index.touch()
+    os.utime(index, (two_hours_ago, two_hours_ago))
+    with file.copied(folder) as copy:
+        assert set(folder.iterdir()) == {copy, left[1], index}
+    assert set(folder.iterdir()) == {left[1], index}
 
 
 @pytest.mark.parametrize("header", ["ETag", "Content-MD5", "Digest", "Last-Modified"])
