@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Behaviour:
     """Requests for content that get half of their answer, and then nothing."""
     cut_next: int = 0
     """Requests for content that get half of their answer, and then the end of the connection."""
+    marks: dict[str, str] = field(default_factory=lambda: {"Last-Modified": ""})
+    """Headers that tell a file's versions apart; Last-Modified is the file's own unless given."""
     requests: list[str] = field(default_factory=list)
     """Paths and ranges of content that were asked for."""
 
@@ -71,6 +74,8 @@ def serving(folder: Path, stall_seconds: float = 2.0) -> Iterator[Behaviour]:
                 self.send_response(200)
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(len(body)))
+            for name, mark in behaviour.marks.items():
+                self.send_header(name, mark or formatdate(path.stat().st_mtime, usegmt=True))
             self.end_headers()
             if not content:
                 return

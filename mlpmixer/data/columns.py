@@ -39,7 +39,7 @@ def find_columns(schema: pa.Schema, where: str) -> Columns:
     """
     features = _features(schema)
     image = find_image_column(schema, where)
-    labels = [field.name for field in schema if _holds_labels(field.type)]
+    labels = [field.name for field in schema if holds_labels(field.type)]
     labels.sort(key=lambda name: is_list(schema.field(name).type))  # one class an image is usual
     label = _choose(labels, [n for n in labels if _kind(features, n) == "ClassLabel"], _LABEL_NAMES)
     if label is None:
@@ -109,11 +109,12 @@ def is_list(kind: pa.DataType) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _holds_labels(kind: pa.DataType) -> bool:
+def holds_labels(kind: pa.DataType) -> bool:
+    """Tell whether a column of this type can hold labels: numbers, booleans, text or lists."""
     if is_list(kind):
-        return not is_list(kind.value_type) and _holds_labels(kind.value_type)
+        return not is_list(kind.value_type) and holds_labels(kind.value_type)
     if pa.types.is_dictionary(kind):
-        return _holds_labels(kind.value_type)
+        return holds_labels(kind.value_type)
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
     return _is_text(kind) or pa.types.is_null(kind) or any(check(kind) for check in checks)
 

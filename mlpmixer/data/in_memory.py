@@ -84,6 +84,8 @@ class InMemoryImages:
                         unreadable.add(problem.name, problem.reason)
                 if on_progress is not None:
                     on_progress(some.stop / len(split))
+        if self.pixels is not None:
+            self.pixels[~self.readable] = 0  # what memory held there before is no part of the data
         if self.pictures and self.pixels is not None:  # not all of one size after all
             rows = {index: self.pixels[index] for index in range(len(split))}
             self.pictures, self.pixels = {**rows, **self.pictures}, None

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.columns import Columns, image_bytes, without_dictionary
+from mlpmixer.data.label_types import joined_labels
 from mlpmixer.data.parquet_files import check_columns, opened
 from mlpmixer.data.remote import RemotePath
 from mlpmixer.errors import MixerError, UsageError
@@ -45,8 +46,8 @@ class ParquetIndex:
 def index_files(files: Sequence[Path | RemotePath], columns: Columns) -> ParquetIndex:
     """Return the index of files, each of which is read once from end to end and then remembered.
 
-    Raises UsageError where no image lies in the files, MixerError where one cannot be read or the
-    index cannot be kept.
+    Raises UsageError where no image lies in the files or their labels do not go together,
+    MixerError where one cannot be read or the index cannot be kept.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         marks, found = zip(*pool.map(lambda file: _indexed(file, columns), files), strict=True)
@@ -60,12 +61,10 @@ def index_files(files: Sequence[Path | RemotePath], columns: Columns) -> Parquet
         raise UsageError(
             f"{files[0]} and all others hold no bytes of images: write them into the table."
         )
-    kind = found[0]["label"].type
-    labels = [chunk for one in found for chunk in one["label"].cast(kind).chunks]
     return ParquetIndex(
         marks=marks,
         sizes=sizes,
-        labels=pa.chunked_array(labels, kind),
+        labels=joined_labels(files, [one["label"] for one in found]),
         files=number[filled],
         groups=groups[filled],
         starts=starts[filled],

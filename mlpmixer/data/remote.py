@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -23,10 +23,20 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds to wait before each further attempt."""
 STALL = 20.0
 """Seconds without a byte after which an attempt has failed."""
+_COPY = ".copy-"  # how the names of copies begin, so that those of killed processes are known
+_ABANDONED = 3600.0  # seconds without a byte after which a copy belongs to a killed process
 _PIECE = 16 << 20  # bytes asked for at a time where a whole file is read
 _MISSING = (404, 410)
 _REFUSED = (401, 403, 416)
+_MARKS = (
+    *("ETag", "etag", "LastModified", "mtime", "md5"),
+    *("Content-MD5", "Digest", "Last-Modified"),  # as web servers that send no ETag call theirs
+)
+"""Where fsspec's clients keep what changes with a file's content, the most telling first."""
 _T = TypeVar("_T")
+
+_unmarked: set["RemotePath"] = set()
+"""Folders of which it has been said that their files have no marks."""
 
 
 _clients: list[Any] = []
@@ -74,7 +84,8 @@ class RemotePath:
     def describe(self) -> tuple[int, str]:
         """Return the size in bytes, and a mark that changes with the content.
 
-        Raises UsageError where it is missing or refused, MixerError where nobody answers.
+        Without any mark, which is said once for each folder, it is empty.
+        Raises UsageError where the file is missing or refused, MixerError where nobody answers.
         """
         info = _patiently(self.url, lambda: _files(self.url).info(self.url))
         size = info.get("size")
@@ -82,8 +93,10 @@ class RemotePath:
             raise UsageError(
                 f"{self.url} has no known size: its server has to answer Content-Length and ranges."
             )
-        marks = (info.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "md5"))
-        return int(size), str(next((mark for mark in marks if mark), ""))
+        mark = next((info[key] for key in _MARKS if info.get(key)), None)
+        if mark is None:
+            _remark_unmarked(self.parent)
+        return int(size), str(mark or "")
 
     def exists(self) -> bool:
         """Tell whether there is such a file; raises MixerError where nobody answers."""
@@ -120,17 +133,21 @@ class RemotePath:
 
     @contextmanager
     def copied(self, folder: Path) -> Iterator[Path]:
-        """Give a copy in `folder` while the context lasts."""
+        """Give a copy in `folder` while the context lasts; those of killed processes are removed.
+
+        Raises UsageError where the file is missing or refused, MixerError where it stays away.
+        """
         size, _ = self.describe()
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=self.suffix, dir=folder)
+        _remove_abandoned(folder)
+        handle, name = tempfile.mkstemp(prefix=_COPY, suffix=self.suffix, dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 for begin in range(0, size, _PIECE):
                     file.write(self.read(begin, min(size, begin + _PIECE)))
             yield Path(name)
         finally:
-            os.unlink(name)
+            Path(name).unlink(missing_ok=True)
 
 
 def is_remote(spec: str) -> bool:
@@ -152,6 +169,25 @@ def expand_url(spec: str) -> list[RemotePath]:
     for file in files:
         file.describe()
     return files
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the copies in a folder whose processes were killed."""
+    for path in folder.glob(f"{_COPY}*"):
+        with suppress(FileNotFoundError):  # its process, or another one, has removed it
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
+
+
+def _remark_unmarked(folder: RemotePath) -> None:
+    """Say once that changes of the files in a folder may go unnoticed."""
+    if folder not in _unmarked:
+        _unmarked.add(folder)
+        logger.warning(
+            "the server of %s gives its files neither ETag nor Last-Modified: one that changes and "
+            "keeps its size is not read anew. Give changed files another name.",
+            folder,
+        )
 
 
 def _files(url: str) -> Any:

@@ -24,8 +24,8 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
 
-_FORM = "lists of labels, with what was passed over"
-_UNLABELLED_FORM = "all images, without lists of labels, with what was passed over"
+_FORM = "lists of labels, with what was passed over, of whole shards"
+_UNLABELLED_FORM = "all images, without lists of labels, with what was passed over, of whole shards"
 _LABELS = ("cls", "json")
 _THREADS = 8  # shards indexed at once: hides the waiting of network file systems
 
@@ -234,7 +234,7 @@ def _index_images(shard: Path) -> tuple[list[_Sample], Counter[str]]:
     images: dict[str, _Sample] = {}
     passed_over: Counter[str] = Counter()
     with _opened(shard) as tar:
-        for member in tar:
+        for member in _members(tar):
             name = os.path.basename(member.name)
             label = name.rpartition(".")[2].lower() in _LABELS
             if member.isdir() or name.startswith(".") or label:  # hidden, as macOS's ._0001.jpg
@@ -265,10 +265,29 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
         raise MixerError(f"cannot read {shard}: {error.strerror or error}") from error
 
 
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a tar file up to its end mark.
+
+    Raises tarfile.ReadError where there is something else: tarfile itself takes a damaged header,
+    or none at all, for the end.
+    """
+    yield from tar
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    end = tar.fileobj.read(tarfile.BLOCKSIZE)
+    if any(end):
+        raise tarfile.ReadError(f"the header at byte {tar.offset:,} is damaged or cut off")
+    if len(end) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(
+            f"it stops at byte {tar.offset + len(end):,} without the 1,024 bytes of zeros that "
+            "mark the end: append them if nothing is missing"
+        )
+
+
 def _grouped(tar: tarfile.TarFile, passed_over: Counter[str]) -> list[dict[str, tarfile.TarInfo]]:
     """Return the members of each sample by extension; of several of one name, the last one."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    for member in tar:
+    for member in _members(tar):
         folder, name = os.path.split(member.name)
         stem, _, extension = name.partition(".")
         if member.isdir() or not stem:  # hidden, as macOS's ._0001.jpg

@@ -14,6 +14,7 @@ from filelock import FileLock
 from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.columns import image_bytes, image_paths, without_dictionary
 from mlpmixer.data.label_sets import SplitLabels
+from mlpmixer.data.label_types import joined_labels
 from mlpmixer.data.parquet_files import opened
 from mlpmixer.data.splits import file_size
 from mlpmixer.errors import MixerError, UsageError
@@ -125,13 +126,15 @@ class ParquetSplit:
 
 
 def read_labels(files: Sequence[Path], column: str) -> pa.ChunkedArray:
-    """Return the label column (N,) of all `files`, in the type that the first one has."""
+    """Return the label column (N,) of all `files`, in a type that holds them all.
+
+    Raises UsageError where their types do not go together, MixerError where one is damaged.
+    """
     parts: list[pa.ChunkedArray] = []
     for path in files:
         with opened(path) as file:
-            part = without_dictionary(file.read([column])[column])
-            parts.append(part.cast(parts[0].type) if parts else part)
-    return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+            parts.append(without_dictionary(file.read([column])[column]))
+    return joined_labels(files, parts)
 
 
 def _unpacked(files: Sequence[Path], column: str) -> list[Path]:

@@ -13,6 +13,7 @@ import torch
 
 from mlpmixer.data.augment import normalize
 from mlpmixer.data.batches import Images, steps_per_epoch
+from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.loader import bytes_in_memory, fits, open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.random_crops import RandomCrop
@@ -109,6 +110,22 @@ def test_a_training_batch_stays_full_when_images_cannot_be_read(
         assert torch.equal(batch.images[:, 0, 0, 0].long(), batch.indices)
         assert torch.equal(batch.labels, batch.indices % 3)
     assert set(images.unreadable.reasons) == {f"grey/{index}.png" for index in (3, 4, 5, 6)}
+
+
+@pytest.mark.parametrize("crop", ["pad", "inception"])
+def test_the_digest_follows_from_the_images_and_not_from_what_memory_held(
+    monkeypatch: pytest.MonkeyPatch, crop: str
+) -> None:
+    empty = torch.empty
+    digests = set()
+    for left_over in (17, 99):
+        monkeypatch.setattr(
+            torch, "empty", lambda *size, value=left_over, **how: empty(*size, **how).fill_(value)
+        )
+        images = opened(Grey(bad={3, 4}), "memory", 2, allowed=0.5, crop=crop)
+        assert isinstance(images, InMemoryImages)
+        digests.add(images.digest())
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(("cache", "workers"), WAYS)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlpmixer.data.sources import open_source
+from mlpmixer.data.sources import open_source, parquet
 from mlpmixer.errors import UsageError
 
 Encode = Callable[..., bytes]
@@ -88,6 +88,86 @@ def test_labels_of_different_kinds_are_refused(tmp_path: Path) -> None:
     write(tmp_path, pa.array([0, 1]), "train")
     write(tmp_path, pa.array(["0", "1"]), "test")
     with pytest.raises(UsageError, match="int64 labels in train and string in test"):
+        open_source(str(tmp_path))
+
+
+@pytest.fixture(params=["unpacked", "streamed"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read parquet files in either of the two ways."""
+    if request.param == "streamed":
+        monkeypatch.setattr(parquet, "STREAM_ABOVE", 0)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (pa.array([5, 7], pa.int8()), pa.array([200, 2**40]), ("5", "7", "200", str(2**40))),
+        (pa.array([5, 200], pa.uint8()), pa.array([-3, 7], pa.int8()), ("-3", "5", "7", "200")),
+        (pa.array([5, 7]), pa.array([9, 11], pa.uint64()), ("5", "7", "9", "11")),
+        (pa.array([5, 7]), pa.array([9.0, 11.0]), ("5", "7", "9", "11")),
+        (pa.array(["b", "a"]), pa.array(["d", "c"], pa.large_string()), ("a", "b", "c", "d")),
+        (pa.array(["b", "a"]), pa.array(["d", "c"]).dictionary_encode(), ("a", "b", "c", "d")),
+        (pa.array([[5], [5, 7]]), pa.array([[200], [7]], pa.list_(pa.uint8())), ("5", "7", "200")),
+    ],
+)
+def test_labels_of_all_files_are_widened_to_one_type(
+    tmp_path: Path, first: pa.Array, second: pa.Array, names: tuple[str, ...]
+) -> None:
+    for one, other in ((first, second), (second, first)):
+        write(tmp_path, one, "train-0")
+        write(tmp_path, other, "train-1")
+        dataset = open_source(str(tmp_path))
+        assert dataset.class_names == names
+        found = [dataset.class_names[label] for label in dataset.splits["train"].labels]
+        stored = [*one.to_pylist(), *other.to_pylist()]
+        firsts = [label[0] if isinstance(label, list) else label for label in stored]
+        assert found == [
+            f"{label:g}" if isinstance(label, float) else str(label) for label in firsts
+        ]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("labels", [pa.array([0, 1]), pa.array(["a", "b"]), pa.array([[0], [1]])])
+def test_a_file_without_any_label_takes_the_type_of_the_others(
+    tmp_path: Path, labels: pa.Array
+) -> None:
+    for names in (("train-0", "train-1"), ("train-1", "train-0")):
+        write(tmp_path, pa.nulls(2), names[0])
+        write(tmp_path, labels, names[1])
+        with pytest.raises(UsageError, match="2 of 4 train images without label"):
+            open_source(str(tmp_path))
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (pa.array(["0", "1"]), "string"),
+        (pa.array([True, False]), "bool"),
+        (pa.array([[0], [1]]), "list<.*>"),
+        (pa.array([b"0", b"1"]), "binary"),
+    ],
+)
+def test_files_whose_labels_do_not_go_together_are_named(
+    tmp_path: Path, labels: pa.Array, kind: str
+) -> None:
+    write(tmp_path, pa.nulls(2), "train-0")
+    write(tmp_path, pa.array([0, 1]), "train-1")
+    write(tmp_path, pa.array([0, 1], pa.int8()), "train-2")
+    write(tmp_path, labels, "train-3")
+    message = rf"train-1\.parquet has int64 labels and \S*train-3\.parquet has {kind}: write"
+    with pytest.raises(UsageError, match=message):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.usefixtures("way")
+def test_a_label_that_does_not_fit_the_type_of_all_is_named(tmp_path: Path) -> None:
+    write(tmp_path, pa.array([0, 1]), "train-0")
+    write(tmp_path, pa.array([2**63, 1], pa.uint64()), "train-1")
+    with pytest.raises(
+        UsageError, match=r"train-1\.parquet has uint64 labels that do not fit int64"
+    ):
         open_source(str(tmp_path))
 
 

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import pickle
 import tarfile
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,6 +21,7 @@ from mlpmixer.data.batches import Batch, Images, Unreadable
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.loader import UNCHANGED
+from mlpmixer.data.order import prepare
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.remote_shards import RemoteShardSplit
 from mlpmixer.data.sources import open_source
@@ -165,10 +168,63 @@ def test_corrupt_images_are_replaced_and_counted(tmp_path: Path) -> None:
     assert len(found[0][1]) == 2
 
 
+def test_copies_that_a_killed_process_left_are_removed(server: Behaviour, tmp_path: Path) -> None:
+    folder, file = tmp_path / "copies", remote.RemotePath(f"{server.url}/train-000.tar")
+    left = []
+    for _ in range(2):
+        with file.copied(folder) as copy:
+            left.append(copy)
+            content = copy.read_bytes()
+        copy.write_bytes(content)  # as if it had not come to the end
+    two_hours_ago = time.time() - 7200
+    os.utime(left[0], (two_hours_ago, two_hours_ago))
+    index = folder / "0123.npz"
+    index.touch()
+    os.utime(index, (two_hours_ago, two_hours_ago))
+    with file.copied(folder) as copy:
+        assert set(folder.iterdir()) == {copy, left[1], index}
+    assert set(folder.iterdir()) == {left[1], index}
+
+
+@pytest.mark.parametrize("header", ["ETag", "Content-MD5", "Digest", "Last-Modified"])
+def test_a_shard_that_changes_and_keeps_its_size_is_read_anew(
+    server: Behaviour, tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.marks = {header: "one"}
+    before = opened(server).splits["train"]
+    prepare(before, range(EACH))
+    shard = tmp_path / "train-000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"IDAT", b"idat"))
+    server.marks = {header: "two"}
+    after = opened(server).splits["train"]
+    prepare(after, range(EACH))
+    assert b"IDAT" in before.encoded(3)
+    assert b"idat" in after.encoded(3)
+    assert not caplog.records
+
+
+def test_files_without_any_mark_of_their_version_are_said_once(
+    server: Behaviour, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.marks = {}
+    for _ in range(2):
+        opened(server)
+    (remark,) = caplog.messages
+    assert f"{server.url} gives its files neither ETag nor Last-Modified" in remark
+
+
 def test_a_missing_shard_is_named_before_any_is_read(server: Behaviour) -> None:
     with pytest.raises(UsageError, match=r"train-003\.tar is not there"):
         open_source(f"{server.url}/train-{{000..003}}.tar")
     assert not server.requests
+
+
+def test_a_shard_that_was_cut_off_is_named_by_its_address(
+    server: Behaviour, tmp_path: Path
+) -> None:
+    os.truncate(tmp_path / "train-001.tar", 2048)
+    with pytest.raises(MixerError, match=r"read http\S+/train-001\.tar .* stops at byte 2,048"):
+        opened(server)
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlpmixer.data.sources.shards import open_shards
+from mlpmixer.data.tar_index import index_shards
 from mlpmixer.errors import MixerError, UsageError
 
 
@@ -137,6 +139,52 @@ def test_compressed_and_damaged_shards_are_named(tmp_path: Path) -> None:
     broken = write(tmp_path / "1.tar", ("1.jpg", b"1"), ("1.json", b"{"))
     with pytest.raises(MixerError, match=r"1\.tar:1\.json is not JSON"):
         open_shards([broken], "s")
+
+
+PAIRS = [("1.jpg", b"1"), ("1.cls", b"0"), ("2.jpg", b"2"), ("2.cls", b"1")]
+"""Four members of two blocks each: the third begins at byte 2,048, the end mark at 4,096."""
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("mode", ["w", "w|"])
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (2048, "stops at byte 2,048 without the 1,024 bytes of zeros"),
+        (2048 + 300, "header at byte 2,048 is damaged or cut off"),
+        (2048 + 512, "unexpected end of data"),
+        (2048 + 700, "unexpected end of data"),
+        (4096, "stops at byte 4,096 without the 1,024 bytes of zeros"),
+        (4096 + 300, "stops at byte 4,396 without the 1,024 bytes of zeros"),
+    ],
+)
+def test_a_shard_that_was_cut_off_is_refused(
+    tmp_path: Path, labelled: bool, mode: str, length: int, message: str
+) -> None:
+    shard = write(tmp_path / "0.tar", *PAIRS, mode=mode)
+    assert len(index_shards([shard], labelled=labelled).size) == 2
+    os.truncate(shard, length)
+    with pytest.raises(MixerError, match=rf"0\.tar as a tar file .*{message}.* must be whole"):
+        index_shards([shard], labelled=labelled)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("place", [0, 100, 150, 511])
+def test_a_shard_with_a_damaged_header_is_refused(
+    tmp_path: Path, labelled: bool, place: int
+) -> None:
+    shard = write(tmp_path / "0.tar", *PAIRS)
+    content = bytearray(shard.read_bytes())
+    content[2048 + place] ^= 0x55
+    shard.write_bytes(content)
+    with pytest.raises(MixerError, match=r"header at byte 2,048 is damaged.* must be whole"):
+        index_shards([shard], labelled=labelled)
+
+
+def test_one_block_of_zeros_is_an_end(tmp_path: Path) -> None:
+    shard = write(tmp_path / "0.tar", *PAIRS)
+    os.truncate(shard, 4096 + 512)
+    assert len(index_shards([shard]).size) == 2
 
 
 def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
