@@ -61,7 +61,7 @@ def find_image_column(schema: pa.Schema, where: str) -> str:
     """Return the image column of a table, as `find_columns` does; labels are not asked for."""
     features = _features(schema)
     images = [field.name for field in schema if _holds_image(field.type)]
-    paths = [field.name for field in schema if _is_text(field.type)]
+    paths = [field.name for field in schema if is_text(field.type)]
     image = _choose(images, [n for n in images if _kind(features, n) == "Image"], _IMAGE_NAMES)
     image = image or _choose(paths, [], (*_IMAGE_NAMES, *_PATH_NAMES))
     if image is None:
@@ -116,10 +116,11 @@ def holds_labels(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return holds_labels(kind.value_type)
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
-    return _is_text(kind) or pa.types.is_null(kind) or any(check(kind) for check in checks)
+    return is_text(kind) or pa.types.is_null(kind) or any(check(kind) for check in checks)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether a column's type is text, in whichever of its layouts."""
     checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(check(kind) for check in checks)
 
@@ -137,7 +138,7 @@ def image_bytes(column: pa.Array) -> pa.Array:
     if pa.types.is_struct(column.type):
         index = column.type.get_field_index("bytes")
         column = column.field(index) if index >= 0 else pa.nulls(len(column))
-    return pa.nulls(len(column), pa.binary()) if _is_text(column.type) else column.cast(pa.binary())
+    return pa.nulls(len(column), pa.binary()) if is_text(column.type) else column.cast(pa.binary())
 
 
 def image_paths(column: pa.Array) -> pa.Array:
@@ -145,7 +146,7 @@ def image_paths(column: pa.Array) -> pa.Array:
     if pa.types.is_struct(column.type):
         index = column.type.get_field_index("path")
         column = column.field(index) if index >= 0 else pa.nulls(len(column))
-    text = _is_text(column.type) or pa.types.is_null(column.type)
+    text = is_text(column.type) or pa.types.is_null(column.type)
     return column.cast(pa.string()) if text else pa.nulls(len(column), pa.string())
 
 
@@ -177,7 +178,7 @@ def class_labels(
     if len(kinds) > 1:
         (one, first), (other, second) = list(kinds.items())[:2]
         raise UsageError(f"{spec} has {one} labels in {first} and {other} in {second}.")
-    if all(_is_text(column.type) for column in labelled.values()):
+    if all(is_text(column.type) for column in labelled.values()):
         texts = {}
         for split, column in labelled.items():
             coded = column.combine_chunks().dictionary_encode()
@@ -198,7 +199,7 @@ def without_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _plain(column: pa.ChunkedArray, spec: str) -> pa.ChunkedArray:
     """Return labels as int64 or as text; empty text is null."""
-    if _is_text(column.type):
+    if is_text(column.type):
         column = column.cast(pa.string())
         return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if pa.types.is_floating(column.type):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlpmixer.data.columns import holds_labels
+from mlpmixer.data.columns import holds_labels, is_text
 from mlpmixer.data.remote import RemotePath
 from mlpmixer.errors import UsageError
 
@@ -42,6 +42,8 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return the type that holds the labels of two types; None where there is none."""
     if one == other:
         return one
+    if is_text(one) and is_text(other):
+        return pa.large_string()
     schemas = [pa.schema([("label", kind)]) for kind in (one, other)]
     try:
         both = pa.unify_schemas(schemas, promote_options="permissive").field("label").type

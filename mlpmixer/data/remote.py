@@ -174,7 +174,7 @@ def expand_url(spec: str) -> list[RemotePath]:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the copies in a folder whose processes were killed."""
     for path in folder.glob(f"{_COPY}*"):
-        with suppress(FileNotFoundError):  # its process, or another one, has removed it
+        with suppress(OSError):  # another process has removed it, or it is another user's
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
 

@@ -20,12 +20,12 @@ def read_label_sets(path: Path) -> list[list[int]]:
     Raises:
         UsageError: the file is missing or of another form.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give a JSON file with label sets.")
     try:
         sets = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"no file {str(path)!r} with label sets.") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a folder: give a JSON file with label sets.") from None
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}.") from None
     right = isinstance(sets, list) and all(

@@ -257,10 +257,12 @@ def _stored(file: Path) -> dict[str, Any]:
 def _check_settings(stored: Mapping[str, Any], cell: Cell, folder: Path) -> None:
     """Raise UsageError where a cell's folder has something of other settings."""
     settings, wanted = stored["settings"], json.loads(json.dumps(cell.settings))
+    # An option that a later version brought, and that is off.
+    settings = {**{n: value for n, value in wanted.items() if not value}, **settings}
     if settings != wanted:
         name = next(n for n in {**wanted, **settings} if wanted.get(n) != settings.get(n))
         raise UsageError(
-            f"{folder} was computed with {name} = {settings.get(name)!r}, now it is "
+            f"{folder} was begun or computed with {name} = {settings.get(name)!r}, now it is "
             f"{wanted.get(name)!r}. Choose another --out, or remove that folder."
         )
 

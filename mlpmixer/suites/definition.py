@@ -108,12 +108,12 @@ def find_suite(name: str) -> Suite:
 
 def read_suite(path: Path) -> Suite:
     """Read a suite from a TOML file; see `find_suite` for the errors."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give a TOML file.")
     try:
         content = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"no suite file {str(path)!r}.") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a folder: give a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}.") from None
     try:

@@ -48,20 +48,26 @@ def run_suite(
     model = load(setting.source)
     digest = model_digest(model)
     folders = {task.name: out / _folder(task, setting, digest) for task in suite.tasks}
-    results = _measured_before(suite, folders, console)
+    before = _measured_before(suite, folders, console)
+    results = {
+        task.name: before[task.name]
+        for task in suite.tasks
+        if task.name in before and not lacks_labels(task, before[task.name])
+    }
     waiting = [task for task in suite.tasks if task.name not in results]
     left_out = _without_data(waiting, suite, setting, model, console)
     if left_out and strict:
         raise UsageError(f"--strict: there is no data for {', '.join(left_out)}.")
     if len(left_out) == len(suite.tasks):
         raise MixerError(f"there is no data for any of the {len(left_out)} tasks of {suite.name}.")
-    results |= left_out
+    results |= {name: before.get(name, blank) for name, blank in left_out.items()}
     waiting = [task for task in waiting if task.name not in left_out]
     try:
         for number, task in enumerate(waiting, start=1):
             console.message(f"task {number} of {len(waiting)}: {task.name}, {task.kind}")
             folder = folders[task.name]
-            results[task.name] = _measure(task, setting, folder, console, strict)
+            result = _measure(task, setting, folder, console, strict)
+            results[task.name] = before.get(task.name, result) if result.failed else result
     except KeyboardInterrupt:
         console.message("stopped; the same command goes on with what is missing")
         raise
@@ -82,7 +88,7 @@ def _folder(task: Task, setting: Setting, digest: str) -> str:
 def _measured_before(
     suite: Suite, folders: dict[str, Path], console: Console
 ) -> dict[str, TaskResult]:
-    """Return the results that the folders hold, by task, but for those that labels have come for.
+    """Return the results that the folders hold, by task.
 
     Raises:
         MixerError: one is damaged.
@@ -92,10 +98,9 @@ def _measured_before(
         file = folders[task.name] / RESULT
         if not file.exists():
             continue
-        result = read_result(file)
-        if not lacks_labels(task, result):
-            found[task.name] = result
-            console.message(f"{task.name} was measured before: {file}")
+        found[task.name] = read_result(file)
+        again = "; again now, with label sets" if lacks_labels(task, found[task.name]) else ""
+        console.message(f"{task.name} was measured before: {file}{again}")
     return found
 
 

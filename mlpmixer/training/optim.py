@@ -1,7 +1,7 @@
 """From a recipe to optimizers and averaged weights."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,7 +116,13 @@ class Optimizers:
                 for number, values in state["state"].items()
             }
             now = optimizer.state_dict()["param_groups"]
+            if _members(now) != _members(state["param_groups"]):
+                raise ValueError("its optimizer groups the parameters in another way")
             optimizer.load_state_dict({"state": kept, "param_groups": now})
+
+
+def _members(groups: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    return [list(group["params"]) for group in groups]
 
 
 def _outer_parameters(model: nn.Module) -> set[int]:

@@ -8,7 +8,7 @@ by one process alone.
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -198,8 +198,11 @@ class ShardedState(SavedState):
         names = reader.read_metadata().state_dict_metadata
         tensors = _tensors(step)
         moved = any(name.startswith("optimizers.") for name in names)
+        groups: Any = []
         if moved:
-            tensors["optimizers"] = get_optimizer_state_dict(step.model, step.optimizers.all)
+            optimizers = get_optimizer_state_dict(step.model, step.optimizers.all)
+            groups = optimizers.pop("param_groups")  # the recipe's, which may have changed
+            tensors["optimizers"] = _there(optimizers, names)
         else:
             tensors.pop("optimizers", None)
         tensors.pop("sharpness", None)  # that of now; the state may be older than its first look
@@ -216,7 +219,7 @@ class ShardedState(SavedState):
             raise _damaged(self.path, error) from error
         step.model.load_state_dict(tensors["model"])
         if moved:
-            state = tensors["optimizers"]
+            state = {**tensors["optimizers"], "param_groups": groups}
             with step.optimizers.own_hyperparameters():
                 set_optimizer_state_dict(step.model, step.optimizers.all, optim_state_dict=state)
         else:
@@ -239,6 +242,25 @@ def _tensors(step: TrainingStep) -> dict[str, Any]:
     if step.average is not None:
         tensors["average"] = step.average.state_dict()
     return tensors
+
+
+def _there(optimizers: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Return what a stored state has of optimizers' states; what an option added since begins new.
+
+    Args:
+        optimizers: "state", of each parameter by its name.
+        names: of all tensors that are stored.
+    """
+    return {
+        "state": {
+            parameter: {
+                name: value
+                for name, value in values.items()
+                if f"optimizers.state.{parameter}.{name}" in names
+            }
+            for parameter, values in optimizers["state"].items()
+        }
+    }
 
 
 def _numbered(tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -178,7 +178,9 @@ class SavedState:
         Raises:
             UsageError: it does not fit; says which field or class differs, or which teacher.
         """
-        before, now = self._content["recipe"], flat_values(recipe)
+        now = flat_values(recipe)
+        usual = flat_values(Recipe())  # of options that a later version brought
+        before = {**usual, **self._content["recipe"]}
         changed = [name for name in now if now[name] != before.get(name)]
         for name in changed:
             averages = name == "ema" and bool(now[name]) != bool(before.get(name))

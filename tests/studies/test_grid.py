@@ -144,6 +144,17 @@ def test_results_of_other_settings_are_refused(tmp_path: Path, console: Console)
         Grid(tmp_path, cells(steps=1000)).run(console)
 
 
+def test_an_option_that_came_later_and_is_off_changes_no_cell(
+    tmp_path: Path, console: Console
+) -> None:
+    Grid(tmp_path, cells(1, steps=500)).run(console)
+    later = Grid(tmp_path, cells(1, steps=500, row_average=0.0))
+    later.run(console)
+    assert calls(later) == [1]
+    with pytest.raises(UsageError, match=r"row_average = None, now it is 0\.95"):
+        Grid(tmp_path, cells(1, steps=500, row_average=0.95)).run(console)
+
+
 @pytest.mark.parametrize("ended", ["interrupted", "result removed"])
 def test_what_was_begun_with_other_settings_is_no_cell_of_these(
     tmp_path: Path, console: Console, ended: str

@@ -226,9 +226,10 @@ def test_several_right_labels_are_a_further_column(suites: Suites, tmp_path: Pat
     sets.parent.mkdir(exist_ok=True)
     sets.write_text(json.dumps([list(range(10))] * 360))
     assert suites.run(text).results[0].multi_label_accuracy == 1.0
-    assert "measured before" not in suites.said
+    assert "again now, with label sets" in suites.said
     suites.run(text)
     assert "measured before" in suites.said
+    assert "again now" not in suites.said
     suites.results()[0].unlink()
     sets.write_text(json.dumps([[10]] * 360))
     with pytest.raises(UsageError, match="class 10, outside the 10 classes"):

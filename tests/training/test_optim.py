@@ -47,6 +47,17 @@ def test_a_state_brings_its_moments_and_not_its_hyperparameters(name: str) -> No
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[id(other)][key]))
 
 
+def test_a_state_of_other_groups_is_refused() -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, depth=1)
+    optimizers = Optimizers(model, OptimizerOptions())
+    states = optimizers.state_dict()
+    first, second = states[0]["param_groups"]  # type: ignore[misc]
+    joined = {**first, "params": [*first["params"], *second["params"]]}
+    states[0]["param_groups"] = [joined]
+    with pytest.raises(ValueError, match="groups the parameters in another way"):
+        optimizers.load_state_dict(states)
+
+
 @pytest.mark.parametrize(("native", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_orthogonalize_computes_in_what_the_hardware_multiplies(
     native: bool, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch

@@ -155,6 +155,30 @@ def test_a_sharded_state_leaves_the_recipes_weight_decay(tmp_path: Path) -> None
     assert on_ranks(2, restored_decays, tmp_path) == [{0.0}, {0.0}]
 
 
+def gone_on_with_row_averages(ranks: Ranks, folder: Path) -> list[tuple[float, float]]:
+    step = new_step(ranks, {"optimizer": "muon"})
+    train(step, range(1))
+    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving.begin(Position(step=1))
+    saving.wait()
+    other = new_step(ranks, {"optimizer": "muon", "row_average": 0.9})
+    ShardedState.read_newest(folder, ranks).restore(other)
+    return train(other, range(1, 3))
+
+
+def test_an_option_that_needs_more_state_may_be_turned_on(tmp_path: Path) -> None:
+    goal = new_step(ALONE, {"optimizer": "muon"})
+    train(goal, range(1))
+    state = goal.optimizers.state_dict()
+    weights = goal.model.state_dict()
+    alone = new_step(ALONE, {"optimizer": "muon", "row_average": 0.9})
+    alone.model.load_state_dict(weights)
+    alone.optimizers.load_state_dict(state)
+    expected = train(alone, range(1, 3))
+    for answer in on_ranks(2, gone_on_with_row_averages, tmp_path):
+        np.testing.assert_allclose(answer, expected, rtol=2e-5)
+
+
 def save_then_go_on(ranks: Ranks, folder: Path) -> Trained:
     """Save after each of three steps while the next are made; return a fourth step's outcome."""
     step = new_step(ranks, EVERY)
