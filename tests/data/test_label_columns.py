@@ -107,6 +107,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
         (pa.array([5, 7]), pa.array([9, 11], pa.uint64()), ("5", "7", "9", "11")),
         (pa.array([5, 7]), pa.array([9.0, 11.0]), ("5", "7", "9", "11")),
         (pa.array(["b", "a"]), pa.array(["d", "c"], pa.large_string()), ("a", "b", "c", "d")),
+        (pa.array(["b", "a"]), pa.array(["d", "c"], pa.string_view()), ("a", "b", "c", "d")),
         (pa.array(["b", "a"]), pa.array(["d", "c"]).dictionary_encode(), ("a", "b", "c", "d")),
         (pa.array([[5], [5, 7]]), pa.array([[200], [7]], pa.list_(pa.uint8())), ("5", "7", "200")),
     ],
