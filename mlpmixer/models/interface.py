@@ -183,7 +183,12 @@ class ImageModel(nn.Module):
         """Pool the last layer's values and, unless `pre_logits`, map them to logits."""
 
     def head_layers(self) -> list[nn.Linear | nn.Conv2d]:
-        """Return the layers whose output is the logits; distilled networks of timm have two."""
+        """Return the layers whose output is the logits: none without a head.
+
+        Distilled networks of timm have two.
+        """
+        if not self.num_classes:
+            return []
         layers = [one for one in self.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
         return layers[-1:]
 

@@ -21,7 +21,13 @@ from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.studies.difference import Difference, paired_difference
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
+from mlpmixer.studies.trained_cell import (
+    need_validation,
+    planned_as,
+    recipe_settings,
+    trained,
+    validation_course,
+)
 from mlpmixer.training.estimate import training_seconds
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
@@ -86,11 +92,7 @@ class PermutationStudy:
             for kind in INPUTS:
                 name = f"{model}, {kind}"
                 planned = planned_as(name, self.recipe(model, kind, seed=0), self.runtime)
-                if "validation" not in planned.dataset.splits:
-                    raise UsageError(
-                        f"{self.training.data.data} has no validation images to follow the courses "
-                        "by: set validation_fraction = 0.1 in the recipe file that --recipe names."
-                    )
+                need_validation(planned, "follow the courses")
 
     def estimate(self) -> dict[str, float]:
         """Return about how many seconds each training takes, by the cell's name."""

@@ -19,7 +19,7 @@ from mlpmixer.runtime import Runtime
 from mlpmixer.studies.grid import Cell
 from mlpmixer.studies.halving import Halving, Rung, plan_rungs
 from mlpmixer.studies.option_grid import AS_IT_IS, Candidate, OptionGrid
-from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained
+from mlpmixer.studies.trained_cell import need_validation, planned_as, recipe_settings, trained
 from mlpmixer.training.estimate import training_seconds
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
@@ -104,11 +104,7 @@ class RecipeStudy:
         """
         for one in self.candidates:
             planned = planned_as(one.name, self.recipe_of(one.name, 0), self.runtime)
-            if "validation" not in planned.dataset.splits:
-                raise UsageError(
-                    f"{self.recipe.data.data} has no validation images to tell candidates apart "
-                    "by: set validation_fraction = 0.1 in the recipe file that --recipe names."
-                )
+            need_validation(planned, "tell candidates apart")
 
     def estimate(self) -> dict[str, float]:
         """Return about how many seconds each training of the first rung takes, by the cell's name.

@@ -42,6 +42,15 @@ def planned_as(name: str, recipe: Recipe, runtime: Runtime) -> Plan:
         raise UsageError(f"{name}: {error}") from error
 
 
+def need_validation(planned: Plan, purpose: str) -> None:
+    """Raise UsageError where a training has no validation images, which are there to `purpose`."""
+    if "validation" not in planned.dataset.splits:
+        raise UsageError(
+            f"{planned.recipe.data.data} has no validation images to {purpose} by: set "
+            "validation_fraction = 0.1 in the recipe file that --recipe names."
+        )
+
+
 def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> dict[str, Any]:
     """Train by a recipe in the run directory `run`, unless that is done; returns the outcome.
 

@@ -196,7 +196,7 @@ def _vtab(
         console.message(f"{task.name}, {shown}: {percent(accuracy)} of the 200 images")
     if len(failures) == len(tried):
         raise failures[0]
-    best = max(tried, key=lambda one: one["accuracy"] or 0)
+    best = max(tried, key=lambda one: -1.0 if one["accuracy"] is None else one["accuracy"])
     whole = {**best["changes"], "splits": "vtab1000"}
     recipe = options.recipe.override(whole)
     result = _trained(task, recipe, setting, folder / "run", console)

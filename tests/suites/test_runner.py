@@ -214,6 +214,9 @@ def test_a_candidate_of_a_sweep_that_fails_is_left_out(
     assert [one["accuracy"] is None for one in result.details["candidates"]] == [False, True]
     assert "learning_rate 0.1: the loss became nan" in suites.said
     failing = 1e-50
+    assert suites.run(VTAB.replace('"vtab"', '"other"')).results[0].details["chosen"] == {
+        "learning_rate": 0.1
+    }
     alone = VTAB.replace("1e-50, 0.1", "1e-50")
     assert suites.run(alone.replace("1e-50", "1e-50, 1e-50")).results[0].failed
 

@@ -56,6 +56,14 @@ def test_both_heads_of_a_distilled_network_are_put_in_order(tmp_path: Path) -> N
     torch.testing.assert_close(turned.eval()(images), expected)
 
 
+@pytest.mark.parametrize("name", ["mixer_nano", "vit_nano"])
+def test_the_head_is_the_layer_that_gives_the_logits_if_there_is_one(name: str) -> None:
+    model = mlpmixer.create_model(name, image_size=32, num_classes=7)
+    assert [layer.weight.shape[0] for layer in model.head_layers()] == [7]
+    model.reset_classifier(0)
+    assert model.head_layers() == []
+
+
 def test_other_classes_get_a_fresh_zero_head(checkpoint: str) -> None:
     model = start_from(ModelOptions(start_from=checkpoint), ("a", "b", "c"))
     assert not model(torch.randn(2, 3, 8, 8)).any()
