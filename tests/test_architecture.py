@@ -24,7 +24,7 @@ LEAVES = {
         "randomness",
         "ranks",
     ),
-    *("runtime", "values"),
+    *("runtime", "toml_files", "values"),
 }
 """Single modules at the top of the package; everyone may import them."""
 APART = ("measures", "run", "report")

@@ -10,7 +10,6 @@ of tables, each of several fields that belong together:
 
 import math
 import random
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,6 +18,7 @@ from typing import Any
 
 from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.randomness import derived_seed
+from mlpmixer.toml_files import find_toml, read_toml
 from mlpmixer.training.recipe import Recipe, flat_fields
 from mlpmixer.training.state import flat_values
 from mlpmixer.values import checked_value
@@ -125,26 +125,15 @@ def find_grid(name: str) -> OptionGrid:
     """Return the included grid of that name, or the one in that TOML file.
 
     Raises:
-        UsageError: neither is there, or the file has a key or a field that is unknown, or a value
-            of the wrong type or out of its range.
+        UsageError: neither is there, or the file cannot be read, has a key or a field that is
+            unknown, or a value of the wrong type or out of its range.
     """
-    if name in INCLUDED:
-        return read_grid(INCLUDED[name])
-    if name.endswith(".toml") or "/" in name:
-        return read_grid(Path(name))
-    raise unknown_name("grid", name, INCLUDED, "Or give a path that ends in .toml.")
+    return read_grid(find_toml(name, "grid", INCLUDED))
 
 
 def read_grid(path: Path) -> OptionGrid:
     """Read a grid from a TOML file; see `find_grid` for the errors."""
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"no grid file {str(path)!r}.") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a folder: give a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}.") from None
+    content = read_toml(path, "grid")
     try:
         return _grid(content)
     except UsageError as error:

@@ -4,7 +4,6 @@ It is written as a TOML file: what it is `about`, a table `defaults` for all tas
 each. The two suites of the paper lie in the folder `included` and are known by name.
 """
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from mlpmixer.data.sources import check_name
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.toml_files import find_toml, read_toml
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.values import Count, Pixels, Repetitions, checked_value, type_hints
@@ -96,26 +96,15 @@ def find_suite(name: str) -> Suite:
     """Return the included suite of that name, or the one in that TOML file.
 
     Raises:
-        UsageError: neither is there, or the file has a key, protocol, recipe field or data name
-            that is unknown, or a value of the wrong type.
+        UsageError: neither is there, or the file cannot be read, has a key, protocol, recipe field
+            or data name that is unknown, or a value of the wrong type.
     """
-    if name in INCLUDED:
-        return read_suite(INCLUDED[name])
-    if name.endswith(".toml") or "/" in name:
-        return read_suite(Path(name))
-    raise unknown_name("suite", name, INCLUDED, "Or give a path that ends in .toml.")
+    return read_suite(find_toml(name, "suite", INCLUDED))
 
 
 def read_suite(path: Path) -> Suite:
     """Read a suite from a TOML file; see `find_suite` for the errors."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: give a TOML file.")
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"no suite file {str(path)!r}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}.") from None
+    content = read_toml(path, "suite")
     try:
         _check_keys(content, ("name", "about", "defaults", "task"))
         name = _taken(content, "name", str, path.stem)

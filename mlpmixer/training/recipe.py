@@ -4,7 +4,6 @@ A recipe is written and read as one flat TOML file, whose keys are the flags of 
 The named recipes lie in the folder `recipes`. Light to import: the command line reads it.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import tomli_w
 
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.toml_files import read_toml
 from mlpmixer.values import (
     Bias,
     Count,
@@ -256,15 +256,10 @@ class Recipe:
         """Read a recipe; fields that are left out take their defaults.
 
         Raises:
-            UsageError: the file is missing, is no TOML, or has a field that is unknown or of the
-                wrong type.
+            UsageError: the file is missing, cannot be read, is no TOML, or has a field that is
+                unknown or of the wrong type.
         """
-        try:
-            values = tomllib.loads(path.read_text())
-        except FileNotFoundError:
-            raise UsageError(f"no recipe file {str(path)!r}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not a TOML file: {error}.") from None
+        values = read_toml(path, "recipe")
         try:
             return cls().override(values)
         except UsageError as error:

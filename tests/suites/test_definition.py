@@ -81,7 +81,6 @@ def test_a_file_is_read_into_typed_tasks(tmp_path: Path) -> None:
         ('"train"', '"trian"', "train"),
         ('name = "tuned"', 'name = "vtab"', "a task of that name already"),
         ("[defaults]", "[default]", "unknown key 'default'"),
-        ("about =", "about", "is not a TOML file"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_and_task(
@@ -100,10 +99,6 @@ def test_an_empty_suite_and_an_unknown_one_are_refused(tmp_path: Path) -> None:
         find_suite(written(tmp_path, 'about = "nothing"'))
     with pytest.raises(UsageError, match="Did you mean avg5"):
         find_suite("avg")
-    with pytest.raises(UsageError, match="is a folder: give a TOML file"):
-        find_suite(f"{tmp_path}/")
-    with pytest.raises(UsageError, match="no suite file"):
-        find_suite(str(tmp_path / "none.toml"))
 
 
 def test_the_papers_suites_are_included() -> None:

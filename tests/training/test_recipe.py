@@ -128,7 +128,6 @@ def test_a_budget_must_be_one(schedule: ScheduleOptions) -> None:
         ("gelu = 'than'", "tanh"),
         ("batch_size = 2.5", "2.5"),
         ("compile = 1", "wrong type"),
-        ("= 3", "not a TOML file"),
     ],
 )
 def test_a_wrong_line_in_a_recipe_file_is_named(line: str, message: str, tmp_path: Path) -> None:
@@ -142,8 +141,6 @@ def test_a_wrong_line_in_a_recipe_file_is_named(line: str, message: str, tmp_pat
 def test_a_missing_recipe_is_named() -> None:
     with pytest.raises(UsageError, match="small"):
         find_recipe("smal")
-    with pytest.raises(UsageError, match=r"nowhere/x\.toml"):
-        find_recipe("nowhere/x.toml")
 
 
 def test_the_papers_finetuning_fits_a_short_budget() -> None:

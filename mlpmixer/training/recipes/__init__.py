@@ -5,7 +5,7 @@ A file that is added here is known by its name at once; `mixer train --help` sho
 
 from pathlib import Path
 
-from mlpmixer.errors import unknown_name
+from mlpmixer.toml_files import find_toml
 from mlpmixer.training.recipe import Recipe
 
 RECIPES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
@@ -16,13 +16,9 @@ def find_recipe(name: str) -> Recipe:
     """Return the recipe of that name, or the one in that TOML file.
 
     Raises:
-        UsageError: neither is there, or the file has a field that is unknown.
+        UsageError: neither is there, or the file cannot be read or has a field that is unknown.
     """
-    if name in RECIPES:
-        return Recipe.from_toml(RECIPES[name])
-    if name.endswith(".toml") or "/" in name:
-        return Recipe.from_toml(Path(name))
-    raise unknown_name("recipe", name, RECIPES, "Or give a path that ends in .toml.")
+    return Recipe.from_toml(find_toml(name, "recipe", RECIPES))
 
 
 def purposes() -> dict[str, str]:
