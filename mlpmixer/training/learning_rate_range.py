@@ -34,7 +34,7 @@ STEPS = 200
 """Of a test that no explosion ends."""
 LOWEST, HIGHEST = 1e-5, 10.0
 """Learning rates of the first and the last step."""
-EXPLODED = 4.0
+STOP_FACTOR = 4.0
 """The smoothed loss over the least one so far at which the test ends."""
 _DECAY = 0.9
 """Of the running mean that tells an explosion."""
@@ -186,7 +186,7 @@ def range_test(planned: Plan, images: Images, progress: Progress) -> Curve:
         smoothed = mean / (1 - _DECAY ** (place + 1))
         least = min(least, smoothed)
         progress.update((place + 1) / STEPS, learning_rate=rate, loss=loss)
-        if smoothed > EXPLODED * least:
+        if smoothed > STOP_FACTOR * least:
             return Curve(tuple(rates), tuple(losses), exploded=True)
     return Curve(tuple(rates), tuple(losses), exploded=False)
 

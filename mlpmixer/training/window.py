@@ -13,9 +13,9 @@ from mlpmixer.ranks import Ranks
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.step import StepResult
 
-EXPLODED = 10.0
-"""A step's loss so many times that of the first steps, when the model knows nothing yet, is no
-usual one; nor is one below this, as hard batches have after a start from good weights."""
+EXPLOSION_FACTOR = 10.0
+"""A step's loss more than this many times the mean of the first steps has exploded. The mean counts
+as 1 at least: after a start from good weights a hard batch may exceed a tiny one many times."""
 
 
 class BadStep(NamedTuple):
@@ -93,7 +93,7 @@ class Window:
         Args:
             first_loss: mean of the first steps; None while it is not known.
         """
-        limit = math.inf if first_loss is None else EXPLODED * max(first_loss, 1.0)
+        limit = math.inf if first_loss is None else EXPLOSION_FACTOR * max(first_loss, 1.0)
         if not self._losses:
             return None
         losses, norms = torch.stack(self._losses), torch.stack(self._norms)
