@@ -29,21 +29,6 @@ LEAVES = {
 """Single modules at the top of the package; everyone may import them."""
 APART = ("measures", "run", "report")
 """Rooms that are given plain values: they import none of the levels, and everyone may use them."""
-LEVELS = {
-    "kernels": 0,
-    "models": 1,
-    "data": 2,
-    "weights": 2,
-    "engines": 3,
-    "evaluation": 3,
-    "training": 4,
-    "deploy": 5,
-    "inspect": 5,
-    "studies": 5,
-    "suites": 5,
-    "cli": 6,
-    "__main__": 7,
-}
 LONGEST = 400
 MAY_ASK = {
     ("engines/training_blocks.py", "MixerBlock"): "only the very block has a faster twin",
@@ -56,6 +41,15 @@ SHARED_NAMES = {
     "description.py": "of a served model and of an exported one",
 }
 """Names that several files have, and what they stand for."""
+
+
+def levels() -> dict[str, int]:
+    """Return how high each room stands, by the line of arrows in CONTRIBUTING.md."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("cli → "))
+    rooms = [step.split(", ") for step in reversed(line.split(" → "))]
+    found = {room: level for level, step in enumerate(rooms) for room in step}
+    return {**found, "__main__": len(rooms)}
 
 
 def imports(file: Path) -> set[str]:
@@ -128,7 +122,12 @@ def room(module: str) -> str:
     return module.split(".")[1]
 
 
+def test_the_arrows_name_every_room() -> None:
+    assert levels().keys() | LEAVES | set(APART) == set(map(room, modules()))
+
+
 def test_nothing_imports_upwards() -> None:
+    level = levels()
     for module, imported in modules().items():
         for other in imported:
             here, there = room(module), room(other)
@@ -138,7 +137,7 @@ def test_nothing_imports_upwards() -> None:
             if there in APART:
                 continue
             assert here not in APART, f"{module} imports {other}: it is given plain values"
-            assert LEVELS[there] <= LEVELS[here], f"{module} imports {other}"
+            assert level[there] <= level[here], f"{module} imports {other}"
 
 
 def test_the_front_is_for_users_and_for_what_models_pass_upwards() -> None:
