@@ -28,7 +28,7 @@ from mlpmixer.models.registry import create_model
 from mlpmixer.randomness import derived_seed
 from mlpmixer.run.tracker import check_tracker
 from mlpmixer.runtime import Runtime
-from mlpmixer.training.parallel import check_batch
+from mlpmixer.training.batch_checks import check_batch, check_parts
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget, check_patience
 from mlpmixer.training.room import check_room
 from mlpmixer.training.schedule import Schedule
@@ -108,18 +108,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
     augment = settle_crop(recipe.augment, train, model.image_size)
     recipe = replace(recipe, augment=augment)
     Augmenter(augment, model.num_classes)  # checks its options
-    batch_size, parts = recipe.optimizer.images_a_step, recipe.optimizer.accumulate
-    if batch_size % parts:
-        fitting = max(n for n in range(1, min(parts, batch_size + 1)) if batch_size % n == 0)
-        raise UsageError(
-            f"--accumulate {parts} does not divide the batch size {batch_size}: "
-            f"use --accumulate {fitting}."
-        )
-    if batch_size % augment.repeats:
-        raise UsageError(
-            f"--repeats {augment.repeats} does not divide the batch size {batch_size}: use "
-            f"--batch-size {-(-batch_size // augment.repeats) * augment.repeats}."
-        )
+    check_parts(recipe)
     if recipe.compute.compile:
         check_compiler(runtime.device)
     schedule = Schedule.of(recipe, len(train))

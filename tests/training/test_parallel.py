@@ -12,12 +12,10 @@ from rank_processes import on_ranks
 import mlpmixer
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.options import AugmentOptions
-from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import generator
 from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.runtime import Runtime
-from mlpmixer.training.parallel import check_batch
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.step import TrainingStep
 
@@ -146,44 +144,3 @@ def test_all_ranks_hold_the_same_weights_to_the_bit(
 def test_dropout_in_parts_is_that_of_the_whole_batch() -> None:
     model, options = {"dropout": 0.3, "stochastic_depth": 0.4}, {"optimizer": "sgd"}
     assert_same(trained(ALONE, model, {**options, "accumulate": 4}), trained(ALONE, model, options))
-
-
-@pytest.mark.parametrize(
-    ("options", "world", "told"),
-    [
-        ({"batch_size": 32}, 3, "use 2 ranks, or --batch-size 33."),
-        ({"batch_size": 32, "accumulate": 16}, 4, "in 16 parts each: use 2 ranks, or --batch-size"),
-        (
-            {"batch_size": 32, "mixup_alpha": 0.2, "mixup_probability": 0.5},
-            8,
-            "whose images are mixed: use 4 ranks, or --batch-size 64.",
-        ),
-    ],
-)
-def test_batches_that_ranks_cannot_share_are_refused(
-    options: dict[str, Any], world: int, told: str
-) -> None:
-    with pytest.raises(UsageError) as refusal:
-        check_batch(Recipe().override(options), Ranks(0, world))
-    assert told in str(refusal.value)
-    assert f"{world} ranks cannot share batches of 32" in str(refusal.value)
-
-
-@pytest.mark.parametrize("world", [3, 6, 8, 128])
-@pytest.mark.parametrize("mixup", [0.0, 0.2])
-def test_the_batch_that_is_offered_can_be_shared(world: int, mixup: float) -> None:
-    recipe = Recipe().override({"batch_size": 20, "mixup_alpha": mixup, "cutmix_alpha": mixup})
-    with pytest.raises(UsageError) as refusal:
-        check_batch(recipe, Ranks(0, world))
-    words = str(refusal.value).rstrip(".").split(", or ")[1].split()
-    names = [word.removeprefix("--").replace("-", "_") for word in words[::2]]
-    offered = dict(zip(names, map(float, words[1::2]), strict=True))
-    check_batch(
-        recipe.override({**offered, "batch_size": int(offered["batch_size"])}), Ranks(0, world)
-    )
-
-
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_batches_that_ranks_can_share_pass(world: int) -> None:
-    mixing = {"mixup_alpha": 0.2, "mixup_probability": 0.5}
-    check_batch(Recipe().override({"batch_size": 32, "accumulate": 8, **mixing}), Ranks(0, world))
