@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.label_sets import label_sets_of
-from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.order import prepare
 from mlpmixer.data.protocol_splits import arrange_splits
+from mlpmixer.data.reading import read_split, tell_skipped
 from mlpmixer.data.sources import open_source
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
@@ -138,10 +138,8 @@ def open_labelled(
             f"order, {first}{', …' if len(dataset.class_names) > 3 else ''}. "
             "If that is not so, give --class-names FILE."
         )
-    with console.progress(f"reading {name} images") as progress:
-        images = open_images(chosen, model.preprocessing, options, on_progress=progress.update)
-    for unreadable, reason in images.unreadable.reasons.items():
-        console.warning(f"skipped {unreadable}: {reason}")
+    images = read_split(chosen, name, model.preprocessing, options, console)
+    tell_skipped(images, console)
     return Labelled(source, name, dataset.class_names, chosen, images)
 
 

@@ -1,6 +1,6 @@
 """A whole few-shot probe: from a model file and a data source to a table of accuracies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.label_sets import ONE_CLASS_A_SHOT, need_one_label
-from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import HELD_OUT
+from mlpmixer.data.reading import read_split, tell_skipped
 from mlpmixer.data.sources import open_source
 from mlpmixer.data.splits import Subset
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.features import extract
-from mlpmixer.evaluation.fewshot import FewShotResult, few_shot, support_sets
+from mlpmixer.evaluation.fewshot import FewShotResult, SupportSets, few_shot, support_sets
 from mlpmixer.evaluation.ridge import STRENGTHS
 from mlpmixer.models.capture import intermediate_names
 from mlpmixer.models.checks import height_and_width
@@ -92,28 +92,25 @@ def probe(
 
     def read(split: Split, name: str, allowed: float) -> _Read:
         reading = replace(options, max_unreadable=allowed)
-        with console.progress(f"reading {name} images") as progress:
-            images = open_images(split, model.preprocessing, reading, on_progress=progress.update)
+        images = read_split(split, name, model.preprocessing, reading, console)
         with console.progress(f"features of the {name} images") as progress:
             features, labels = extract(
                 model, images, runtime, layer=layer, keep=keep, on_progress=progress.update
             )
-        for unreadable, reason in images.unreadable.reasons.items():
-            console.warning(f"skipped {unreadable}: {reason}")
+        tell_skipped(images, console)
         return _Read(features, labels, set(images.unreadable.reasons))
 
-    train, classes = dataset.splits["train"], len(dataset.class_names)
-    labels = torch.tensor(train.labels)
-    while True:
-        supports = support_sets(labels, classes, shots, seeds)
-        drawn = torch.cat(list(supports.values())).unique()  # in order
-        share = options.max_unreadable * len(train) / len(drawn)  # as many as in the whole split
-        allowed = min(MOST_UNREADABLE, share)
-        known = read(Subset(train, drawn.numpy()), "support", allowed)
-        broken = [index for index in drawn.tolist() if train.name(index) in known.unreadable]
-        if not broken:
-            break
-        labels[broken] = -1  # others are drawn in their place
+    classes = len(dataset.class_names)
+
+    def draw(labels: Tensor) -> SupportSets:
+        return support_sets(labels, classes, shots, seeds)
+
+    def read_support(images: Subset) -> _Read:
+        # As many may be unreadable as in the whole split.
+        share = options.max_unreadable * len(dataset.splits["train"]) / len(images)
+        return read(images, "support", min(MOST_UNREADABLE, share))
+
+    supports, drawn, known = _readable_support(dataset.splits["train"], draw, read_support)
     probed = read(dataset.splits[tested], tested, options.max_unreadable)
     result = few_shot(
         (known.features, known.labels),
@@ -132,6 +129,30 @@ class _Read(NamedTuple):
     features: Tensor  # (N, D)
     labels: Tensor  # (N,)
     unreadable: set[str]
+
+
+def _readable_support(
+    train: Split, draw: Callable[[Tensor], SupportSets], read: Callable[[Subset], _Read]
+) -> tuple[SupportSets, Tensor, _Read]:
+    """Draw support sets, and draw anew without the images that turn out to be unreadable.
+
+    Args:
+        train: the images to draw from, N of them.
+        draw: returns support sets by labels (N,), of which -1 are of no class.
+        read: returns the features of what was drawn.
+
+    Returns:
+        The sets, the indices in any of them, rising (S,), and the features of these.
+    """
+    labels = torch.tensor(train.labels)
+    while True:
+        supports = draw(labels)
+        drawn = torch.cat(list(supports.values())).unique()  # in order
+        known = read(Subset(train, drawn.numpy()))
+        broken = [index for index in drawn.tolist() if train.name(index) in known.unreadable]
+        if not broken:
+            return supports, drawn, known
+        labels[broken] = -1  # others are drawn in their place
 
 
 def at_size(model: ImageModel, image_size: tuple[int, ...] | None) -> ImageModel:

@@ -6,8 +6,9 @@ import torch
 
 from mlpmixer.data.balance import EvenClasses, class_weights
 from mlpmixer.data.batches import Images
-from mlpmixer.data.loader import UNCHANGED, open_images
+from mlpmixer.data.loader import UNCHANGED
 from mlpmixer.data.placement import place_images
+from mlpmixer.data.reading import read_split, tell_skipped
 from mlpmixer.run.console import Console
 from mlpmixer.training.plan import Plan
 from mlpmixer.training.step import TrainingStep
@@ -30,10 +31,8 @@ def read_images(
         augment = recipe.augment if training else UNCHANGED
         if training and recipe.loss.balance == "sampling":
             split = EvenClasses(split)
-        with console.progress(f"reading {name} images") as progress:
-            images[name] = open_images(split, preprocessing, recipe.data, augment, progress.update)
-        for unreadable, reason in images[name].unreadable.reasons.items():
-            console.warning(f"skipped {unreadable}: {reason}")
+        images[name] = read_split(split, name, preprocessing, recipe.data, console, augment)
+        tell_skipped(images[name], console)
     place_images(images, planned.runtime)
     return images
 
