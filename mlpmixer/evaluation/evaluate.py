@@ -1,26 +1,21 @@
 """A whole evaluation: from a model file and a data source to measures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlpmixer.data.batches import Images
 from mlpmixer.data.dataset import Dataset, Split
-from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.options import DataOptions
-from mlpmixer.data.order import prepare
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.reading import read_split, tell_skipped
+from mlpmixer.data.relabelled import Relabelled
 from mlpmixer.data.sources import open_source
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES, Evaluation, classify
 from mlpmixer.evaluation.real_labels import in_order_of, read_label_sets
-from mlpmixer.formatting import counted, printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, keep_freed_memory
@@ -104,7 +99,7 @@ class Labelled:
     """Of the split."""
     class_names: tuple[str, ...]
     """Those of the data."""
-    split: "Relabelled"
+    split: Relabelled
     images: Images
 
 
@@ -143,7 +138,7 @@ def open_labelled(
     return Labelled(source, name, dataset.class_names, chosen, images)
 
 
-def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, "Relabelled"]:
+def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, Relabelled]:
     """Return the split to measure a model on, by its name and with labels that are its logits.
 
     Raises:
@@ -172,71 +167,3 @@ def _choose(dataset: Dataset, split: str | None, facts: Mapping[str, Any]) -> tu
         f"{dataset.spec} has no {split} images, only {', '.join(dataset.splits)}: "
         "choose one of them by --split."
     )
-
-
-class Relabelled:
-    """A split with its labels in the order of the model's classes.
-
-    They are matched by name, in the one form that all names have when they are printed.
-
-    Raises:
-        UsageError: a class of the data is unknown to the model.
-    """
-
-    def __init__(
-        self, split: Split, names: Sequence[str], model_names: Sequence[str], source: str
-    ) -> None:
-        position = {printable(name): index for index, name in enumerate(model_names)}
-        names = [printable(name) for name in names]
-        unknown = [name for name in names if name not in position]
-        if unknown:
-            shown = ", ".join(map(repr, unknown[:3]))
-            raise UsageError(
-                f"{source} has {counted(len(unknown), 'class', 'classes')} that the model does not "
-                f"know: {shown}. "
-                f"It knows {', '.join(map(repr, model_names[:5]))}"
-                f"{', …' if len(model_names) > 5 else ''}."
-            )
-        self.split = split
-        self._table = np.array([position[name] for name in names], dtype=np.int64)
-        self._labels: NDArray[np.int64] = self._table[split.labels]
-        sets = label_sets_of(split)
-        self.label_sets = None if sets is None else sets.renumbered(self._table)
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class indices of the model, (N,)."""
-        return self._labels
-
-    def renumbered(self, label_sets: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Return sets of the data's class indices as sets of the model's.
-
-        Raises:
-            UsageError: an index is outside the data's classes.
-        """
-        largest = max((label for labels in label_sets for label in labels), default=0)
-        if largest >= len(self._table):
-            raise UsageError(
-                f"the label sets have the class {largest}, outside the {len(self._table)} classes "
-                f"of the data (0 to {len(self._table) - 1})."
-            )
-        return [self._table[list(labels)].tolist() for labels in label_sets]
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def prepare(self, indices: Iterable[int]) -> None:
-        """Have some images at hand, where the underlying split is read in blocks."""
-        prepare(self.split, indices)
-
-    def sizes(self) -> NDArray[np.int64]:
-        """Return the bytes of each image, (N,)."""
-        return self.split.sizes()
-
-    def encoded(self, index: int) -> bytes | NDArray[np.uint8]:
-        """Return the image's bytes or pixels as the underlying split holds them."""
-        return self.split.encoded(index)
-
-    def name(self, index: int) -> str:
-        """Return the image's name in the underlying split."""
-        return self.split.name(index)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlpmixer.data.class_positions import class_positions
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.forward import respond
-from mlpmixer.formatting import printable
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel, Loss
 from mlpmixer.runtime import Runtime
@@ -160,18 +160,16 @@ def order_of_classes(spec: str, model: ImageModel, class_names: Sequence[str]) -
                 f"{len(class_names)} classes: name the teacher's by --teacher-class-names FILE."
             )
         return list(range(len(class_names)))
-    places = {printable(name): place for place, name in enumerate(known)}
-    names = [printable(name) for name in class_names]
-    unknown = [name for name in names if name not in places]
+    places, unknown = class_positions(known, class_names)
     if unknown:
-        others = [name for name in places if name not in names]
+        _, others = class_positions(class_names, known)
         raise UsageError(
-            f"the teacher {spec} does not know {len(unknown)} of the data's {len(names)} classes: "
-            f"{_some(unknown)}. "
+            f"the teacher {spec} does not know {len(unknown)} of the data's {len(class_names)} "
+            f"classes: {_some(unknown)}. "
             + (f"It knows {_some(others)} instead. " if others else "")
             + "Give a teacher of these classes, or their names by --teacher-class-names FILE."
         )
-    return [places[name] for name in names]
+    return places
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import torch
 
+from mlpmixer.data.class_positions import class_positions
 from mlpmixer.errors import UsageError
 from mlpmixer.models.checks import height_and_width
 from mlpmixer.models.interface import ImageModel
@@ -41,9 +42,10 @@ def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
     model.check_layers()
     if options.image_size is not None and height_and_width(options.image_size) != model.image_size:
         model = model.resized(options.image_size)
-    names = model.class_names
-    if names is not None and sorted(names) == sorted(class_names):
-        _order_head(model, [names.index(name) for name in class_names])
+    names = model.class_names or ()
+    order, _ = class_positions(names, class_names)
+    if sorted(order) == list(range(len(names))) and len(names) == len(class_names):
+        _order_head(model, order)
     else:
         model.reset_classifier(len(class_names))
     chosen = {
