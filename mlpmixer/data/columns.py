@@ -53,8 +53,13 @@ def find_columns(schema: pa.Schema, where: str) -> Columns:
             f"{where} has no label column (class numbers or names, named label). "
             f"It has {_present(schema)}."
         )
-    names = _inner(features.get(label)).get("names")
-    return Columns(image, label, told_apart(names) if names else None)
+    return Columns(image, label, named_in(schema, label))
+
+
+def named_in(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
+    """Return the names that a schema gives to the numbers of a label column, if it does."""
+    names = _inner(_features(schema).get(label)).get("names")
+    return told_apart(names) if names else None
 
 
 def find_image_column(schema: pa.Schema, where: str) -> str:

@@ -1,4 +1,4 @@
-"""The labels of several files as one column: in the type that holds them all."""
+"""The labels of several files as one column: of one type that holds all, with one list of names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,28 @@ def joined_labels(
     kind = _common_type(files, [part.type for part in parts])
     columns = [_as_type(part, kind, file) for file, part in zip(files, parts, strict=True)]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], kind)
+
+
+def common_names(
+    files: Sequence[Path | RemotePath], names: Sequence[Sequence[str] | None]
+) -> tuple[str, ...] | None:
+    """Return the class names for the numbers in all `files`, of which each has `names` or None.
+
+    Files may name the first of the classes alone. Raises UsageError where two give a number
+    different names.
+    """
+    named = [(tuple(one), file) for one, file in zip(names, files, strict=True) if one]
+    if not named:
+        return None
+    longest, origin = max(named, key=lambda pair: len(pair[0]))
+    for one, file in named:
+        for number, (here, there) in enumerate(zip(one, longest, strict=False)):
+            if here != there:
+                raise UsageError(
+                    f"the label {number} is {here!r} in {file} and {there!r} in {origin}: "
+                    "write all files with the same list of class names."
+                )
+    return longest
 
 
 def _common_type(files: Sequence[Path | RemotePath], kinds: Sequence[pa.DataType]) -> pa.DataType:

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from filelock import FileLock
 
 from mlpmixer.data.cache import data_home, fingerprint
-from mlpmixer.data.columns import Columns, image_bytes, without_dictionary
+from mlpmixer.data.columns import Columns, image_bytes, named_in, without_dictionary
 from mlpmixer.data.label_types import joined_labels
-from mlpmixer.data.parquet_files import check_columns, opened
+from mlpmixer.data.parquet_files import check_columns, opened, read_schema
 from mlpmixer.data.remote import RemotePath
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
@@ -35,6 +35,8 @@ class ParquetIndex:
     """Bytes of each image, (N,); 0 where there is none."""
     labels: pa.ChunkedArray
     """The label column, (N,)."""
+    class_names: tuple[tuple[str, ...] | None, ...]
+    """The names that the schema of each file gives to the numbers, if it does."""
     files: npt.NDArray[np.int32]
     """The file of each row group, (G,)."""
     groups: npt.NDArray[np.int32]
@@ -65,6 +67,9 @@ def index_files(files: Sequence[Path | RemotePath], columns: Columns) -> Parquet
         marks=marks,
         sizes=sizes,
         labels=joined_labels(files, [one["label"] for one in found]),
+        class_names=tuple(
+            _names(file, columns, one) for file, one in zip(files, found, strict=True)
+        ),
         files=number[filled],
         groups=groups[filled],
         starts=starts[filled],
@@ -74,7 +79,7 @@ def index_files(files: Sequence[Path | RemotePath], columns: Columns) -> Parquet
 def _indexed(file: Path | RemotePath, columns: Columns) -> tuple[str, pa.Table]:
     """Return a key of a file's content, and the sizes and labels of its images.
 
-    The rows of its row groups are in the table's metadata.
+    The rows of its row groups and the class names are in the table's metadata.
     """
     folder = data_home() / "parquet"
     key = fingerprint([file], columns.image, columns.label, _FORM)
@@ -108,6 +113,17 @@ def _read(file: Path | RemotePath, columns: Columns) -> pa.Table:
                 sizes.append(pc.binary_length(images).fill_null(0).cast(pa.int64()))
                 labels.append(batch[columns.label])
         kind = source.schema_arrow.field(columns.label).type
+        names = named_in(source.schema_arrow, columns.label)
     column = without_dictionary(pa.chunked_array(labels, kind)).combine_chunks()
-    schema = pa.schema([("size", pa.int64()), ("label", column.type)], {"rows": json.dumps(rows)})
+    noted = {"rows": json.dumps(rows), "names": json.dumps(names)}
+    schema = pa.schema([("size", pa.int64()), ("label", column.type)], noted)
     return pa.table([pa.chunked_array(sizes, pa.int64()), column], schema=schema)
+
+
+def _names(file: Path | RemotePath, columns: Columns, table: pa.Table) -> tuple[str, ...] | None:
+    """Return the class names of a file, from its index `table` where that has noted them."""
+    noted = table.schema.metadata.get(b"names")
+    if noted is None:  # by an earlier version
+        return named_in(read_schema(file), columns.label)
+    names = json.loads(noted)
+    return None if names is None else tuple(names)

@@ -231,6 +231,23 @@ def test_labels_are_names_where_numbers_would_be_taken_for_other_classes() -> No
     assert label_texts(["1", "0"]) == ["1", "0"]
 
 
+def test_classes_named_by_each_others_numbers_keep_their_images(tmp_path: Path) -> None:
+    for number, name in enumerate(("00", "0", "1")):
+        folder = tmp_path / "source" / name
+        folder.mkdir(parents=True)
+        Image.new("L", (8, 8), 50 * number).save(folder / "x.png")
+    source, _ = packed(tmp_path / "source", tmp_path / "out")
+    result = open_source(str(tmp_path / "out"))
+
+    def colours(dataset: Dataset) -> dict[str, object]:
+        train = dataset.splits["train"]
+        names = [dataset.class_names[label] for label in train.labels]
+        return {name: decode(train, index).getpixel((0, 0)) for index, name in enumerate(names)}
+
+    assert source.class_names == ("0", "00", "1")
+    assert colours(result) == colours(source)
+
+
 def test_keys_hold_no_dots_and_end_with_the_files_name() -> None:
     assert sample_key(7, "a/b.c/photo 1.tar.jpg") == "00000007-photo_1"
     assert sample_key(7, "x/s-0.tar:ILSVRC2012_val_00000293.JPEG").endswith("val_00000293")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlpmixer.data.sources import parquet
 from mlpmixer.data.sources.parquet import open_parquet, parquet_files
 from mlpmixer.errors import MixerError, UsageError
 
@@ -152,6 +153,46 @@ def test_files_must_agree_in_their_columns(tmp_path: Path) -> None:
     write(tmp_path / "train-1.parquet", [b"a"], [0], label="labels")
     with pytest.raises(UsageError, match=r"train-1\.parquet has no column 'label'"):
         open_parquet(parquet_files(tmp_path), "p")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("other", ["test-0", "train-1"])
+def test_files_that_name_a_number_differently_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool, other: str
+) -> None:
+    if stream:
+        monkeypatch.setattr(parquet, "STREAM_ABOVE", 0)
+    write(tmp_path / "train-0.parquet", [b"a"] * 3, [0, 1, 2], names=["ant", "bee", "cat"])
+    write(tmp_path / f"{other}.parquet", [b"b"] * 2, [0, 1], names=["bee", "cat"])
+    with pytest.raises(UsageError, match=rf"label 0 is 'bee' in .*{other}\.parquet and 'ant' in"):
+        open_parquet(parquet_files(tmp_path), "p")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_files_may_name_the_first_classes_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    if stream:
+        monkeypatch.setattr(parquet, "STREAM_ABOVE", 0)
+    write(tmp_path / "train-0.parquet", [b"a", b"b"], [0, 1], names=None)
+    write(tmp_path / "train-1.parquet", [b"c", b"d"], [2, 1], names=["ant", "bee", "cat"])
+    write(tmp_path / "test-0.parquet", [b"e", b"f"], [0, 1], names=["ant", "bee"])
+    assert open_parquet(parquet_files(tmp_path), "p").class_names == ("ant", "bee", "cat")
+
+
+def test_an_index_without_class_names_takes_them_from_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_home: Path
+) -> None:
+    monkeypatch.setattr(parquet, "STREAM_ABOVE", 0)
+    write(tmp_path / "train.parquet", [b"a", b"b"], [0, 1])
+    first = open_parquet(parquet_files(tmp_path), "p")
+    (kept,) = (data_home / "parquet").glob("*.index.arrow")
+    with pa.ipc.open_file(str(kept)) as stored:
+        table = stored.read_all()
+    rows = {"rows": table.schema.metadata[b"rows"]}  # all that earlier versions noted
+    with pa.ipc.new_file(str(kept), table.schema.with_metadata(rows)) as sink:
+        sink.write_table(table.replace_schema_metadata(rows))
+    assert open_parquet(parquet_files(tmp_path), "p").class_names == first.class_names
 
 
 def test_unnamed_file_among_named_ones_is_refused(tmp_path: Path) -> None:

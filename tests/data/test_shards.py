@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def write(path: Path, *members: tuple[str, bytes], mode: str = "w") -> Path:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return path
+
+
+def labelled(texts: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Return the members of a shard with an image for each label."""
+    pairs = [((f"{n}.jpg", b"x"), (f"{n}.cls", text.encode())) for n, text in enumerate(texts)]
+    return [member for pair in pairs for member in pair]
 
 
 def test_images_of_all_shards_are_read_in_any_order(tmp_path: Path) -> None:
@@ -81,6 +88,43 @@ def test_classes_txt_names_numbers_and_orders_names(
     dataset = open_shards([write(tmp_path / "0.tar", *members)], "s")
     assert dataset.class_names == ("fig", "pear", "plum")
     assert dataset.splits["train"].labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "texts", "indices"),
+    [
+        ("1\n2\n3\n", "012", [0, 1, 2]),
+        ("1\n2\n3\n", "123", [0, 1, 2]),
+        ("0\n1\n2\n", "021", [0, 2, 1]),
+        ("10\n0\n", ["0", "10"], [1, 0]),
+        ("10\nfig\n2\n", ["1", "10", "2"], [1, 0, 2]),
+    ],
+)
+def test_all_labels_are_names_or_all_are_numbers_where_classes_are_named_by_numbers(
+    tmp_path: Path, names: str, texts: Sequence[str], indices: list[int]
+) -> None:
+    (tmp_path / "classes.txt").write_text(names)
+    dataset = open_shards([write(tmp_path / "0.tar", *labelled(texts))], "s")
+    assert dataset.splits["train"].labels.tolist() == indices
+
+
+@pytest.mark.parametrize(("names", "texts"), [("1\n0\n", "01"), ("1\n2\ncat\n", ["cat", "0", "1"])])
+def test_a_label_that_may_be_a_name_or_a_number_is_refused(
+    tmp_path: Path, names: str, texts: Sequence[str]
+) -> None:
+    (tmp_path / "classes.txt").write_text(names)
+    shard = write(tmp_path / "0.tar", *labelled(texts))
+    with pytest.raises(UsageError, match=r"the name of class . and the number of the class '.'"):
+        open_shards([shard], "s")
+
+
+def test_an_empty_line_between_class_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("a\n\nb\nc\n\n")
+    shard = write(tmp_path / "0.tar", *labelled("012"))
+    with pytest.raises(UsageError, match=r"line 2 of .*classes\.txt is empty"):
+        open_shards([shard], "s")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n\n \n")
+    assert open_shards([shard], "s").class_names == ("a", "b", "c")
 
 
 def test_names_of_shards_tell_the_split(tmp_path: Path) -> None:

@@ -40,14 +40,15 @@ def open_parquet(files: Sequence[File], spec: str) -> Dataset:
     anew when a parquet file changes. Larger ones, and all that lie elsewhere, are read as a stream:
     row groups in random order, of which a bounded number is on the disk.
 
-    Labels are numbers or names, or lists of them; the schema names the numbers, or a file
+    Labels are numbers or names, or lists of them; the schemas name the numbers, or a file
     ``classes.txt`` beside the first file.
 
     Raises UsageError where columns or labels are missing or contradict each other, MixerError
     where a file is damaged or what is read cannot be kept.
     """
     from mlpmixer.data.class_list import listed_classes
-    from mlpmixer.data.columns import find_columns
+    from mlpmixer.data.columns import find_columns, named_in
+    from mlpmixer.data.label_types import common_names
     from mlpmixer.data.list_columns import split_labels
     from mlpmixer.data.parquet_files import check_columns, read_schema
     from mlpmixer.data.parquet_index import index_files
@@ -59,14 +60,18 @@ def open_parquet(files: Sequence[File], spec: str) -> Dataset:
     columns = find_columns(read_schema(first), str(first))
     here = {split: _on_this_machine(paths) for split, paths in groups.items()}
     indexes = {}
+    ordered = [path for paths in groups.values() for path in paths]
     if _streamed(files):
         indexes = {split: index_files(paths, columns) for split, paths in groups.items()}
         labels = {split: index.labels for split, index in indexes.items()}
+        names = [one for index in indexes.values() for one in index.class_names]
     else:
-        for path in (path for paths in here.values() for path in paths):
-            check_columns(read_schema(path), columns, path)
+        schemas = [read_schema(path) for path in ordered]
+        for path, schema in zip(ordered, schemas, strict=True):
+            check_columns(schema, columns, path)
+        names = [named_in(schema, columns.label) for schema in schemas]
         labels = {split: read_labels(paths, columns.label) for split, paths in here.items()}
-    listed = columns.class_names or listed_classes(first.parent)
+    listed = common_names(ordered, names) or listed_classes(first.parent)
     class_names, known = split_labels(labels, listed, spec)
     splits: dict[str, Split] = {}
     notes = []

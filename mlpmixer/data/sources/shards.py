@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from mlpmixer.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from mlpmixer.data.remote import RemotePath
 
 
 SOURCE = Source(
@@ -36,19 +38,19 @@ def open_shards(shards: Sequence[File], spec: str) -> Dataset:
     such as ``0001.jpg`` and its label, as number or name, in ``0001.cls`` or under "label" in
     ``0001.json``. An image of several classes has a JSON list of them there, or in ``0001.cls`` one
     a line. A file ``classes.txt`` beside the shards names the classes, one a line, or else the
-    index that `mixer data pack` writes. Without both, numbers from 0 to K-1 are class indices, and
-    other numbers and names are names. Of members with the same name the last one counts, as for
-    tar. Images without label and labels without image are counted and passed over.
+    index that `mixer data pack` writes. Labels are then all names, or all indices, or such a mix
+    that none could be either. Without both, numbers from 0 to K-1 are class indices, and other
+    numbers and names are names. Of members with the same name the last one counts, as for tar.
+    Images without label and labels without image are counted and passed over.
 
     The shards are read once from end to end for their index, which is kept below
     `mlpmixer.data.cache.data_home` until a shard changes.
 
-    Raises UsageError where no image has a label or one does not fit, MixerError where a
-    shard is damaged or compressed.
+    Raises UsageError where no image has a label or one does not fit or may mean two classes,
+    MixerError where a shard is damaged or compressed.
     """
     import numpy as np
 
-    from mlpmixer.data.class_list import listed_classes
     from mlpmixer.data.label_sets import by_image
     from mlpmixer.data.remote_shards import shard_split
     from mlpmixer.data.tar_index import index_shards
@@ -57,7 +59,7 @@ def open_shards(shards: Sequence[File], spec: str) -> Dataset:
     indexes = {split: index_shards(paths) for split, paths in groups.items()}
     names, classes = _classes(
         {split: (index.texts.tolist(), index.codes) for split, index in indexes.items()},
-        listed_classes(shards[0].parent),
+        shards[0].parent,
         spec,
     )
     labels = by_image(
@@ -124,17 +126,20 @@ def open_remote_shards(url: str) -> Dataset:
 
 def _classes(
     texts: dict[str, tuple[list[str], npt.NDArray[np.int32]]],
-    listed: tuple[str, ...] | None,
+    folder: Path | RemotePath,
     spec: str,
 ) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int64]]]:
     """Return the class names, and the class indices (M,) of all labels of each split.
 
-    `texts` holds the different labels of each split, and which of them each label is, (M,).
+    `texts` holds the different labels of each split, and which of them each label is, (M,); in
+    `folder` the classes may be listed.
     """
     import numpy as np
 
     from mlpmixer.data.class_labels import named_classes, numbered_classes, whole_number
+    from mlpmixer.data.class_list import listed_classes
 
+    listed = listed_classes(folder)
     numbers = {split: [whole_number(text) for text in found] for split, (found, _) in texts.items()}
     if listed is None:
         if any(None in found for found in numbers.values()):
@@ -142,17 +147,53 @@ def _classes(
         values = {split: np.array(found, dtype=np.int64) for split, found in numbers.items()}
         names, indices = numbered_classes(values, None, spec)
         return names, {split: indices[split][codes] for split, (_, codes) in texts.items()}
-    label_of = {name: label for label, name in enumerate(listed)}
+    index_of = {
+        text: number
+        for split, (found, _) in texts.items()
+        for text, number in zip(found, numbers[split], strict=True)
+    }
+    label_of = _listed_labels(index_of, listed, folder, spec)
     labels = {}
     for split, (found, codes) in texts.items():
-        table = []
-        for text, number in zip(found, numbers[split], strict=True):
-            label = label_of.get(text, number)
-            if label is None or not 0 <= label < len(listed):
-                raise UsageError(
-                    f"{spec} has the label {text!r} in its {split} images, which is none of the "
-                    f"{len(listed):,} classes that are listed beside the shards."
-                )
-            table.append(label)
-        labels[split] = np.array(table, dtype=np.int64)[codes]
+        unknown = next((text for text in found if text not in label_of), None)
+        if unknown is not None:
+            raise UsageError(
+                f"{spec} has the label {unknown!r} in its {split} images, which is none of the "
+                f"{len(listed):,} classes that are listed beside the shards."
+            )
+        labels[split] = np.array([label_of[text] for text in found], dtype=np.int64)[codes]
     return listed, labels
+
+
+def _listed_labels(
+    numbers: Mapping[str, int | None],
+    listed: Sequence[str],
+    folder: Path | RemotePath,
+    spec: str,
+) -> dict[str, int]:
+    """Return the class index of each label that is a name or a number of the listed classes.
+
+    `numbers` holds all labels of the source, and the number that each is. They are read in one way:
+    with the names 1, 2 and 3 the label 1 would else be now the first class and now the second.
+    """
+    from mlpmixer.data.class_list import has_pack_index
+
+    place = {name: label for label, name in enumerate(listed)}
+    by_name = {text: place[text] for text in numbers if text in place}
+    by_number = {
+        text: number
+        for text, number in numbers.items()
+        if number is not None and 0 <= number < len(listed)
+    }
+    all_names, all_numbers = len(by_name) == len(numbers), len(by_number) == len(numbers)
+    if all_numbers and not all_names:
+        return by_number
+    two = next((t for t in by_name if t in by_number and by_name[t] != by_number[t]), None)
+    # A pack has names where a number could be taken for one.
+    if two is None or (all_names and (not all_numbers or has_pack_index(folder))):
+        return by_number | by_name
+    raise UsageError(
+        f"{spec} has the label {two!r}, which is the name of class {by_name[two]} and the number "
+        f"of the class {listed[by_number[two]]!r}: remove classes.txt if it is the name, or else "
+        "give names there that are no numbers."
+    )
