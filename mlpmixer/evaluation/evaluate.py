@@ -11,7 +11,7 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.reading import read_split, tell_skipped
 from mlpmixer.data.relabelled import Relabelled
-from mlpmixer.data.sources import open_source
+from mlpmixer.data.sources import open_source, same_source
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES, Evaluation, classify
@@ -124,6 +124,11 @@ def open_labelled(
     for remark in dataset.remarks:
         console.message(remark)
     name, chosen = images_for(model, dataset, split)
+    if split is None and name == "train" and _trained_on(dataset, model.facts):
+        console.warning(
+            f"{source} has no images but those that the model was trained on: how it does on "
+            "others is not told by them. Give other data by --data."
+        )
     if chosen.label_sets is not None:
         console.message(SEVERAL_CLASSES)
     if model.class_names is None:
@@ -156,7 +161,7 @@ def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[
 
 def _choose(dataset: Dataset, split: str | None, facts: Mapping[str, Any]) -> tuple[str, Split]:
     """Return the split asked for; the best unseen one if none was."""
-    if dataset.spec == facts.get("data") and "train" in dataset.splits and "seed" in facts:
+    if _trained_on(dataset, facts) and "train" in dataset.splits and "seed" in facts:
         fraction = facts.get("validation_fraction", 0)  # the same images as training held out
         dataset, _ = arrange_splits(dataset, facts.get("splits", "own"), fraction, facts["seed"])
     order = ("test", "validation", "train") if split is None else (split,)
@@ -167,3 +172,8 @@ def _choose(dataset: Dataset, split: str | None, facts: Mapping[str, Any]) -> tu
         f"{dataset.spec} has no {split} images, only {', '.join(dataset.splits)}: "
         "choose one of them by --split."
     )
+
+
+def _trained_on(dataset: Dataset, facts: Mapping[str, Any]) -> bool:
+    data = facts.get("data")
+    return data is not None and same_source(dataset.spec, str(data))

@@ -1,6 +1,7 @@
 """Which images a model is measured on, and what counts as right."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -78,14 +79,17 @@ def test_names_are_compared_as_they_are_printed() -> None:
 
 
 @pytest.mark.parametrize("splits", ["own", "joined"])
-def test_the_images_that_training_set_apart_are_found_again(splits: str) -> None:
+@pytest.mark.parametrize(
+    "spelled", ["made-up", "made-up/", "./made-up", os.path.abspath("made-up")]
+)
+def test_the_images_that_training_set_apart_are_found_again(splits: str, spelled: str) -> None:
     dataset = Dataset(
         "made-up", ("a", "b"), {"train": Named([str(i) for i in range(40)], [0, 1] * 20)}
     )
     arranged, _ = arrange_splits(dataset, splits, 0.1, seed=3)
     unseen = arranged.splits["validation" if splits == "own" else "test"]
     model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, num_classes=2)
-    model.facts = {"data": "made-up", "splits": splits, "validation_fraction": 0.1, "seed": 3}
+    model.facts = {"data": spelled, "splits": splits, "validation_fraction": 0.1, "seed": 3}
     _, images = images_for(model, dataset, None)
     assert [images.name(i) for i in range(len(images))] == [
         unseen.name(i) for i in range(len(unseen))

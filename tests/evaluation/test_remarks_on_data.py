@@ -31,3 +31,23 @@ def test_what_was_passed_over_is_said(
     said = capsys.readouterr()
     assert "passed over: .dng files (1)" in said.err
     assert json.load(io.StringIO(said.out))
+
+
+@pytest.mark.parametrize(("held_out", "warned"), [(0.0, True), (0.5, False)])
+def test_it_is_said_where_the_images_are_those_of_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], held_out: float, warned: bool
+) -> None:
+    model = create_model("mixer_nano", image_size=8, num_classes=2, patch_size=4, depth=1)
+    data = f"{tmp_path}/data"
+    model.facts = {"data": data, "splits": "own", "validation_fraction": held_out, "seed": 0}
+    model.save(tmp_path / "model.safetensors", class_names=["a", "b"])
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(4):
+            picture = Image.new("RGB", (8, 8), (number, 0, ord(name)))
+            picture.save(tmp_path / "data" / name / f"{number}.png")
+    arguments = ["eval", str(tmp_path / "model.safetensors"), "--data", f"{data}/", "--json"]
+    assert main([*arguments, "--workers", "0"]) == 0
+    said = capsys.readouterr()
+    assert ("no images but those that the model was trained on" in said.err) == warned
+    assert json.loads(said.out)["split"] == ("train" if warned else "validation")

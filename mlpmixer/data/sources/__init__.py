@@ -94,6 +94,18 @@ def check_name(spec: str) -> None:
         raise _no_such_source(spec, Path(spec))
 
 
+def same_source(one: str, other: str) -> bool:
+    """Tell whether two specs mean one source: paths may be spelled differently."""
+    return _unified(one) == _unified(other)
+
+
+def _unified(spec: str) -> str:
+    prefixes = [source.prefix for source in sources() if source.prefix]
+    if spec in _by_name() or "://" in spec or spec.startswith(tuple(prefixes)):
+        return spec
+    return os.path.realpath(located(Path(spec).expanduser()))
+
+
 def _by_name() -> dict[str, Source]:
     return {name: source for source in sources() for name in source.names}
 
