@@ -13,7 +13,10 @@ from mlpmixer.data.dataset import Split
 from mlpmixer.data.formats import open_image, readable_suffixes
 from mlpmixer.data.picture import UnreadableImage, explained, fetch, from_bytes
 
-_SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "PPM": "ppm", "JPEG2000": "jp2"}
+_SUFFIXES = {
+    **{"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "PPM": "ppm"},
+    **{"JPEG2000": "jp2", "HEIF": "heic"},
+}
 """Of formats that have several."""
 _KEY = 64  # characters of a file's name that are kept
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.formats import readable_formats
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import AugmentOptions, DataOptions
 from mlpmixer.data.pack_index import damaged_shards, read_index
@@ -130,6 +131,19 @@ def test_pixels_become_lossless_images(tmp_path: Path) -> None:
         ours = pixels_for(result.splits["test"], index, preprocessing)
         theirs = pixels_for(source.splits["test"], before, preprocessing)
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", readable_formats())
+def test_images_keep_the_usual_suffix_of_their_format(tmp_path: Path, kind: str) -> None:
+    for number, name in enumerate(("ant", "bee")):
+        folder = tmp_path / "source" / name
+        folder.mkdir(parents=True)
+        # whatever the files are called
+        Image.new("RGB", (8, 8), (90 * number, 9, 9)).save(folder / "x.bmp", kind)
+    packed(tmp_path / "source", tmp_path / "out")
+    train = open_source(str(tmp_path / "out")).splits["train"]
+    usual = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif", "HEIF": "heic"}
+    assert train.name(0).endswith(f".{usual.get(kind, kind.lower())}")
 
 
 def test_unreadable_images_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
