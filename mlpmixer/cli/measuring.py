@@ -23,7 +23,7 @@ class MeasuringOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Type of the matrix products; auto: bfloat16 where the hardware multiplies it."""
+    """Type of the matrix products; auto: bfloat16 where it is faster than float32 here."""
     json: bool = False
     """Print everything as JSON; messages go to standard error."""
 

@@ -28,9 +28,9 @@ _EXTRA = 'pip install "mlpmixer[serve]"'
 class ServeCommand:
     """Answer over HTTP what is in pictures: POST them to /v1/models/NAME/predict.
 
-    Several pictures that arrive at about the same time are computed together. A model whose file
-    changes is replaced without a lost request; SIGHUP replaces all. SIGTERM and Ctrl-C finish what
-    was taken on. Where the environment variable MIXER_API_KEY is set, clients have to send it.
+    Several pictures that arrive at about the same time are computed together. The address itself,
+    http://127.0.0.1:8000, is a page for people. A model whose file changes is replaced without a
+    lost request; SIGHUP replaces all. SIGTERM and Ctrl-C finish what was taken on. Where the environment variable MIXER_API_KEY is set, clients have to send it.
 
     Examples:
       mixer serve runs/digits

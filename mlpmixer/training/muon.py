@@ -31,7 +31,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     """Return about U·Vᵀ of each of the matrices (K, m, n) = U·S·Vᵀ.
 
     The singular values come out between about 0.7 and 1.2: exactness is not needed, speed is. So it
-    is computed, and returned, in bfloat16 where the hardware multiplies it, else in float32.
+    is computed, and returned, in bfloat16 where that is faster here, else in float32.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]

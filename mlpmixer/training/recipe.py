@@ -186,7 +186,7 @@ class ComputeOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the hardware multiplies it, else float32."""
+    """auto: bfloat16 where it is faster than float32 here, else float32."""
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on CPUs."""
     shard: Literal["auto", "always", "never"] = "auto"
