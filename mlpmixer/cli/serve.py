@@ -30,7 +30,8 @@ class ServeCommand:
 
     Several pictures that arrive at about the same time are computed together. The address itself,
     http://127.0.0.1:8000, is a page for people. A model whose file changes is replaced without a
-    lost request; SIGHUP replaces all. SIGTERM and Ctrl-C finish what was taken on. Where the environment variable MIXER_API_KEY is set, clients have to send it.
+    lost request; SIGHUP replaces all. SIGTERM and Ctrl-C finish what was taken on. Where the
+    environment variable MIXER_API_KEY is set, clients have to send it.
 
     Examples:
       mixer serve runs/digits
