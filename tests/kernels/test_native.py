@@ -1,6 +1,8 @@
 """The native kernels against the model in float64: every level of this machine, every precision."""
 
+import math
 import multiprocessing
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +32,10 @@ KINDS = [
     for precision in PRECISIONS
     for level in (levels_here(precision, emulated=True) if library().functions else [])
 ]
+NANS_OF_ALL_BITS = [
+    struct.unpack("f", bytes(bits))[0] for bits in (b"\xff\xff\xff\x7f", b"\xff" * 4)
+]
+"""Rounding the bits of these up would carry into their sign, and make them 0."""
 every_kind = pytest.mark.parametrize(("level", "precision"), KINDS)
 
 
@@ -119,16 +125,16 @@ def test_an_image_without_numbers_disturbs_no_other(level: str, precision: Preci
 
 
 @every_kind
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("value", [math.inf, *NANS_OF_ALL_BITS])
 def test_weights_that_are_no_numbers_give_no_numbers(
-    level: str, precision: Precision, value: str
+    level: str, precision: Precision, value: float
 ) -> None:
     changes = {"image_size": (14, 14), "width": 70, "channels_mlp_dim": 1100, "depth": 1}
     for name, weight in random_mixer(**changes).named_parameters():
         for position in {0, weight.numel() // 2, weight.numel() - 1}:
             mixer = random_mixer(**changes)
             with torch.no_grad():
-                mixer.get_parameter(name).view(-1)[position] = float(value)
+                mixer.get_parameter(name).view(-1)[position] = value
             logits = packed(mixer, level, precision).logits(images_for(mixer, 2))
             spoilt = logits.isfinite().logical_not()
             of_one_class = name.startswith("head")
@@ -136,16 +142,16 @@ def test_weights_that_are_no_numbers_give_no_numbers(
 
 
 @every_kind
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, *NANS_OF_ALL_BITS])
 def test_a_pixel_that_is_no_number_gives_no_numbers(
-    level: str, precision: Precision, value: str
+    level: str, precision: Precision, value: float
 ) -> None:
     mixer = random_mixer(image_size=(14, 14), width=70)
     native = packed(mixer, level, precision)
     for row, column in ((0, 0), (5, 8), (13, 13)):
         images = images_for(mixer, 3)
         expected = native.logits(images, threads=1)
-        images[1, 1, row, column] = float(value)
+        images[1, 1, row, column] = value
         found = native.logits(images, threads=1)
         assert found[1].isnan().all()
         assert not native.tokens(images)[1].isfinite().any()

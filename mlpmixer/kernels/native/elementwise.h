@@ -23,11 +23,15 @@ inline F load_some(const float *p, int64_t at, int64_t count, float fill) {
 }
 
 #ifndef OWN_BFLOAT16
-// bfloat16 in the low half of each lane, rounded to nearest, ties to even.
+// bfloat16 in the low half of each lane, rounded to nearest, ties to even. A NaN is not rounded, which
+// could carry into its sign, but gets the highest bit of its fraction.
 inline I to_bfloat16(F v) {
     const I bits = as_lanes(v);
     const I odd = both(right_shift<16>(bits), lanes_of(1));
-    return right_shift<16>(plus(bits, plus(odd, lanes_of(0x7fff))));
+    const I magnitude = both(bits, lanes_of(0x7fffffff));
+    const I nan = right_shift<31>(plus(magnitude, lanes_of(0x7fffff)));  // 1, else 0
+    const I half = both(plus(nan, lanes_of(-1)), plus(odd, lanes_of(0x7fff)));
+    return either(right_shift<16>(plus(bits, half)), left_shift<6>(nan));
 }
 inline void store_bfloat16(uint16_t *p, F v) { store_halves(p, to_bfloat16(v)); }
 inline void store_bfloat16s(char *p, F first, F second) {

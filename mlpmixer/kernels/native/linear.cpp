@@ -8,6 +8,8 @@ namespace {
 uint16_t to_bfloat16(float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, 4);
+    // A NaN stays one: rounding its bits up could carry into the sign.
+    if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t(bits >> 16 | 0x40);
     return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
