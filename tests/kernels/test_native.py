@@ -158,6 +158,18 @@ def test_a_pixel_that_is_no_number_gives_no_numbers(
         assert torch.equal(found[::2], expected[::2])
 
 
+@pytest.mark.parametrize("level", [level for level, precision in KINDS if precision == "int8"])
+def test_steps_of_int8_are_summed_over_any_number_of_inputs(level: str) -> None:
+    mixer = random_mixer(image_size=(160, 160), patch_size=160, width=16, depth=1)
+    images = torch.ones(1, 3, 160, 160)
+    images[..., 0, 0] = -1
+    with torch.no_grad():  # products that all have one sign: their sum is as large as it can be
+        stem = mixer.get_parameter("stem.proj.weight")
+        stem[:8], stem[8:] = 1 / stem[0].numel(), 0
+    found = packed(mixer, level, "int8").tokens(images)
+    assert share(found, exact(mixer, images)[0]) < BOUNDS["int8"]
+
+
 def test_any_strides_and_alignment_give_the_same() -> None:
     level, precision = KINDS[0]
     mixer = random_mixer()

@@ -1,6 +1,8 @@
 #include "linear.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 
 namespace {
@@ -32,6 +34,9 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
     numbers = memory.floats();
     if (bias) std::memcpy(numbers, bias, size_t(outputs) * sizeof(float));
 
+    // So small that no sum of products with activations of 0 to 255 leaves 32 bits.
+    const int most_weight =
+        int(std::min<int64_t>(k.most_weight, INT32_MAX / (255 * std::min(chunk_size, inputs))));
     finite = !bias || k.all_finite(bias, outputs);
     for (int64_t o = 0; o < outputs; ++o) {
         char *to = data.bytes() + o / across * panel_bytes;
@@ -41,8 +46,8 @@ Linear::Linear(const Kernels &k, Side side, const float *weight, const float *bi
         if (k.precision == INT8) {
             float most = 0;
             for (int64_t i = 0; i < inputs; ++i) most = std::fmax(most, std::fabs(row[i]));
-            scale = most / float(k.most_weight);
-            inverse = most > 0 ? float(k.most_weight) / most : 0;
+            scale = most / float(most_weight);
+            inverse = most > 0 ? float(most_weight) / most : 0;
             if (!k.all_finite(row, inputs)) inverse = 0, finite = false;
             numbers[padded + o] = scale;
         }
