@@ -1,6 +1,7 @@
 """A crop is the same whether its part of a picture or the whole of it is decoded."""
 
 import io
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,6 +91,32 @@ def test_a_part_gives_the_crop_of_the_whole(kind: str, size: tuple[int, int], op
         for number, box in enumerate(BOXES)
     ]
     assert torch.equal(crops(in_parts), torch.stack(wanted))
+
+
+def with_few_colours(across: int, down: int) -> bytes:
+    """Return a JPEG whose blocks of colour stand for `across` times `down` of brightness.
+
+    Pillow writes none; as its blocks of RGB are coded alike, the header may take them for others.
+    """
+    blocks = io.BytesIO()
+    PHOTO.crop((0, 0, 320, 160)).save(blocks, "JPEG", keep_rgb=True)  # 3 · 40 · 20 = 10 · 16 · 15
+    content = bytearray(blocks.getvalue())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = struct.pack(">HH", 16 * 8 * down, 15 * 8 * across)
+    content[frame + 11] = 16 * across + down
+    return bytes(content)
+
+
+@pytest.mark.parametrize("side", [200, 64, 32, 16])  # decoded whole, and at 1/2, 1/4 and 1/8
+@pytest.mark.parametrize("sampling", [(4, 2), (2, 4)])
+def test_so_it_is_with_few_values_of_colour(sampling: tuple[int, int], side: int, opened) -> None:
+    content, model = with_few_colours(*sampling), Preprocessing(image_size=(side, side))
+    in_parts, whole = opened(content, content, model=model)
+    pixels = whole.pixels()
+    for box in BOXES:
+        part = torch.empty(3, side, side, dtype=torch.uint8)
+        in_parts.crop(box, flip=False, out=part)
+        assert torch.equal(part, training_crop(pixels, box, False, (side, side)))
 
 
 @needs_the_decoder

@@ -49,6 +49,12 @@ bool scale_to(jpeg_decompress_struct &info, int width, int height) {
     return false;
 }
 
+// Whether libjpeg-turbo 2.1.5 computes wrong pixels beside a cropped column: of reduced pictures
+// that have more than four values of brightness for one of colour, as 4:1:0.
+bool crops_wrongly(const jpeg_decompress_struct &info) {
+    return info.scale_denom > 1 && info.max_h_samp_factor * info.max_v_samp_factor > 4;
+}
+
 // What stands before a picture's coded values: segments of a marker and their length.
 enum Marker : unsigned char { START = 0xd8, EXIF_OR_XMP = 0xe1, SCAN = 0xda };
 
@@ -103,7 +109,8 @@ API int mlpmixer_jpeg_region(const unsigned char *content, unsigned long bytes, 
     jpeg_mem_src(&info, const_cast<unsigned char *>(content), bytes);
     jpeg_read_header(&info, TRUE);
     info.out_color_space = JCS_RGB;
-    if (!scale_to(info, width, height)) leave(reinterpret_cast<j_common_ptr>(&info));
+    if (!scale_to(info, width, height) || crops_wrongly(info))
+        leave(reinterpret_cast<j_common_ptr>(&info));
     jpeg_start_decompress(&info);
     JDIMENSION column = std::max(box[0] - BORDER, 0);
     JDIMENSION columns = std::min(box[2] + BORDER, width) - column;
