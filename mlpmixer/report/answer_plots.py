@@ -36,6 +36,7 @@ from mlpmixer.report.run_contents import Mistake
 _ANNOTATED_CLASSES = 15
 _LABELLED_CLASSES = 40
 _LARGEST_MAP = 200  # pixels along a side of the confusion matrix
+_PICTURE = 300  # pixels along a side of a mistake: about what it has in the file
 
 
 def confusion_matrix(confusion: Confusion, class_names: Sequence[str]) -> Figure:
@@ -164,7 +165,9 @@ def mistake_grid(mistakes: Sequence[Mistake], columns: int = 4) -> Figure:
         for axes in grid:
             bare(axes)
         for axes, mistake in zip(grid, mistakes, strict=False):
-            axes.imshow(np.asarray(mistake.picture), interpolation="nearest")
+            picture = mistake.picture.copy()
+            picture.thumbnail((_PICTURE, _PICTURE))  # matplotlib would hold all of a photograph
+            axes.imshow(np.asarray(picture), interpolation="nearest")
             axes.set_title(
                 f"{shortened(mistake.true, 20)}\n"
                 f"taken for {shortened(mistake.predicted, 12)} {percent(mistake.probability, 0)}",

@@ -7,14 +7,15 @@ from PIL import Image
 from mlpmixer.report.figure_page import data_uri
 
 _PIXEL_ART = 64  # smaller pictures are magnified without smoothing
-_SIDE = 224  # pixels; larger pictures are shrunk to it
+SIDE = 224
+"""Pixels; larger pictures are shrunk to it."""
 
 
 def thumbnail(picture: Image.Image) -> tuple[str, bool]:
     """Return a picture as an address that holds it, and whether its pixels are to be seen."""
     picture = picture.convert("RGB")
     pixel_art = max(picture.size) <= _PIXEL_ART
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     if pixel_art:
         picture.save(buffer, "PNG")

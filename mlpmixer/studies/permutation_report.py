@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.picture import decode
+from mlpmixer.data.picture import picture_for
 from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.report.figure_page import (
@@ -190,8 +190,8 @@ def _examples(grid: Grid, planned: Mapping[str, Plan]) -> FigureView:
 def _first(split: Split, model: ImageModel) -> NDArray[np.uint8]:
     """Return the first images (N, H, W, 3) in the model's size."""
     height, width = model.image_size
-    how = model.preprocessing.sixteen_bit
-    images = [decode(split, i, sixteen_bit=how) for i in range(min(EXAMPLES, len(split)))]
+    shown = range(min(EXAMPLES, len(split)))
+    images = [picture_for(split, index, model.preprocessing) for index in shown]
     resized = [image.resize((width, height), Image.Resampling.BILINEAR) for image in images]
     return np.stack([np.array(image) for image in resized])
 

@@ -17,6 +17,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
 from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.report.thumbnails import SIDE
 from mlpmixer.runtime import machine
 from mlpmixer.training.recipe import Recipe
 
@@ -96,10 +97,15 @@ def report_contents(
 def worst_mistakes(
     predictions: Predictions, split: Split, class_names: Sequence[str], sixteen_bit: SixteenBit
 ) -> tuple[Mistake, ...]:
-    """Return the wrong predictions that the model was surest of, the surest first."""
+    """Return the wrong predictions that the model was surest of, the surest first.
+
+    Of large pictures no more is kept than a page shows.
+    """
     return tuple(
         Mistake(
-            picture=decode(split, int(predictions.indices[row]), sixteen_bit=sixteen_bit),
+            picture=decode(
+                split, int(predictions.indices[row]), at_least=2 * SIDE, sixteen_bit=sixteen_bit
+            ),
             true=class_names[predictions.labels[row]],
             predicted=class_names[predictions.predicted[row]],
             probability=float(predictions.confidence[row]),

@@ -103,6 +103,14 @@ def test_mistakes_are_labelled_with_truth_prediction_and_probability():
     assert "cat\ntaken for dog 99 %" in texts(answer_plots.mistake_grid(mistakes))
 
 
+def test_photographs_among_the_mistakes_are_drawn_small():
+    photograph = Image.new("RGB", (3000, 2000))
+    figure = answer_plots.mistake_grid([Mistake(photograph, "cat", "dog", 0.9)])
+    drawn = np.asarray(figure.axes[0].images[0].get_array())
+    assert max(drawn.shape) <= 400
+    assert photograph.size == (3000, 2000)
+
+
 def test_drawing_leaves_the_users_matplotlib_alone(tmp_path):
     before = dict(matplotlib.rcParams)
     figure = answer_plots.confusion_matrix(Confusion.from_matrix(np.eye(2, dtype=int)), ["a", "b"])
