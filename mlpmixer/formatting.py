@@ -1,5 +1,6 @@
 """Numbers and names as people read them."""
 
+import re
 import unicodedata
 
 _JOINERS = "\u200c\u200d"  # part of how some scripts and emoji are written
@@ -28,6 +29,14 @@ def _spelt_out(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":  # how Python holds a byte that is not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()
+
+
+def without_secrets(text: str) -> str:
+    """Return `text`, the addresses in it without user, query and fragment, where keys stand."""
+    return _ADDRESS.sub(r"\1\2", text) if "://" in text else text
+
+
+_ADDRESS = re.compile(r"([A-Za-z][\w+.-]*://)(?:[^\s/\"'?#]*@)?([^\s\"'?#]*)(?:[?#][^\s\"']*)?")
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlpmixer.formatting import clock, counted, duration, memory, number
+from mlpmixer.formatting import clock, counted, duration, memory, number, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,18 @@ def test_numbers_keep_about_three_digits() -> None:
     words = ["1,234", "1,234", "56.7", "5.68", "0.123", "3.0e-04"]
     assert [number(one) for one in numbers] == words
     assert [memory(size) for size in (512_000_000, 1_230_000_000)] == ["512 MB", "1.2 GB"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://host/a.tar?key=SECRET", "https://host/a.tar"),
+        ("https://me:SECRET@host:80/a/{0..3}.tar#SECRET", "https://host:80/a/{0..3}.tar"),
+        ("s3://bucket/a.tar", "s3://bucket/a.tar"),
+        ('data = "https://host/a?key=SECRET"\n', 'data = "https://host/a"\n'),
+        ("--data 'https://host/a?key=SECRET' --json", "--data 'https://host/a' --json"),
+        ("is it me@home? #1", "is it me@home? #1"),
+    ],
+)
+def test_addresses_are_shown_without_their_keys(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown

@@ -21,6 +21,7 @@ from mlpmixer.data.pack_sample import PackOptions, encode_sample
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
+from mlpmixer.formatting import without_secrets
 from mlpmixer.randomness import derived_seed
 
 _SAMPLED = 32  # images encoded to estimate what all of them will take
@@ -53,7 +54,7 @@ class PackPlan:
     def settings(self) -> dict[str, Any]:
         """Return what decides the bytes of the shards; a pack goes on only with the same."""
         return {
-            "source": self.dataset.spec,
+            "source": without_secrets(self.dataset.spec),
             "source_digest": _digest(self.dataset),
             **self.options.as_json(),
             "classes": list(self.dataset.class_names),

@@ -131,10 +131,14 @@ def environment() -> Environment:
 
 
 def _written(value: object) -> object:
-    """Return a value as templates write it: text without what neither HTML nor UTF-8 may hold."""
+    """Return a value as templates write it.
+
+    Text comes without what neither HTML nor UTF-8 may hold, and without keys in addresses: a page
+    can be sent to others as it is.
+    """
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "\n".join(map(formatting.printable, value.split("\n")))
+    return "\n".join(map(formatting.printable, formatting.without_secrets(value).split("\n")))
 
 
 def data_uri(media_type: str, content: bytes) -> str:

@@ -13,6 +13,7 @@ from mlpmixer.data.duplicates import Duplicates
 from mlpmixer.data.label_sets import class_counts
 from mlpmixer.data.picture import decode
 from mlpmixer.evaluation.classify import Evaluation, Predictions
+from mlpmixer.formatting import without_secrets
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
@@ -49,7 +50,7 @@ def report_contents(
     }
     where = shlex.quote(str(run))
     return ReportContents(
-        title=f"{recipe.model.model} on {Path(recipe.data.data).name}",
+        title=f"{recipe.model.model} on {Path(without_secrets(recipe.data.data)).name}",
         model=recipe.model.model,
         class_names=dataset.class_names,
         class_correct=evaluation.confusion.correct,

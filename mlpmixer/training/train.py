@@ -11,7 +11,7 @@ from mlpmixer.data.duplicates import Duplicates, find_duplicates
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import accuracy, classify
 from mlpmixer.files import write_json
-from mlpmixer.formatting import counted, number, percent
+from mlpmixer.formatting import counted, number, percent, without_secrets
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.ranks import Ranks
 from mlpmixer.report.run_page import write_report
@@ -130,7 +130,8 @@ def _tracked(recipe: Recipe, run: RunDirectory, console: Console) -> Tracker | N
     """Return the tracker that gets the metrics of the run from now on, where one is wanted."""
     if recipe.tracking.tracker is None:
         return None
-    given = {name: str(value) for name, value in flat_values(recipe).items() if value is not None}
+    values = flat_values(recipe).items()
+    given = {name: without_secrets(str(value)) for name, value in values if value is not None}
     tracker = Tracker(recipe.tracking.tracker, run.path, given, console.warning)
     run.listener = tracker.log
     return tracker

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_json, write_text
+from mlpmixer.formatting import without_secrets
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.weights.model_files import HUB_CONFIG, HUB_PREFIX, load_folder
 from mlpmixer.weights.own_format import MODEL_FILE, write_model
@@ -141,10 +142,13 @@ def public_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_name(source: str) -> str:
-    """Return a data source or checkpoint as others may see it: without this machine's folders."""
+    """Return a data source or checkpoint as others may see it.
+
+    That is without this machine's folders, and without the keys that an address may hold.
+    """
     if source.startswith(("hf:", "hf-hub:")):
         return source
-    return re.split(r"[/\\]", source.rstrip("/\\"))[-1]
+    return re.split(r"[/\\]", without_secrets(source).rstrip("/\\"))[-1]
 
 
 @contextmanager

@@ -280,3 +280,8 @@ def test_only_the_last_part_of_a_path_is_public() -> None:
     assert public_name("C:\\me\\photos") == "photos"
     assert public_name("hf:user/photos:small") == "hf:user/photos:small"
     assert public_name("cifar10") == "cifar10"
+
+
+def test_keys_in_an_address_are_not_public() -> None:
+    signed = "https://me:SECRET@host/photos/{000..003}.tar?X-Signature=SECRET/x#SECRET"
+    assert public_name(signed) == "{000..003}.tar"

@@ -253,6 +253,21 @@ def test_names_are_text_never_markup(tmp_path):
     assert f"{hostile} taken for R&D" in [image["alt"] for image in page.all("img")]
 
 
+def test_keys_in_addresses_are_not_on_the_page(tmp_path):
+    signed = "https://me:SECRET@host/a.tar?key=SECRET"
+    write_report(
+        tmp_path / "report.html",
+        make_contents(
+            dataset=DatasetFacts(name=signed, images={}, notes=(f"{signed} was read",)),
+            recipe_toml=f'data = "{signed}"',
+            commands={"Train it again": f"mixer train --data '{signed}'"},
+        ),
+    )
+    page = Page(tmp_path / "report.html")
+    assert "SECRET" not in page.source
+    assert "mixer train --data 'https://host/a.tar'" in page.text
+
+
 def test_a_thousand_classes_stay_usable(tmp_path):
     path = tmp_path / "report.html"
     write_report(path, make_contents([f"class number {index}" for index in range(1000)]))
