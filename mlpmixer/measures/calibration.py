@@ -3,6 +3,7 @@
 Guo et al. (2017), "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BINS = 15
+TOLERATED_ERROR = 0.05
+"""Expected calibration error up to which probabilities can be taken at their word."""
 
 
 def calibration_sums(confidence: Tensor, right: Tensor, bins: int = BINS) -> Tensor:
@@ -30,6 +33,22 @@ def calibration_sums(confidence: Tensor, right: Tensor, bins: int = BINS) -> Ten
     members = F.one_hot(which, bins).double()  # (B, bins)
     rows = torch.stack([torch.ones_like(confidence), confidence, right]).double()  # (3, B)
     return rows @ members
+
+
+def chance_error(right: int, images: int, bins: int = BINS) -> float:
+    """Return the expected calibration error that an honest model has at most, on average.
+
+    In a bin of n images the share that is right differs from its expectation p by
+    sqrt(2 p (1 - p) / (pi n)) on average; the sum over the bins is largest where they are alike.
+
+    Args:
+        right: images classified rightly.
+        images: images classified.
+        bins: as in `calibration_sums`.
+    """
+    accuracy = (right + 1) / (images + 2)  # neither 0 nor 1, which few images cannot tell
+    spread = accuracy * (1 - accuracy)
+    return math.sqrt(2 * min(bins, images) * spread / (math.pi * images))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mlpmixer.formatting import counted, duration, magnitude, percent, printable, shortened
 from mlpmixer.json_text import json_text
+from mlpmixer.measures.calibration import TOLERATED_ERROR, chance_error
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.measures.metrics import interval, shown
 from mlpmixer.report.run_contents import OF_EACH_CLASS
@@ -18,7 +19,6 @@ from mlpmixer.report.run_contents import OF_EACH_CLASS
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 _CONFUSIONS = 5
 _CLASSES = 50
-_MISCALIBRATED = 0.05
 _NAME = 60  # characters of a class's name
 
 
@@ -174,7 +174,9 @@ def _limits(facts: CardFacts) -> list[str]:
                 "choosing the model: expect less on new ones."
             )
         error = float(measured["expected_calibration_error"])
-        if error > _MISCALIBRATED:
+        images = int(measured["images"])
+        right = round(float(measured["top1"]) * images)
+        if error > TOLERATED_ERROR + chance_error(right, images):
             found.append(
                 f"Its confidence is off by {100 * error:.1f} points on average: do not take its "
                 "probabilities at their word."

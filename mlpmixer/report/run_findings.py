@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlpmixer.formatting import capitalized, counted, percent, shortened
+from mlpmixer.measures.calibration import TOLERATED_ERROR, chance_error
 from mlpmixer.measures.intervals import wilson_interval
 from mlpmixer.report.run_contents import ReportContents
 
 _WIDE_INTERVAL = 0.05  # from its lower to its upper end
-_MISCALIBRATED = 0.05
 _CLASS_BEHIND = 0.15
 _OVERFITTED = 0.10
 _FEW_IMAGES = 10  # of a class: its accuracy says little
@@ -79,13 +79,22 @@ def _calibration(contents: ReportContents) -> Finding | None:
     if contents.calibration is None:
         return None
     error = contents.calibration.expected_error
-    if error <= _MISCALIBRATED:
+    off = f"Its probabilities are off by {100 * error:.1f} points on average"
+    if error <= TOLERATED_ERROR:
+        return Finding(True, "Honest confidence", f"{off}.")
+    if error <= TOLERATED_ERROR + chance_error(contents.correct, contents.total):
         return Finding(
-            True,
-            "Honest confidence",
-            f"Its probabilities are off by {100 * error:.1f} points on average.",
+            False,
+            "Too few images to judge its confidence",
+            f"{off}, which chance can make of {counted(contents.total, 'image')}.",
         )
     confidence, accuracy = contents.calibration.mean_confidence, contents.calibration.mean_accuracy
+    if abs(confidence - accuracy) < error / 2:
+        return Finding(
+            False,
+            "Uneven confidence",
+            f"{off}: too high for some images, too low for others. Do not take them at their word.",
+        )
     return Finding(
         False,
         "Over-confident" if confidence > accuracy else "Under-confident",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlpmixer.measures.calibration import BINS, Calibration, calibration_sums
+from mlpmixer.measures.calibration import BINS, Calibration, calibration_sums, chance_error
 
 
 def measured(confidence: list[float], right: list[bool]) -> Calibration:
@@ -48,3 +48,16 @@ def test_sums_of_parts_are_those_of_the_whole() -> None:
         for one in range(BINS)
     ]
     assert Calibration.from_sums(whole.numpy()).expected_error == pytest.approx(sum(gaps))
+
+
+@pytest.mark.parametrize("images", [20, 100, 1000])
+def test_what_chance_makes_of_an_honest_model_is_allowed_for(images: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    errors, allowed = [], []
+    for _ in range(100):
+        confidence = torch.rand(images, generator=random)
+        right = torch.rand(images, generator=random) < confidence
+        sums = calibration_sums(confidence, right)
+        errors.append(Calibration.from_sums(sums.numpy()).expected_error)
+        allowed.append(chance_error(int(right.sum()), images))
+    assert np.mean(errors) <= np.mean(allowed) <= 2 * np.mean(errors)

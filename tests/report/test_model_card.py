@@ -1,0 +1,39 @@
+"""What a model card says that a user must know."""
+
+from typing import Any
+
+import pytest
+
+from mlpmixer.report.model_card import CardFacts, model_card
+
+
+def card(*, exclusive: bool = True, **measured: Any) -> str:
+    evaluation = {
+        "images": 10_000,
+        "split": "test",
+        "top1": 0.9,
+        "expected_calibration_error": 0.01,
+        "per_class": {"cat": 0.9, "dog": 0.9},
+        "confusion": [[90, 10], [10, 90]],
+        **measured,
+    }
+    return str(
+        model_card(
+            CardFacts(
+                model="mixer_s16",
+                where="pets",
+                parameters=1,
+                image_size=(32, 32),
+                num_classes=2,
+                class_names=("cat", "dog"),
+                evaluation=evaluation,
+                exclusive=exclusive,
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(("images", "told"), [(10_000, True), (100, False)])
+def test_confidence_is_called_wrong_where_there_are_enough_images(images: int, told: bool) -> None:
+    text = card(images=images, expected_calibration_error=0.08)
+    assert ("Its confidence is off by 8.0 points" in text) is told
