@@ -170,8 +170,8 @@ def _limits(facts: CardFacts) -> list[str]:
         )
         if measured["split"] != "test":
             found.append(
-                f"It was measured on {measured['split']} images, which took part in making or "
-                "choosing the model: expect less on new ones."
+                f"It was measured on {measured['split']} images, which may have taken part "
+                "in making or choosing the model: expect less on new ones."
             )
         error = float(measured["expected_calibration_error"])
         images = int(measured["images"])
@@ -183,7 +183,8 @@ def _limits(facts: CardFacts) -> list[str]:
             )
         if untested := [n for n, a in measured["per_class"].items() if a is None]:
             found.append(
-                f"{counted(len(untested), 'class', 'classes')} had no image to measure accuracy on."
+                f"No image counted for {counted(len(untested), 'class', 'classes')}: "
+                "how well they are recognised is not known."
             )
     return found
 

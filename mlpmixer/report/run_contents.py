@@ -65,7 +65,9 @@ class ReportContents:
     class_correct: NDArray[np.integer]
     """(K,): images of each class that were classified rightly."""
     class_total: NDArray[np.integer]
-    """(K,): images of each class."""
+    """(K,): images of each class; of several classes that the model prefers counts."""
+    class_tested: NDArray[np.integer] | None = None
+    """(K,): images that have each class, of several all; None: as `class_total`."""
     class_trained: NDArray[np.integer] | None = None
     """(K,): images of each class that were trained on."""
     split: str = "test"
@@ -106,7 +108,7 @@ class ReportContents:
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
-        for name in ("class_correct", "class_total", "class_trained"):
+        for name in ("class_correct", "class_total", "class_tested", "class_trained"):
             array = getattr(self, name)
             if array is not None and array.shape != (classes,):
                 raise ValueError(f"{name} has shape {array.shape}, not {(classes,)}")
@@ -131,11 +133,16 @@ class ReportContents:
         return self.correct / self.total
 
     @property
+    def tested(self) -> NDArray[np.integer]:
+        """Evaluated images that have each class, (K,)."""
+        return self.class_total if self.class_tested is None else self.class_tested
+
+    @property
     def most_frequent_class(self) -> int:
-        """Index of the class with the most evaluated images."""
-        return int(self.class_total.argmax())
+        """Index of the class that the most evaluated images have."""
+        return int(self.tested.argmax())
 
     @property
     def baseline(self) -> float:
         """Accuracy of always answering the most frequent class, in [0, 1]."""
-        return int(self.class_total.max()) / self.total
+        return int(self.tested.max()) / self.total

@@ -7,11 +7,11 @@ import numpy as np
 
 from mlpmixer.formatting import capitalized, counted, percent, shortened
 from mlpmixer.measures.calibration import TOLERATED_ERROR, chance_error
-from mlpmixer.measures.intervals import wilson_interval
+from mlpmixer.measures.intervals import wilson_interval, wilson_intervals
 from mlpmixer.report.run_contents import ReportContents
 
 _WIDE_INTERVAL = 0.05  # from its lower to its upper end
-_CLASS_BEHIND = 0.15
+_CLASS_BEHIND = 0.15  # or half of the accuracy, where that is less
 _OVERFITTED = 0.10
 _FEW_IMAGES = 10  # of a class: its accuracy says little
 
@@ -31,6 +31,7 @@ def findings(contents: ReportContents) -> list[Finding]:
         _baseline(contents),
         _sample(contents),
         _calibration(contents),
+        _untested(contents),
         _weakest_class(contents),
         _overfitting(contents),
         _shared(contents),
@@ -59,7 +60,7 @@ def _sample(contents: ReportContents) -> Finding:
         return Finding(
             False,
             f"Measured on {contents.split} images",
-            "They took part in making or choosing this model. "
+            "They may have taken part in making or choosing this model. "
             "Expect less on new images; hold a test split out to know how much.",
         )
     if high - low > _WIDE_INTERVAL:
@@ -103,25 +104,49 @@ def _calibration(contents: ReportContents) -> Finding | None:
     )
 
 
-def _weakest_class(contents: ReportContents) -> Finding | None:
-    total = contents.class_total
-    untested = int((total == 0).sum())
-    if untested:
-        return Finding(
-            False,
-            "Untested classes",
-            f"{untested:,} of {len(total):,} classes have no {contents.split} image.",
-        )
-    enough = np.flatnonzero(total >= _FEW_IMAGES)
-    if len(total) < 2 or len(enough) == 0:
+def _untested(contents: ReportContents) -> Finding | None:
+    untested = int((contents.tested == 0).sum())
+    if untested == 0:
         return None
-    weakest = int(enough[(contents.class_correct[enough] / total[enough]).argmin()])
-    accuracy = int(contents.class_correct[weakest]) / int(total[weakest])
-    name = shortened(contents.class_names[weakest], 30)
-    recognised = f"is recognised in {percent(accuracy)} of its images."
-    if accuracy < contents.accuracy - _CLASS_BEHIND:
-        return Finding(False, "A class falls behind", f"“{name}” {recognised}")
-    return Finding(True, "No class falls far behind", f"The weakest, “{name}”, {recognised}")
+    return Finding(
+        False,
+        "Untested classes",
+        f"{untested:,} of {len(contents.tested):,} classes have no {contents.split} image.",
+    )
+
+
+def _weakest_class(contents: ReportContents) -> Finding | None:
+    tested = np.flatnonzero(contents.class_total)
+    if len(tested) < 2:
+        return None
+    correct, total = contents.class_correct[tested], contents.class_total[tested]
+    shares = correct / total
+    far = shares < max(contents.accuracy - _CLASS_BEHIND, contents.accuracy / 2)
+    # The weakest of many classes is weak by chance.
+    surely = wilson_intervals(correct, total, together=True)[:, 1] < contents.accuracy
+    judged = total >= _FEW_IMAGES
+    behind = np.flatnonzero(far & surely)
+    among = behind if len(behind) else np.flatnonzero(judged)
+    if len(among) == 0:
+        return None
+    weakest = int(among[shares[among].argmin()])
+    name = shortened(contents.class_names[tested[weakest]], 30)
+    recognised = f"is recognised in {percent(float(shares[weakest]))} of its images"
+    if len(behind) == 1:
+        return Finding(False, "A class falls behind", f"“{name}” {recognised}.")
+    text = f"The weakest, “{name}”, {recognised}"
+    if len(behind):
+        return Finding(False, f"{len(behind):,} classes fall behind", f"{text}.")
+    if far[weakest]:
+        text += f", which chance can make of {counted(int(total[weakest]), 'image')}"
+    if few := int((~judged).sum()):
+        return Finding(
+            True,
+            f"None of {counted(len(among), 'class', 'classes')} clearly falls behind",
+            f"{text}. {few:,} more have fewer than {_FEW_IMAGES} images.",
+        )
+    clearly = "clearly" if far[weakest] else "far"
+    return Finding(True, f"No class falls {clearly} behind", f"{text}.")
 
 
 def _overfitting(contents: ReportContents) -> Finding | None:

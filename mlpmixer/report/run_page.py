@@ -46,6 +46,8 @@ class ClassView:
     name: str
     correct: int
     total: int
+    tested: int
+    """Images that have it: of several classes of an image, one counts in `total`."""
     interval: tuple[float, float]
     trained: int | None
     """How many images of it were trained on; None where that is not known."""
@@ -207,6 +209,7 @@ def _classes(contents: ReportContents) -> list[ClassView]:
             contents.class_names[index],
             int(correct[index]),
             int(total[index]),
+            int(contents.tested[index]),
             (low, high),
             None if trained is None else int(trained[index]),
         )

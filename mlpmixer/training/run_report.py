@@ -12,6 +12,7 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.duplicates import Duplicates
 from mlpmixer.data.label_sets import class_counts
 from mlpmixer.data.picture import decode
+from mlpmixer.data.splits import Subset
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.formatting import without_secrets
 from mlpmixer.models.interface import ImageModel
@@ -48,6 +49,7 @@ def report_contents(
     unreadable = {
         name: reason for part in images.values() for name, reason in part.unreadable.reasons.items()
     }
+    classified = Subset(dataset.splits[split], evaluation.predictions.indices)
     where = shlex.quote(str(run))
     return ReportContents(
         title=f"{recipe.model.model} on {Path(without_secrets(recipe.data.data)).name}",
@@ -55,6 +57,7 @@ def report_contents(
         class_names=dataset.class_names,
         class_correct=evaluation.confusion.correct,
         class_total=evaluation.confusion.total,
+        class_tested=class_counts(classified, len(dataset.class_names)),
         class_trained=class_counts(dataset.splits["train"], len(dataset.class_names)),
         split=split,
         confusion=evaluation.confusion,

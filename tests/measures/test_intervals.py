@@ -26,5 +26,11 @@ def test_the_interval_agrees_with_published_values() -> None:
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
+def test_intervals_that_hold_together_are_those_of_scipy_at_the_stricter_level() -> None:
+    found = wilson_intervals([3, 30], [10, 50], together=True)
+    expected = binomtest(3, 10).proportion_ci(0.975, method="wilson")
+    np.testing.assert_allclose(found[0], expected, atol=1e-9)
+
+
 def test_of_no_images_the_share_may_be_anything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)

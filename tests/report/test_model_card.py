@@ -37,3 +37,11 @@ def card(*, exclusive: bool = True, **measured: Any) -> str:
 def test_confidence_is_called_wrong_where_there_are_enough_images(images: int, told: bool) -> None:
     text = card(images=images, expected_calibration_error=0.08)
     assert ("Its confidence is off by 8.0 points" in text) is told
+
+
+def test_classes_without_an_accuracy_are_counted() -> None:
+    assert "No image counted for 1 class:" in card(per_class={"cat": 0.9, "dog": None})
+
+
+def test_validation_images_are_said_to_have_had_a_part_perhaps() -> None:
+    assert "validation images, which may have taken part" in card(split="validation")
