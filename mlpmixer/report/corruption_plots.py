@@ -26,7 +26,7 @@ def accuracy_by_severity(
     rows = -(-len(groups) // columns)
     with styled():
         figure = new_figure(2.9 * rows, WIDTH * (1.4 if columns > 1 else 1.0))
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (group, lines) in zip(panels, groups.items(), strict=False):
             for number, (name, accuracies) in enumerate(lines.items()):
                 colour, dash, marker = LOOKS[number % len(LOOKS)]
@@ -43,13 +43,16 @@ def accuracy_by_severity(
             axes.axhline(clean, color=MUTED, linewidth=0.8, linestyle=":")
             axes.set_title(group)
             axes.set_ylim(0, 1)
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
             axes.legend(loc="lower left", fontsize=9)
             axes.set_xlabel("severity")
             axes.set_ylabel("accuracy")
             axes.label_outer()
-        for axes in list(panels)[len(groups) :]:
-            axes.set_visible(False)
+        for number in range(len(groups), len(panels)):
+            panels[number].set_visible(False)
+            above = panels[number - columns]
+            above.tick_params(labelbottom=True)
+            above.set_xlabel("severity")
     return figure
 
 

@@ -78,7 +78,7 @@ def accuracy_front(candidates: Sequence[Candidate], label: str) -> Figure:
         _make_room(axes)
         axes.set_xlabel(label)
         axes.set_ylabel("accuracy")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         _name(axes, candidates)
     return figure
 

@@ -47,7 +47,7 @@ def accuracy_by_images(panels: Mapping[str, Mapping[str, Points]]) -> Figure:
             axes.xaxis.set_major_formatter(
                 FuncFormatter(lambda images, _: magnitude(round(images)))
             )
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
             axes.set_title(title)
             axes.set_xlabel("pre-training images")
         figure.axes[0].set_ylabel("accuracy")

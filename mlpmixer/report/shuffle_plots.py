@@ -55,7 +55,7 @@ def permutation_curves(courses: Mapping[str, Mapping[str, Sequence[Course]]]) ->
             axes.set_xlim(left=0)
         panels[0].set_ylabel("validation accuracy")
         panels[0].set_ylim(bottom=0)
-        panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panels[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     return figure

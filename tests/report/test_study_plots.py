@@ -1,8 +1,9 @@
-"""Figures of the scale and the comparison study."""
+"""Figures of the scale and the comparison study, and of robustness."""
 
 import pytest
 from matplotlib.text import Annotation
 
+from mlpmixer.report.corruption_plots import accuracy_by_severity
 from mlpmixer.report.figure_style import to_svg
 from mlpmixer.report.front_plots import Candidate, accuracy_front
 from mlpmixer.report.scale_plots import accuracy_by_images
@@ -60,3 +61,25 @@ def test_points_of_one_size_are_averaged_over_the_seeds() -> None:
     assert figure.axes[0].collections  # bars, from the lowest to the highest
     single = accuracy_by_images({"probe": {"a": [(100, 0.2), (1000, 0.5)]}})
     assert not single.axes[0].collections
+
+
+def test_close_accuracies_have_labels_of_their_own() -> None:
+    front = accuracy_front(
+        [Candidate(f"model_{n}", "mixer", 10.0 + n, 0.801 + 0.0025 * n, True) for n in range(5)],
+        "parameters (M)",
+    )
+    scale = accuracy_by_images({"probe": {"a": [(100, 0.801), (1000, 0.8085)]}})
+    for figure in (front, scale):
+        figure.draw_without_rendering()
+        labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert len(labels) == len(set(labels)) > 2
+
+
+def test_an_empty_panel_is_hidden_and_the_one_above_it_has_its_axis() -> None:
+    lines = {"noise": [0.6, 0.5, 0.4, 0.3, 0.2]}
+    figure = accuracy_by_severity({"Noise": lines, "Blur": lines, "Weather": lines}, 0.8)
+    figure.draw_without_rendering()
+    assert [axes.get_visible() for axes in figure.axes] == [True, True, True, False]
+    labelled = [axes for axes in figure.axes if axes.get_xlabel() and axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in labelled] == ["Blur", "Weather"]
+    assert all(axes.xaxis.get_tick_params()["labelbottom"] for axes in labelled)
