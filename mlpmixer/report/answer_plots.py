@@ -77,6 +77,22 @@ def confusion_matrix(confusion: Confusion, class_names: Sequence[str]) -> Figure
     return figure
 
 
+def confusion_caption(classes: int) -> str:
+    """Return what the confusion matrix of so many classes shows, in sentences."""
+    caption = (
+        "Rows are true classes, columns what they were taken for. Blue is right, orange "
+        "wrong; the deeper, the larger the share of the true class."
+    )
+    if classes > _LABELLED_CLASSES:
+        caption += " Classes are numbered from 0, in the order of evaluation.json."
+    if (block := _block(classes)) > 1:
+        caption += (
+            f" A cell stands for {block} by {block} classes and shows the largest mistake between "
+            "them; on the diagonal it shows the mean of what is right, and no mistakes."
+        )
+    return caption
+
+
 def reliability_diagram(calibration: Calibration) -> Figure:
     """Draw accuracy against confidence, with 95 % intervals, over how confidence is spread."""
     filled = calibration.counts > 0
@@ -180,9 +196,10 @@ def mistake_grid(mistakes: Sequence[Mistake], columns: int = 4) -> Figure:
 def _cell_image(confusion: Confusion) -> NDArray[np.float64]:
     """Return the cells as an image, (n, n, 4); n is K, or less where cells have to share a pixel.
 
-    A pixel shows the largest mistake in it, and the mean of the right answers on the diagonal.
+    A pixel shows the largest mistake in it, on the diagonal instead the mean of the right answers
+    to the classes that were tested.
     """
-    block = math.ceil(confusion.classes / _LARGEST_MAP)
+    block = _block(confusion.classes)
     edges = np.arange(0, confusion.classes, block)
     total = np.maximum(confusion.total, 1)
     wrong = confusion.mistakes()
@@ -194,10 +211,17 @@ def _cell_image(confusion: Confusion) -> NDArray[np.float64]:
     # The root keeps rare mistakes visible among many cells.
     image[..., 3] = np.sqrt(largest / max(float(largest.max()), 1e-12))
     diagonal = np.arange(len(edges))
-    sizes = np.diff(np.append(edges, confusion.classes))
+    tested = np.add.reduceat(confusion.total > 0, edges, dtype=np.int64)
     image[diagonal, diagonal, :3] = to_rgb(RIGHT)
-    image[diagonal, diagonal, 3] = np.add.reduceat(confusion.correct / total, edges) / sizes
+    image[diagonal, diagonal, 3] = np.add.reduceat(confusion.correct / total, edges) / np.maximum(
+        tested, 1
+    )
     return image
+
+
+def _block(classes: int) -> int:
+    """Return how many classes share a row of pixels."""
+    return math.ceil(classes / _LARGEST_MAP)
 
 
 def _annotated_cells(axes: Axes, counts: NDArray[np.integer]) -> None:

@@ -30,7 +30,7 @@ def training_curves(records: Sequence[Mapping[str, object]]) -> Figure | None:
     ]
     drawn = []
     for title, names in panels:
-        series = [(label, *_series(records, axis, name)) for name, label in names]
+        series = [(label, _points(records, axis, name)) for name, label in names]
         series = [entry for entry in series if len(entry[1])]
         if series:
             drawn.append((title, series))
@@ -45,21 +45,21 @@ def training_curves(records: Sequence[Mapping[str, object]]) -> Figure | None:
         for axes, (title, series) in zip(grid[:, 0], drawn, strict=True):
             axes.set_title(title)
             axes.yaxis.set_major_locator(MaxNLocator(3 if title == "Learning rate" else 6))
-            for label, x, y in series:
-                _curve(axes, label, x, y)
+            for label, points in series:
+                _curve(axes, label, *_thinned(points).T)
             if title == "Accuracy":
                 axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-                _mark_best(axes, series)
+                for label, points in series:
+                    if label == "validation":
+                        _mark_best(axes, *points.T)
             if title != "Learning rate":
                 axes.legend(loc="lower right" if title == "Accuracy" else "upper right")
         grid[-1, 0].set_xlabel("epoch" if axis == "epoch" else "updates")
     return figure
 
 
-def _series(
-    records: Sequence[Mapping[str, object]], axis: str, name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of one curve; long ones are thinned by averaging neighbours."""
+def _points(records: Sequence[Mapping[str, object]], axis: str, name: str) -> NDArray[np.float64]:
+    """Return x and y of one curve, (N, 2)."""
     pairs = [
         (float(x), float(y))
         for record in records
@@ -67,11 +67,14 @@ def _series(
         and isinstance(y := record.get(name), int | float)
         and math.isfinite(y)
     ]
-    values = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    if len(values) > _CURVE_POINTS:
-        parts = np.array_split(values, _CURVE_POINTS)
-        values = np.array([part.mean(axis=0) for part in parts])
-    return values[:, 0], values[:, 1]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)
+
+
+def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points (N, 2), those of a long curve as means of neighbours."""
+    if len(points) <= _CURVE_POINTS:
+        return points
+    return np.array([part.mean(axis=0) for part in np.array_split(points, _CURVE_POINTS)])
 
 
 def _curve(axes: Axes, label: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
@@ -86,20 +89,17 @@ def _curve(axes: Axes, label: str, x: NDArray[np.float64], y: NDArray[np.float64
     )
 
 
-def _mark_best(
-    axes: Axes, series: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64]]]
-) -> None:
-    for label, x, y in series:
-        if label == "validation":
-            best = int(y.argmax())
-            late = x[best] > (x[0] + x[-1]) / 2
-            axes.plot(x[best], y[best], "o", color=VERMILION, markersize=7)
-            axes.annotate(
-                f"best {percent(y[best])}",
-                (x[best], y[best]),
-                xytext=(0, -16),
-                textcoords="offset points",
-                ha="right" if late else "left",
-                color=VERMILION,
-                fontsize=9,
-            )
+def _mark_best(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Mark the best value there was, which thinning may have taken from the curve."""
+    best = int(y.argmax())
+    late = x[best] > (x[0] + x[-1]) / 2
+    axes.plot(x[best], y[best], "o", color=VERMILION, markersize=7)
+    axes.annotate(
+        f"best {percent(y[best])}",
+        (x[best], y[best]),
+        xytext=(0, -16),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=VERMILION,
+        fontsize=9,
+    )

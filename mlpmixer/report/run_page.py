@@ -144,8 +144,7 @@ def _figures(contents: ReportContents) -> list[tuple[str, Figure, str, str]]:
                 answer_plots.confusion_matrix(contents.confusion, contents.class_names),
                 f"Confusion matrix of {len(contents.class_names)} classes; "
                 "its largest entries are in the table of confused pairs.",
-                "Rows are true classes, columns what they were taken for. Blue is right, orange "
-                "wrong; the deeper, the larger the share of the true class.",
+                answer_plots.confusion_caption(len(contents.class_names)),
             )
         )
     made.append(

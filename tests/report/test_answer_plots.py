@@ -3,6 +3,7 @@ import re
 
 import matplotlib
 import numpy as np
+import pytest
 from PIL import Image
 
 from mlpmixer.measures.calibration import Calibration
@@ -53,6 +54,13 @@ def test_long_curves_are_thinned_by_averaging():
     np.testing.assert_allclose(y, 0.5)
 
 
+def test_the_best_of_a_long_training_is_marked_as_it_was():
+    records = [
+        {"step": step, "validation_accuracy": 0.9 if step == 701 else 0.5} for step in range(1000)
+    ]
+    assert "best 90.0 %" in texts(training_curves(records))
+
+
 def test_the_confusion_matrix_of_few_classes_holds_the_counts():
     confusion = np.array([[1234, 56], [0, 78]])
     shown = texts(answer_plots.confusion_matrix(Confusion.from_matrix(confusion), ["cat", "dog"]))
@@ -73,6 +81,23 @@ def test_no_mistake_is_lost_in_the_confusion_matrix_of_many_classes():
     off_diagonal = [tuple(cell) for cell in opaque if cell[0] != cell[1]]
     assert off_diagonal == [(123 // 5, 877 // 5)]
     assert len(opaque) == 200 + 1
+
+
+def test_untested_classes_do_not_darken_the_diagonal_of_many():
+    total = np.zeros(1000, dtype=int)
+    total[::5] = 10
+    names = [str(index) for index in range(1000)]
+    figure = answer_plots.confusion_matrix(Confusion.from_matrix(np.diag(total)), names)
+    np.testing.assert_array_equal(image_of(figure)[..., 3], np.eye(200))
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"), [(40, False), (41, True), (200, True), (201, True), (1000, True)]
+)
+def test_the_caption_tells_what_numbers_and_cells_of_many_classes_stand_for(classes, told):
+    caption = answer_plots.confusion_caption(classes)
+    assert ("numbered from 0" in caption) is told
+    assert ("A cell stands for" in caption) is (classes > 200)
 
 
 def test_classes_are_sorted_and_only_the_ends_of_many_are_drawn():
