@@ -42,14 +42,17 @@ def _token_mixing(mixing: TokenMixings) -> Iterator[str]:
     if opposed[most] < _CLEARLY:
         yield "Pairs of opposite phase are hardly more frequent than chance makes them."
         return
-    half = max(1, len(blocks) // 2)
-    early, late = float(np.mean(opposed[:half])), float(np.mean(opposed[-half:]))
-    yield (
+    sentence = (
         f"Pairs of opposite phase stand out most in block {most + 1}: {percent(opposed[most], 0)} "
-        f"of its pairs are more opposed than 95 % of pairs by chance. In the first half of the "
-        f"blocks it is {percent(early, 0)} on average, in the second {percent(late, 0)}; the paper "
-        f"found them in early layers."
+        f"of its pairs are more opposed than 95 % of pairs by chance."
     )
+    if half := len(blocks) // 2:
+        early, late = float(np.mean(opposed[:half])), float(np.mean(opposed[half:]))
+        sentence += (
+            f" In the first half of the blocks it is {percent(early, 0)} on average, in the "
+            f"second {percent(late, 0)}; the paper found them in early layers."
+        )
+    yield sentence
 
 
 def _representations(found: Representations) -> Iterator[str]:
@@ -61,7 +64,8 @@ def _representations(found: Representations) -> Iterator[str]:
             f"{percent(float(medians[largest]), 0)} of what is there."
         )
     if found.agreement is not None:
-        settled = int(np.argmax(found.agreement >= _DECIDED))
+        undecided = np.flatnonzero(found.agreement < _DECIDED)
+        settled = int(undecided[-1]) + 1 if len(undecided) else 0
         last = len(found.layers) - 1
         share = percent(_DECIDED, 0)
         if settled == last:

@@ -165,6 +165,32 @@ def test_an_answer_that_only_the_last_block_gives_is_said_to_be_so() -> None:
     )
 
 
+def test_an_answer_stands_only_once_it_does_not_change_any_more() -> None:
+    found = contents().representations
+    assert found is not None
+    wavering = replace(
+        found, layers=("stem", "1", "2", "3"), agreement=np.array([0.1, 0.95, 0.3, 1.0])
+    )
+    sentences = inspection_findings(contents(representations=wavering))
+    assert "Only the last block settles the answer for 90 % of the pictures." in sentences
+
+
+@pytest.mark.parametrize(
+    ("opposed", "told"),
+    [((True,), None), ((False, True), "0 % on average, in the second 100 %"),
+     ((False, True, False), "0 % on average, in the second 50 %")],
+)  # fmt: skip
+def test_halves_of_the_blocks_share_no_block(opposed: tuple[bool, ...], told: str | None) -> None:
+    blocks = [block(-0.9 if one else -0.05) for one in opposed]
+    (sentence,) = [
+        one
+        for one in inspection_findings(contents(token_mixing=mixing(*blocks), representations=None))
+        if "opposite phase" in one
+    ]
+    assert ("half" in sentence) is (told is not None)
+    assert told is None or told in sentence
+
+
 def test_a_map_colours_what_counts_and_leaves_the_picture_elsewhere() -> None:
     against = shown(gradient_input=-shown().occlusion)
     _, occlusion, gradient, _ = attribution(against).axes
