@@ -145,8 +145,8 @@ def _weakest_class(contents: ReportContents) -> Finding | None:
             f"None of {counted(len(among), 'class', 'classes')} clearly falls behind",
             f"{text}. {few:,} more have fewer than {_FEW_IMAGES} images.",
         )
-    clearly = "clearly" if far[weakest] else "far"
-    return Finding(True, f"No class falls {clearly} behind", f"{text}.")
+    title = "No class clearly falls behind" if far[weakest] else "No class falls far behind"
+    return Finding(True, title, f"{text}.")
 
 
 def _overfitting(contents: ReportContents) -> Finding | None:

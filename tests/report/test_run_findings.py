@@ -63,7 +63,7 @@ def test_a_class_falls_behind_also_where_the_accuracy_is_low() -> None:
 def test_the_weakest_of_many_equal_classes_does_not_fall_behind(classes: int, images: int) -> None:
     right = np.random.default_rng(0).binomial(images, 0.8, classes)
     given = found(contents(right.tolist(), [images] * classes))
-    assert "which chance can make of" in given["No class falls clearly behind"].text
+    assert "which chance can make of" in given["No class clearly falls behind"].text
 
 
 def test_classes_of_few_images_are_not_said_to_be_well_recognised() -> None:
