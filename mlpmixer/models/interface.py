@@ -194,7 +194,14 @@ class ImageModel(nn.Module):
 
     @abstractmethod
     def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh head in place; 0 classes leave it out."""
+        """Put a fresh head in place; 0 classes leave it out.
+
+        The names and facts of the old one go with it.
+        """
+
+    def forget_classes(self) -> None:
+        """Drop what was known of a head that is replaced: names, and facts such as its accuracy."""
+        self.class_names, self.facts = None, {}
 
     @abstractmethod
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -263,6 +270,7 @@ class ImageModel(nn.Module):
             facts: anything else worth knowing, as JSON values; none keep `self.facts`.
 
         Raises:
+            UsageError: the names are not one for each logit.
             MixerError: the file cannot be written.
         """
         mlpmixer.save(self, path, class_names, **facts)

@@ -191,6 +191,7 @@ class Mixer(BlockNetwork):
         """Put a fresh zero head for `num_classes` classes in place; 0 leaves the head out."""
         self.config = replace(self.config, num_classes=num_classes)
         self.head = self._new_head(num_classes).to(self.norm.weight)
+        self.forget_classes()
 
     def _new_head(self, num_classes: int) -> nn.Module:
         if num_classes == 0:

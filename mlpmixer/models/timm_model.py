@@ -146,6 +146,7 @@ class Comparator(ImageModel):
         self.net.reset_classifier(num_classes)
         self._num_classes = num_classes
         self._zero_head()
+        self.forget_classes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass instead of keeping their activations."""

@@ -94,6 +94,7 @@ class WrappedModel(ImageModel):
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh head in place; 0 classes leave it out."""
         self.model.reset_classifier(num_classes)
+        self.forget_classes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep less memory for the backward pass and compute more."""

@@ -82,6 +82,7 @@ def save(
             those that the model was loaded with.
 
     Raises:
+        UsageError: the names are not one for each logit.
         MixerError: the file cannot be written.
     """
     model = _unwrapped(model)

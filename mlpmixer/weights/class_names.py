@@ -57,6 +57,14 @@ def class_names_for(count: int, source: Sequence[str] | str | Path) -> tuple[str
     return names
 
 
+def check_names(names: Sequence[str], count: int) -> None:
+    """Raise UsageError where these are not the names of `count` logits, one text for each."""
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise UsageError("class names must be a list of texts, one for each logit.")
+    if len(names) != count:
+        raise UsageError(f"{len(names)} class names do not fit a model of {count} logits.")
+
+
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     try:
         content = json.loads(text)

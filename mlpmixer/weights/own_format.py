@@ -14,6 +14,7 @@ from mlpmixer.files import replacing
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
+from mlpmixer.weights.class_names import check_names
 from mlpmixer.weights.tensor_files import open_tensors
 from mlpmixer.weights.tensor_table import TensorTable, check_finite, plain_names
 
@@ -34,10 +35,13 @@ def write_model(
     """Write a model with its class names and JSON values worth knowing, whole or not at all.
 
     Raises:
-        UsageError: the model is an exported file, whose weights cannot be taken out.
+        UsageError: the model is an exported file, whose weights cannot be taken out, or the names
+            are not one for each logit.
         MixerError: the file cannot be written.
     """
     model.check_layers()
+    if class_names is not None:
+        check_names(class_names, model.num_classes)
     description = {
         "name": model.name,
         "options": model.options,

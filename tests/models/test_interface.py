@@ -45,6 +45,18 @@ def test_groups_hold_every_parameter_once_from_stem_to_head(name: str, shuffle: 
     assert model.layer_groups() == [*groups[:-1], []]
 
 
+@pytest.mark.parametrize("shuffle", [None, "pixels"])
+@pytest.mark.parametrize("name", ["mixer_nano", "vit_nano"])
+def test_a_fresh_head_does_not_keep_names_and_facts_of_the_old_one(
+    name: str, shuffle: str | None
+) -> None:
+    model = build(name, image_size=32, num_classes=2, input_shuffle=shuffle)
+    model.class_names, model.facts = ("cat", "dog"), {"accuracy": 0.9}
+    model.reset_classifier(3)
+    assert model.class_names is None
+    assert model.facts == {}
+
+
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mixer_nano"])
 def test_the_groups_are_those_of_timms_layer_decay(name: str) -> None:
     model = build(name)

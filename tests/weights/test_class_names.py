@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,3 +89,19 @@ def test_convert_stores_the_names(
     assert "no place for class names" in capsys.readouterr().err
     assert not (tmp_path / "again.npz").exists()
     assert np.array_equal(mlpmixer.load(out).head.bias.detach(), np.load(weights)["head/bias"])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat", "dog"], "2 class names do not fit a model of 3 logits"),
+        ("cat", "class names must be a list of texts"),
+        ([0, 1, 2], "class names must be a list of texts"),
+    ],
+)
+def test_names_that_are_not_those_of_the_logits_are_not_saved(
+    names: Any, message: str, weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        mlpmixer.save(mlpmixer.load(weights), tmp_path / "x.safetensors", names)
+    assert not (tmp_path / "x.safetensors").exists()
