@@ -1,6 +1,7 @@
 """Numbers of a model that do not fit, and what to say about them; shared by all families."""
 
 from collections.abc import Collection, Sequence
+from math import isfinite
 
 from mlpmixer.errors import UsageError
 
@@ -23,6 +24,15 @@ def check_probability(**numbers: float) -> None:
     for name, number in numbers.items():
         if not 0 <= number < 1:
             raise UsageError(f"{name} {number} is outside [0, 1).")
+
+
+def check_channels(channels: int, **values: Sequence[float]) -> None:
+    """Raise UsageError where values are not one finite number, or one for each of the channels."""
+    for name, numbers in values.items():
+        if len(numbers) not in (1, channels) or not all(map(isfinite, numbers)):
+            raise UsageError(
+                f"{name} {numbers} must be one finite number, or {channels}: one a channel."
+            )
 
 
 def check_choice(name: str, value: str, known: Collection[str]) -> None:

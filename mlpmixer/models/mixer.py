@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mlpmixer.errors import UsageError
 from mlpmixer.kernels.native import MixerShape
 from mlpmixer.models import checks
 from mlpmixer.models.block_network import BlockNetwork
@@ -78,6 +79,13 @@ class MixerConfig:
         checks.check_patches(self.image_size, (self.patch_size, self.patch_size))
         checks.check_probability(dropout=self.dropout, stochastic_depth=self.stochastic_depth)
         checks.check_choice("gelu", self.gelu, GELU_FORMS)
+        checks.check_channels(
+            self.in_channels, input_mean=self.input_mean, input_std=self.input_std
+        )
+        if not min(self.input_std) > 0:
+            raise UsageError(f"input_std {self.input_std} must be positive.")
+        if not 0 <= self.layer_norm_epsilon < 1:
+            raise UsageError(f"layer_norm_epsilon {self.layer_norm_epsilon} is outside [0, 1).")
 
     @property
     def grid(self) -> tuple[int, int]:

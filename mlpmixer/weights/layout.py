@@ -99,7 +99,7 @@ class Layout:
             raise MixerError(
                 f"{source} has a tensor {min(foreign)!r} that is not part of {self.name}."
             )
-        state = {entry.ours: entry.read(_numbers(table, entry.theirs)) for entry in entries}
+        state = {entry.ours: entry.read(table.real_numbers(entry.theirs)) for entry in entries}
         check_finite({entry.theirs: state[entry.ours] for entry in entries}, source)
         model.load_state_dict(state, assign=True)
         return model.eval()
@@ -108,14 +108,6 @@ class Layout:
         """Return a Mixer's tensors, ours by name, as this layout has them."""
         entries = self.entries(config)
         return {entry.theirs: entry.write(state[entry.ours]).contiguous() for entry in entries}
-
-
-def _numbers(table: TensorTable, name: str) -> Tensor:
-    tensor = table.read(name)
-    if not tensor.is_floating_point():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise MixerError(f"{table.path}: the tensor {name!r} is of {kind}, not of real numbers.")
-    return tensor.float()
 
 
 def square_grid(tokens: int) -> int:

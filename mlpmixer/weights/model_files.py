@@ -123,16 +123,13 @@ def _apply_hub_config(model: Mixer, path: Path) -> None:
         names = pretrained.get("label_names")
     except (ValueError, TypeError, AttributeError) as error:
         raise MixerError(f"{path} is damaged: {error}.") from error
-    if min(std) <= 0:
-        raise MixerError(f"{path}: the standard deviation {std} must be positive.")
-    usual = set(mean) == {0.5} and set(std) == {0.5}
-    if not usual:
-        model.config = replace(model.config, input_mean=mean, input_std=std)
     if resampling not in get_args(Resampling):
         known = model.preprocessing.resampling
         _log.warning(f"{path} asks for {resampling!r} interpolation: {known} is used.")
         resampling = known
     try:
+        if set(mean) != {0.5} or set(std) != {0.5}:
+            model.config = replace(model.config, input_mean=mean, input_std=std)
         model.preprocessing = replace(
             model.preprocessing, crop_share=crop_share, resampling=resampling
         )

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,14 @@ from torch import Tensor
 
 from mlpmixer.errors import MixerError
 from mlpmixer.files import replacing
-from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.registry import create_model
 from mlpmixer.weights.class_names import check_names
+from mlpmixer.weights.own_description import FORMAT, described_model, read_description
 from mlpmixer.weights.tensor_files import open_tensors
 from mlpmixer.weights.tensor_table import TensorTable, check_finite, plain_names
 
-FORMAT = "mlpmixer"
-"""The metadata's key under which a safetensors file of ours describes its model."""
 MODEL_FILE = "model.safetensors"
 """What a model's file is called in a folder."""
-_CHOSEN = ("crop_share", "resampling", "sixteen_bit")
-"""What of the preprocessing does not follow from the model."""
 
 
 def write_model(
@@ -87,46 +81,49 @@ def read_facts(path: Path) -> dict[str, Any]:
     (file,) = open_tensors(path)
     try:
         return dict(json.loads(file.metadata[FORMAT])["facts"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise MixerError(f"{path} is damaged: its description lacks {error}.") from error
 
 
 def read_model(file: TensorTable) -> ImageModel:
-    """Build the model that a file of ours describes, in evaluation mode.
+    """Build the model that a file of ours describes, in evaluation mode and in float32.
 
     Raises:
         MixerError: the description is damaged, or tensors are missing, too many, of the wrong
-            shape, or not finite.
+            shape, not of real numbers, or not finite.
     """
-    try:
-        description = json.loads(file.metadata[FORMAT])
-        with torch.device("meta"):
-            model = create_model(description["name"], **description["options"])
-        class_names, facts = description["class_names"], description["facts"]
-        model.loss = description.get("loss", "softmax")  # older files do not say it
-        said = description.get("preprocessing", {})  # nor this
-        chosen = {name: said[name] for name in _CHOSEN if name in said}
-        model.preprocessing = replace(model.preprocessing, **chosen)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise MixerError(f"{file.path} is damaged: its description lacks {error}.") from error
-    if model.loss not in ("softmax", "sigmoid"):
-        raise MixerError(f"{file.path} is damaged: its loss {model.loss!r} is unknown.")
-    _check(file, model)
-    tensors = {name: file.read(name) for name in model.state_dict()}
+    description = read_description(file)
+    model = described_model(description, file)
+    expected = model.state_dict()
+    _check(file, expected)
+    tensors = {name: _numbers(file, name, one.dtype) for name, one in expected.items()}
     check_finite(tensors, str(file.path))
     model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     if any(buffer.is_meta for buffer in model.buffers()):
-        _fill_buffers(model, create_model(description["name"], **description["options"]))
-    model.class_names = None if class_names is None else tuple(map(printable, class_names))
-    model.facts = facts
+        _fill_buffers(model, description.build("cpu"))
     return model.eval()
 
 
-def _check(file: TensorTable, model: ImageModel) -> None:
-    """Raise MixerError where the file's tensors are not those of the model."""
-    expected = model.state_dict()
+def _numbers(file: TensorTable, name: str, expected: torch.dtype) -> Tensor:
+    """Return a tensor of the file as its model needs it: real numbers in float32."""
+    if expected.is_floating_point:
+        return file.real_numbers(name)
+    tensor = file.read(name)
+    if tensor.dtype != expected:
+        raise MixerError(
+            f"{file.path}: the tensor {name!r} is of {_kind(tensor.dtype)}, not {_kind(expected)}."
+        )
+    return tensor
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _check(file: TensorTable, expected: Mapping[str, Tensor]) -> None:
+    """Raise MixerError where the file's tensors are not those that a model has."""
     for name in [*expected, *file.shapes]:
         if name not in file.shapes:
             raise MixerError(f"{file.path} lacks the tensor {name!r}.")

@@ -34,6 +34,18 @@ class TensorTable:
     part: str = ""
     """Where in the file they are, such as "state_dict_ema"; "" for the file itself."""
 
+    def real_numbers(self, name: str) -> Tensor:
+        """Return the tensor of a name in float32.
+
+        Raises:
+            MixerError: it is of whole or complex numbers.
+        """
+        tensor = self.read(name)
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise MixerError(f"{self.path}: the tensor {name!r} is of {kind}, not of real numbers.")
+        return tensor.float()
+
     def renamed(self, part: str, names: Mapping[str, str]) -> "TensorTable":
         """Return some of the tensors as another part, under new names.
 

@@ -270,6 +270,10 @@ def test_forward_intermediates_follows_timms_conventions() -> None:
         ({"dropout": 1.0}, "outside"),
         ({"gelu": "relu"}, "'tanh' or 'erf'"),
         ({"num_classes": -1}, "at least 0"),
+        ({"input_mean": (0.4, 0.5)}, r"input_mean .* must be one finite number, or 3"),
+        ({"input_mean": (float("nan"),)}, "input_mean"),
+        ({"input_std": (0.5, 0.0, 0.5)}, "input_std .* must be positive"),
+        ({"layer_norm_epsilon": -1e-6}, "layer_norm_epsilon"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(changes: dict[str, object], message: str) -> None:

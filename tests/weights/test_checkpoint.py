@@ -170,3 +170,30 @@ def test_an_unknown_loss_is_named(saved: Path) -> None:
     describe(saved, loss="hinge")
     with pytest.raises(MixerError, match=r"model\.safetensors is damaged.*'hinge'"):
         mlpmixer.load(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_of_another_precision_comes_back_in_float32(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    model = mlpmixer.create_model("mixer_nano", image_size=8, num_classes=2, depth=1).to(dtype)
+    mlpmixer.save(model, tmp_path / "x.safetensors")
+    again = mlpmixer.load(tmp_path / "x.safetensors")
+    assert {one.dtype for one in again.parameters()} == {torch.float32}
+    assert torch.equal(again.norm.weight, model.norm.weight.float())
+    assert again(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_named(dtype: torch.dtype, saved: Path) -> None:
+    rewrite(saved, {"norm.bias": torch.zeros(128, dtype=dtype)})
+    with pytest.raises(MixerError, match=r"'norm\.bias' is of \w+, not of real numbers"):
+        mlpmixer.load(saved)
+
+
+def test_an_order_of_pixels_that_is_no_integers_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    mlpmixer.create_model("mixer_nano", image_size=8, depth=1, input_shuffle="pixels").save(file)
+    rewrite(file, {"order": torch.zeros(64)})
+    with pytest.raises(MixerError, match="'order' is of float32, not int64"):
+        mlpmixer.load(file)
