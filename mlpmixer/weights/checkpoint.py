@@ -14,6 +14,7 @@ from mlpmixer.models.presets import config_of
 from mlpmixer.weights.class_names import class_names_for
 from mlpmixer.weights.layouts import find_layout
 from mlpmixer.weights.model_files import HUB_PREFIX, load_folder, load_path
+from mlpmixer.weights.npz_files import as_array
 from mlpmixer.weights.own_format import plain_state, write_model, write_tensors
 
 
@@ -110,7 +111,7 @@ def export(model: ImageModel, path: str | Path, layout: str) -> None:
         import numpy as np
 
         with replacing(path) as temporary:
-            arrays = {name: one.numpy() for name, one in tensors.items()}
+            arrays = {name: as_array(one) for name, one in tensors.items()}
             np.savez(temporary, **arrays)  # type: ignore[arg-type]  # taken for allow_pickle
     elif path.suffix == ".safetensors":
         write_tensors(tensors, path, {"format": "pt"})

@@ -1,19 +1,23 @@
 """NumPy's .npz files: arrays mapped from the disk, without ever unpickling what is in them."""
 
+import math
 import mmap
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlpmixer.errors import MixerError
 from mlpmixer.weights.tensor_table import TensorTable
 
+LARGEST_NUMBER = 8
+"""Bytes of a number; PyTorch has none of NumPy's long doubles."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip entry: signature, lengths of name and extra
 
 
@@ -35,6 +39,11 @@ def open_npz(path: Path) -> TensorTable:
     return TensorTable(path, shapes, lambda name: arrays[name][1]())
 
 
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array of the same values; bfloat16, which NumPy lacks, as float32."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
 def _array(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, mapped: mmap.mmap
 ) -> tuple[tuple[int, ...], Callable[[], Tensor]]:
@@ -49,9 +58,9 @@ def _array(
             raise ValueError(f"the entry {entry.filename!r} has the unknown version {version}")
         shape, fortran_order, dtype = read_header(file)
         header = file.tell()
-    if dtype.kind != "f":
+    if dtype.kind not in "fiub" or dtype.itemsize > LARGEST_NUMBER:
         raise MixerError(f"{archive.filename}: the entry {entry.filename!r} holds no numbers.")
-    expected = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = header + math.prod(shape) * dtype.itemsize
     if entry.file_size != expected:
         raise ValueError(
             f"the entry {entry.filename!r} has {entry.file_size} bytes, not {expected}"
