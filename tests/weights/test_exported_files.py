@@ -53,6 +53,22 @@ def _call_system(program: Any) -> None:
     node["inputs"] = [{"name": "", "arg": {"as_string": "touch ran"}, "kind": 1}]
 
 
+def _map_a_file(program: Any) -> None:
+    node = program["graph_module"]["graph"]["nodes"][0]
+    node["target"] = "torch.ops.aten.from_file.default"
+    node["inputs"] = [
+        {"name": "filename", "arg": {"as_string": "victim"}, "kind": 1},
+        {"name": "shared", "arg": {"as_bool": True}, "kind": 1},
+    ]
+
+
+def _call(name: str) -> Callable[[Entries], None]:
+    def change(program: Any) -> None:
+        program["graph_module"]["graph"]["nodes"][0]["target"] = f"torch.ops.aten.{name}"
+
+    return in_graph(change)
+
+
 def _evaluate(program: Any) -> None:
     text = json.dumps(program)
     expression = "Symbol('s"
@@ -82,6 +98,13 @@ def _metadata(program: Any) -> None:
     ("change", "reason"),
     [
         (in_graph(_call_system), r"calls 'torch\.os\.system'"),
+        (in_graph(_map_a_file), r"calls 'torch\.ops\.aten\.from_file\.default'.* change files"),
+        (_call("save.default"), r"calls 'torch\.ops\.aten\.save"),
+        (_call("resize_.default"), r"calls 'torch\.ops\.aten\.resize_"),
+        (_call("set_.source_Tensor"), r"calls 'torch\.ops\.aten\.set_"),
+        (_call("add.out"), r"calls 'torch\.ops\.aten\.add\.out"),
+        (_call("fill_.nothing"), r"calls 'torch\.ops\.aten\.fill_"),
+        (_call("name.upper"), r"calls 'torch\.ops\.aten\.name"),
         (in_graph(_evaluate), 'evaluates "__import__'),
         (in_graph(_foreign_type), "makes a collections.namedtuple"),
         (in_graph(_metadata), "has metadata"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.weights.exported.program_operations import computes
 
 FORMAT = "archive_format"
 """The entry by which PyTorch knows its own archives."""
@@ -28,8 +29,6 @@ _ENTRIES = re.compile(
     r"data/weights/weight_\d+|data/constants/tensor_\d+|extra/[\w.]+|archive_version|byteorder"
     r"|\.data/\w+"
 )
-_OPERATION = re.compile(r"torch\.ops\.aten\.[a-z]\w*\.\w+|torch\.ops\.aten\._assert_\w+\.\w+")
-_ARITHMETIC = re.compile(r"_operator\.(add|sub|mul|floordiv|mod|getitem|eq|ne|lt|le|gt|ge)")
 _SIZE = re.compile(r"(Symbol|Integer|Add|Mul|'s\d{1,9}'|positive|integer|True|-?\d{1,18}|[=(), ])*")
 """An expression of batch sizes, as SymPy writes it."""
 _TYPES = {"builtins.tuple", "builtins.list", "builtins.dict", None}
@@ -97,7 +96,7 @@ def checked_archive(entries: dict[str, bytes], path: Path) -> BytesIO:
 
 def _check_graph(program: Any, path: Path) -> None:
     for key, value in _pairs(program):
-        if key == "target" and not (_OPERATION.fullmatch(value) or _ARITHMETIC.fullmatch(value)):
+        if key == "target" and not computes(value):
             raise _refusal(path, f"its graph calls {value[:80]!r}")
         if key == "expr_str" and not _SIZE.fullmatch(value):
             raise _refusal(path, f"its graph evaluates {value[:80]!r}")
@@ -131,6 +130,6 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _refusal(path: Path, reason: str) -> UsageError:
     return UsageError(
-        f"{path} is refused: {reason}, which could run code. Read are the programs that "
-        "`mixer export --format torch` writes."
+        f"{path} is refused: {reason}, which could run code or change files. Read are programs of "
+        "plain tensor operations, as `mixer export --format torch` writes them."
     )
