@@ -6,6 +6,7 @@ import struct
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # Python 2's names, which files use
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
@@ -117,30 +118,43 @@ def _refusal(path: Path, name: str) -> MixerError:
     )
 
 
-def _dictionaries(
-    content: object, place: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Yield every dictionary that holds tensors, with the keys that lead to it."""
-    if not isinstance(content, dict) or len(place) > DEEPEST:
-        return
-    items = _items(content)
-    tensors = {str(key): value.detach() for key, value in items if isinstance(value, Tensor)}
-    tensors |= dict(_of_module(content))
-    if tensors:
-        yield place, tensors
-    for key, value in items:
-        yield from _dictionaries(value, (*place, str(key)))
+def _dictionaries(content: object) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield every dictionary that holds tensors, once, with the shortest keys that lead to it."""
+    waiting: deque[tuple[tuple[str, ...], object]] = deque([((), content)])
+    seen: set[int] = set()
+    while waiting:
+        place, one = waiting.popleft()
+        if not isinstance(one, dict) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        items = _items(one)
+        tensors = {str(key): value.detach() for key, value in items if isinstance(value, Tensor)}
+        tensors |= dict(_of_module(one))
+        if tensors:
+            yield place, tensors
+        if len(place) < DEEPEST:
+            waiting.extend(((*place, str(key)), value) for key, value in items)
 
 
-def _of_module(content: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a module of PyTorch, of which the attributes are left."""
-    attributes = getattr(content, "__dict__", {})
-    for kind in ("_parameters", "_buffers"):
-        for name, value in _items(attributes.get(kind)):
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value.detach()
-    for name, module in _items(attributes.get("_modules")):
-        yield from _of_module(module, f"{prefix}{name}.")
+def _of_module(content: object) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a module of PyTorch, of which the attributes are left.
+
+    A module that is found again is left out, for it may be within itself.
+    """
+    waiting = [("", content)]
+    seen: set[int] = set()
+    while waiting:
+        prefix, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        attributes = getattr(module, "__dict__", {})
+        for kind in ("_parameters", "_buffers"):
+            for name, value in _items(attributes.get(kind)):
+                if isinstance(value, Tensor):
+                    yield f"{prefix}{name}", value.detach()
+        inside = _items(attributes.get("_modules"))
+        waiting.extend((f"{prefix}{name}.", one) for name, one in reversed(inside))
 
 
 def _items(value: object) -> list[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import copy
 import dataclasses
 import datetime
 import enum
@@ -370,3 +371,21 @@ def test_wrapped_models_are_saved_as_what_is_in_them(
         assert "blocks.1.norm1.weight" in again
     with pytest.raises(UsageError, match="no model of create_model"):
         mlpmixer.save(wrap(nn.Linear(1, 1)), tmp_path / "y.safetensors")
+
+
+def test_weights_are_found_in_what_holds_itself(network: MlpMixer, tmp_path: Path) -> None:
+    looped: dict[str, Any] = {"model": network.state_dict()}
+    looped["trainer"] = {"checkpoint": looped}
+    assert_logits_of(network, read(looped, tmp_path / "looped.pth"))
+    whole = copy.deepcopy(network)
+    whole.blocks.add_module("owner", whole)
+    assert_logits_of(network, read({"model": whole}, tmp_path / "whole.pth"))
+
+
+def test_a_dictionary_is_searched_once_however_often_it_is_held(
+    network: MlpMixer, tmp_path: Path
+) -> None:
+    held: dict[str, Any] = dict(network.state_dict())
+    for _ in range(4):
+        held = {str(number): held for number in range(200)}
+    assert_logits_of(network, read(held, tmp_path / "held.pth"))
