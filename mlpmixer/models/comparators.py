@@ -18,6 +18,11 @@ from mlpmixer.models.hollow import hollow_copy
 from mlpmixer.models.timm_model import Comparator
 
 PREFIX = "timm:"
+_WEIGHTS = (
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay"),
+    *("pretrained_strict", "checkpoint_path", "cache_dir"),
+)
+"""Options by which timm would read a file or the network: model files of others may have them."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,14 @@ def create(
     Raises:
         UsageError: the name or an option is unknown, or the image size does not fit.
     """
-    if "pretrained" in overrides:
-        raise UsageError("pretrained is no option here: comparators start from fresh weights.")
+    for option in _WEIGHTS:
+        if option in overrides:
+            raise UsageError(f"{option} is no option here: comparators start from fresh weights.")
+    if overrides.get("in_chans", 3) != 3:
+        raise UsageError(
+            f"in_chans {overrides['in_chans']} is no option here: comparators take images of 3 "
+            "channels. Mixers take others, by in_channels."
+        )
     recipe = COMPARATORS[name] if name in COMPARATORS else _recipe_of_timm(name)
     size = image_size or recipe.image_size
     classes = recipe.num_classes if num_classes is None else num_classes

@@ -259,6 +259,12 @@ class ImageModel(nn.Module):
         self.preprocessing = replace(other.preprocessing, image_size=self.image_size)
         return self.train(other.training)
 
+    def training_like(self, other: "ImageModel") -> Self:
+        """Return this model with the parameters frozen that are so, by their names, in another."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(other.get_parameter(name).requires_grad)
+        return self
+
     def save(
         self, path: str | Path, class_names: Sequence[str] | None = None, **facts: Any
     ) -> None:

@@ -217,7 +217,8 @@ class Mixer(BlockNetwork):
         with torch.device("meta"):
             resized = Mixer(replace(self.config, **changes), self.name)
         resized.load_state_dict(weights, assign=True)
-        return resized.requires_grad_().taking_over(self)
+        resized.set_grad_checkpointing(self.grad_checkpointing)
+        return resized.training_like(self).taking_over(self)
 
     def token_mlps(self) -> list[TokenMlp]:
         """Return the parameters of each block's MLP across tokens."""

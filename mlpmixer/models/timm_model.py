@@ -29,6 +29,8 @@ class Comparator(ImageModel):
     Its modules are those of `net`: "net.blocks.0.attn", "net.stages.2.blocks.0.conv1".
     """
 
+    grad_checkpointing = False
+
     def __init__(
         self,
         net: nn.Module,
@@ -151,6 +153,7 @@ class Comparator(ImageModel):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass instead of keeping their activations."""
         self.net.set_grad_checkpointing(enable)
+        self.grad_checkpointing = enable
 
     def layer_groups(self) -> list[list[str]]:
         """Return the parameters' names by stem, block and head, as timm groups them."""
@@ -191,7 +194,9 @@ class Comparator(ImageModel):
                     "shape there. Leave --image-size out."
                 )
         resized.net.load_state_dict(weights, assign=True)
-        return resized.requires_grad_().to(self.device).taking_over(self)
+        if self.grad_checkpointing:
+            resized.set_grad_checkpointing()
+        return resized.to(self.device).training_like(self).taking_over(self)
 
     def _zero_head(self) -> None:
         for layer in self.head_layers():

@@ -154,6 +154,9 @@ def test_any_model_of_timm_is_built_at_the_size_asked_for() -> None:
         ("vit_nano", {"num_heads": 5}, "vit_nano cannot be built"),
         ("halonet_nano", {"depths": (1, 2)}, "halonet_nano cannot be built"),
         ("vit_b16", {"pretrained": True}, "fresh weights"),
+        ("vit_b16", {"checkpoint_path": "x.pth"}, "checkpoint_path is no option.*fresh weights"),
+        ("timm:resnet18", {"pretrained_cfg_overlay": {"file": "x.pth"}}, "pretrained_cfg_overlay"),
+        ("bit_nano", {"in_chans": 4}, "in_chans 4 .* 3 channels.* in_channels"),
         ("timm:qwen3_vit_416m_enc", {}, "no image classifier|unknown timm model"),
     ],
 )

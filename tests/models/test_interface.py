@@ -114,6 +114,20 @@ def test_the_grid_is_that_of_the_patches(
     assert build(name, image_size=size, input_shuffle="pixels").patch_grid == grid
 
 
+@pytest.mark.parametrize("name", ["mixer_nano", "vit_nano", "bit_nano"])
+def test_what_is_frozen_or_recomputed_stays_so_at_another_image_size(name: str) -> None:
+    model = build(name, image_size=32)
+    first, *_ = frozen = [name for name, _ in model.named_parameters()][:3]
+    for one in frozen:
+        model.get_parameter(one).requires_grad_(False)
+    model.set_grad_checkpointing()
+    moved = model.resized(64)
+    still = [name for name, one in moved.named_parameters() if not one.requires_grad]
+    assert still == frozen
+    assert moved.grad_checkpointing
+    assert not model.resized(32).get_parameter(first).requires_grad
+
+
 @pytest.mark.parametrize("name", [*FAMILIES, "timm:test_vit", "timm:test_resnet"])
 @pytest.mark.parametrize("size", [32, (48, 64)])
 def test_a_model_moves_to_another_image_size_and_is_saved_there(
