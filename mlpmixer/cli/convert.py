@@ -94,10 +94,8 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
     if layout != OURS and command.class_names is not None:
         raise UsageError(f"the layout {layout} has no place for class names: leave them out.")
-    from mlpmixer.models.presets import config_of
     from mlpmixer.run.console import Console
     from mlpmixer.weights.checkpoint import export, load, save
-    from mlpmixer.weights.layouts import find_layout
 
     console = Console.choose(command.json)
     model = load(command.source, class_names=command.class_names)
@@ -105,9 +103,6 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         save(model, out)
     else:
         export(model, out, layout)
-        config = config_of(model)
-        if config and (difference := find_layout(layout).differences(config)):
-            console.warning(f"the layout cannot carry what these weights need: {difference}")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     record = {"source": command.source, "out": command.out, "layout": layout}
     text = f"{out}: {model.name}, {parameters:,} parameters, layout {layout}"

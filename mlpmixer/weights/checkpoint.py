@@ -1,5 +1,6 @@
 """Models in files: ours, written and read; every foreign layout, read and written."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from mlpmixer.weights.layouts import find_layout
 from mlpmixer.weights.model_files import HUB_PREFIX, load_folder, load_path
 from mlpmixer.weights.npz_files import as_array
 from mlpmixer.weights.own_format import plain_state, write_model, write_tensors
+
+_log = logging.getLogger(__name__)
 
 
 def load(
@@ -94,6 +97,8 @@ def save(
 def export(model: ImageModel, path: str | Path, layout: str) -> None:
     """Write a Mixer in a foreign layout, whole or not at all: .npz, .safetensors or .pth.
 
+    What the layout cannot carry, such as another GELU or class names, the logger "mlpmixer" tells.
+
     Raises:
         UsageError: the model is no Mixer, or layout or kind of file are unknown.
         MixerError: the file cannot be written.
@@ -120,6 +125,8 @@ def export(model: ImageModel, path: str | Path, layout: str) -> None:
             torch.save(tensors, temporary)
     else:
         raise UsageError(f"{path} is of an unknown kind: write .npz, .safetensors or .pth.")
+    if difference := chosen.differences(model, config):
+        _log.warning(f"{path}: the layout {layout} cannot carry {difference}.")
 
 
 def _unwrapped(model: nn.Module) -> ImageModel:

@@ -113,8 +113,8 @@ def from_pretrained(name: str | Path, **options: Any) -> ImageModel:
         MixerError: there is no such model, its files are damaged, or the network fails.
     """
     name = str(name).removeprefix(HUB_PREFIX)
-    with hub_failures(f"cannot get {name} from the Hugging Face hub"):
-        return HubFolder.from_pretrained(name, **options).model
+    # Not by the mixin's own: around it, no failure of the hub can be told from a damaged file.
+    return HubFolder._from_pretrained(model_id=name, **options).model
 
 
 def download(name: str, **options: Any) -> Path:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.mixer import Mixer, MixerConfig
+from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.models.presets import preset_of
 from mlpmixer.weights.tensor_table import TensorTable, check_finite
 
@@ -55,21 +57,35 @@ class Layout:
     layer_norm_epsilon: float = 1e-6
     """The epsilon that it uses."""
 
-    def differences(self, config: MixerConfig) -> str:
-        """Say where the foreign code would compute otherwise than `config`; "" if nowhere."""
-        usual = replace(
-            config,
-            gelu=self.gelu,
-            layer_norm_epsilon=self.layer_norm_epsilon,
-            input_mean=(0.5,),
-            input_std=(0.5,),
-        )
-        names = ("gelu", "layer_norm_epsilon", "input_mean", "input_std")
-        return ", ".join(
-            f"{name} {getattr(config, name)} (there {getattr(usual, name)})"
-            for name in names
-            if getattr(config, name) != getattr(usual, name)
-        )
+    channels: int | None = None
+    """The colour channels that it takes for granted; None where the file tells them."""
+
+    def differences(self, model: ImageModel, config: MixerConfig) -> str:
+        """Say what of a Mixer this layout cannot carry; "" if nothing.
+
+        The foreign code would compute otherwise, or whoever reads the file not know.
+        """
+        there = {
+            "gelu": self.gelu,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "input_mean": (0.5,),
+            "input_std": (0.5,),
+            "in_channels": self.channels or config.in_channels,
+        }
+        found = [
+            f"{name} {getattr(config, name)} (there {usual})"
+            for name, usual in there.items()
+            if getattr(config, name) != usual
+        ]
+        if config.image_size[0] != config.image_size[1]:
+            found.append("an image {}x{} (there a square)".format(*config.image_size))
+        if model.loss != "softmax":
+            found.append(f"loss {model.loss}")
+        if model.class_names is not None:
+            found.append("class names")
+        if model.preprocessing != Preprocessing(image_size=model.image_size):
+            found.append("how pictures are cropped and resized")
+        return ", ".join(found)
 
     def read(self, table: TensorTable) -> Mixer:
         """Build the Mixer that a file of this layout holds, in evaluation mode.

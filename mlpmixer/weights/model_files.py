@@ -38,7 +38,8 @@ def load_path(path: Path, weights: str | None = None) -> ImageModel:
 def load_file(path: Path, weights: str | None = None, hub_config: Path | None = None) -> ImageModel:
     """Read a file of ours, of a foreign layout, or for another runtime; see `mlpmixer.load`.
 
-    `hub_config`, if there is such a file, says more about the weights of a foreign layout.
+    `hub_config`, if there is such a file, says more about the weights of a foreign layout; where
+    none is given, a config.json beside them does so if it describes such a model.
     """
     reader = find_reader(path)
     if reader is not None:
@@ -60,8 +61,12 @@ def load_file(path: Path, weights: str | None = None, hub_config: Path | None = 
     if remark:
         _log.warning(remark)
     _assume(model, path)
+    beside = path.parent / HUB_CONFIG
     if hub_config is not None and hub_config.exists():
         _apply_hub_config(model, hub_config)
+    elif hub_config is None and _describes(beside, model):
+        _apply_hub_config(model, beside)
+        _log.warning(f"{path}: normalisation, crop and class names are those of {beside}.")
     return model
 
 
@@ -111,6 +116,18 @@ def _assume(model: Mixer, path: Path) -> None:
         _log.warning(f"{path}: taken as trained with a sigmoid loss: {reason}.")
 
 
+def _describes(path: Path, model: Mixer) -> bool:
+    """Tell whether a file is timm's config.json of a network of the model's size."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(content, dict) or "architecture" not in content:
+        return False
+    sizes = {"num_classes": model.num_classes, "num_features": model.num_features}
+    return all(content.get(name, size) == size for name, size in sizes.items())
+
+
 def _apply_hub_config(model: Mixer, path: Path) -> None:
     """Take over what timm's config.json says of the input, the evaluation crop and class names."""
     try:
@@ -121,7 +138,9 @@ def _apply_hub_config(model: Mixer, path: Path) -> None:
         crop_share = float(pretrained.get("crop_pct", model.preprocessing.crop_share))
         resampling = pretrained.get("interpolation", model.preprocessing.resampling)
         names = pretrained.get("label_names")
-    except (ValueError, TypeError, AttributeError) as error:
+        if names is not None and len(names) == model.num_classes:
+            model.class_names = tuple(map(printable, names))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise MixerError(f"{path} is damaged: {error}.") from error
     if resampling not in get_args(Resampling):
         known = model.preprocessing.resampling
@@ -135,5 +154,3 @@ def _apply_hub_config(model: Mixer, path: Path) -> None:
         )
     except UsageError as error:
         raise MixerError(f"{path}: {error}") from error
-    if names is not None and len(names) == model.num_classes:
-        model.class_names = tuple(map(printable, names))

@@ -97,4 +97,5 @@ LAYOUT = Layout(
     entries=_entries,
     gelu="erf",
     layer_norm_epsilon=1e-5,
+    channels=CHANNELS,
 )
