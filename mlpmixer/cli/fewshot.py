@@ -56,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
     from mlpmixer.evaluation.probe import probe
+    from mlpmixer.evaluation.ridge import FIXED_STRENGTH
     from mlpmixer.formatting import counted, percent
 
     console = command.measuring.console(ranks)
@@ -75,12 +76,14 @@ def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
     lines = [
         f"{probed.model} on {probed.data}: {counted(probed.features, 'feature')}, "
         f"{counted(probed.classes, 'class', 'classes')}, {probed.split} images",
-        "shots  accuracy  spread  strength",
+        f"shots  accuracy  spread  strength  at {FIXED_STRENGTH:g}",
     ]
+    fixed = result.at_fixed_strength
     for row, count in enumerate(result.shots):
         lines.append(
             f"{count:>5}  {percent(result.mean[row], 2):>8}  {percent(result.spread[row], 2):>6}  "
-            f"{result.strengths[result.best_strength[row]]:g}"
+            f"{result.strengths[result.best_strength[row]]:>8g}"
+            + ("" if fixed is None else f"  {percent(fixed[row], 2):>7}")
         )
     if command.out is not None and ranks.leads:
         from mlpmixer.report.figure_style import save_png

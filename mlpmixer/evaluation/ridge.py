@@ -16,6 +16,11 @@ BIAS = 100.0
 """The constant feature. It is large so that the regularisation hardly acts on the bias."""
 STRENGTHS: tuple[float, ...] = tuple(2.0**power for power in range(-10, 20, 2))
 """The strengths that are tried unless others are given."""
+FIXED_STRENGTH = 2.0**10
+"""The one that the authors' released evaluator takes for all data and numbers of shots."""
+LEAST_SPREAD = 1e-5
+"""Added to every standard deviation, as the authors do: a feature that is all but constant is
+rounding, and would be blown up to count like any other."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,7 @@ def fit(
         precision: of the arithmetic.
     """
     features = features.to(precision)
-    mean, std = features.mean(dim=0), features.std(dim=0, correction=0)
-    std = torch.where(std > 0, std, torch.ones_like(std))  # a constant feature says nothing
+    mean, std = features.mean(dim=0), features.std(dim=0, correction=0) + LEAST_SPREAD
     inputs = _with_bias(features, mean, std)  # (N, D + 1)
     count, width = inputs.shape
     if count >= width:  # primal: XᵀX = QΛQᵀ

@@ -149,6 +149,7 @@ def _few_shot(task: Task, options: FewShot, setting: Setting, console: Console) 
         console=console,
     )
     result = probed.result
+    fixed = result.at_fixed_strength
     return replace(
         blank(task),
         accuracy=float(result.mean[0]),
@@ -159,6 +160,7 @@ def _few_shot(task: Task, options: FewShot, setting: Setting, console: Console) 
             "seeds": options.seeds,
             "spread": float(result.spread[0]),
             "strength": result.strengths[result.best_strength[0]],
+            "accuracy_at_fixed_strength": None if fixed is None else float(fixed[0]),
         },
     )
 

@@ -23,7 +23,7 @@ from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
-from mlpmixer.evaluation.ridge import BIAS, fit
+from mlpmixer.evaluation.ridge import BIAS, FIXED_STRENGTH, LEAST_SPREAD, fit
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
@@ -43,7 +43,7 @@ def test_predictions_equal_those_of_scikit_learns_ridge(images: int, width: int)
     features, labels = made_up(images, width)
     probed, _ = made_up(37, width)
     strengths = (0.01, 1.0, 100.0)
-    mean, std = features.double().mean(0), features.double().std(0, correction=0)
+    mean, std = features.double().mean(0), features.double().std(0, correction=0) + LEAST_SPREAD
 
     def inputs(values: Tensor) -> np.ndarray:
         bias = torch.full((len(values), 1), BIAS, dtype=torch.float64)
@@ -63,6 +63,30 @@ def test_a_constant_feature_does_no_harm() -> None:
     scores = next(fit(features, labels, 4, (1.0,)).scores(features))
     assert torch.isfinite(scores).all()
     assert (scores.argmax(1) == labels).double().mean() > 0.8
+
+
+def test_features_of_rounding_noise_do_no_harm() -> None:
+    features, labels = made_up(40, 8)
+    noise = 1 + 1e-8 * torch.randn(40, 400, generator=torch.Generator().manual_seed(1)).double()
+    train = torch.cat([features.double(), noise], dim=1)
+    test = torch.cat([features.double(), noise.flip(0)], dim=1)
+    supports = support_sets(labels, 4, (10,), 1)
+    noisy = few_shot((train, labels), (test, labels), 4, supports)
+    plain = few_shot((features, labels), (features, labels), 4, supports)
+    assert noisy.mean[0] == pytest.approx(plain.mean[0], abs=0.05)
+
+
+def test_the_accuracy_at_the_authors_strength_is_told_beside_the_best() -> None:
+    data = made_up(40, 8)
+    supports = support_sets(data[1], 4, (1, 5))
+    result = few_shot(data, data, 4, supports)
+    fixed = result.at_fixed_strength
+    assert fixed is not None
+    alone = few_shot(data, data, 4, supports, (FIXED_STRENGTH,))
+    np.testing.assert_array_equal(fixed, alone.mean)
+    assert (fixed <= result.mean).all()
+    assert result.to_json()["accuracy_at_fixed_strength"] == fixed.tolist()
+    assert few_shot(data, data, 4, supports, (1.0,)).at_fixed_strength is None
 
 
 def test_a_support_set_is_balanced_seeded_and_nested() -> None:
