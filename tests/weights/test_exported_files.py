@@ -172,6 +172,19 @@ def test_openvinos_weights_have_to_be_beside(written: Path, tmp_path: Path) -> N
         mlpmixer.load(tmp_path / "x.xml")
 
 
+@pytest.mark.parametrize("changes", [{"facts": None}, {"options": []}, {"class_names": "abc"}])
+def test_a_description_of_the_wrong_types_is_damage(
+    changes: dict[str, object], written: Path, tmp_path: Path
+) -> None:
+    def described(entries: Entries) -> None:
+        said = {**json.loads(entries["extra/mlpmixer.json"]), **changes}
+        entries["extra/mlpmixer.json"] = json.dumps(said).encode()
+
+    file = rewritten(written / "x.pt2", tmp_path / "spoilt.pt2", described)
+    with pytest.raises(MixerError, match=r"spoilt\.pt2 is damaged"):
+        mlpmixer.load(file)
+
+
 def test_files_of_others_lack_the_description(written: Path, tmp_path: Path) -> None:
     import onnx
 

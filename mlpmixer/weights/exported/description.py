@@ -62,6 +62,8 @@ class Description:
         """
         try:
             said = json.loads(text)
+            lists = isinstance(said["class_names"], list | None)
+            tables = isinstance(said["options"], dict) and isinstance(said.get("facts", {}), dict)
             for name in ("image_size", "patch_grid", "class_names"):
                 if said[name] is not None:
                     said[name] = tuple(said[name])
@@ -72,11 +74,11 @@ class Description:
             height, width = description.image_size
             counts = (height, width, description.in_channels, description.num_classes)
             names = description.class_names
-            sound = all(type(one) is int and one > 0 for one in counts)
+            sound = lists and tables and all(type(one) is int and one > 0 for one in counts)
             sound &= description.loss in ("softmax", "sigmoid")
             sound &= description.input in ("float32", "uint8")
             sound &= names is None or len(names) == description.num_classes
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise MixerError(f"{path} is damaged: its description is ({error}).") from error
         if not sound:
             raise MixerError(f"{path} is damaged: its description contradicts itself.")
