@@ -100,9 +100,9 @@ def create(
     Raises:
         UsageError: the name or an option is unknown, or the image size does not fit.
     """
-    for option in _WEIGHTS:
-        if option in overrides:
-            raise UsageError(f"{option} is no option here: comparators start from fresh weights.")
+    for reading in _WEIGHTS:
+        if reading in overrides:
+            raise UsageError(f"{reading} is no option here: comparators start from fresh weights.")
     if overrides.get("in_chans", 3) != 3:
         raise UsageError(
             f"in_chans {overrides['in_chans']} is no option here: comparators take images of 3 "

@@ -41,10 +41,10 @@ def load(
             in place of those that came with the weights.
 
     Returns:
-        The model in evaluation mode, on the CPU, with the GELU, epsilon and input normalisation
-        that belong to its weights; it takes images in [-1, 1] all the same. `model.class_names`
-        holds the names of its logits (None if unknown), `model.loss` what it was trained with,
-        `model.facts` what else was saved beside them, and what was assumed.
+        The model in evaluation mode, in float32 on the CPU, with the GELU, epsilon and input
+        normalisation that belong to its weights; it takes images in [-1, 1] all the same.
+        `model.class_names` holds the names of its logits (None if unknown), `model.loss` what it
+        was trained with, `model.facts` what else was saved beside them, and what was assumed.
 
     Raises:
         UsageError: there is no such file, it holds no weights of a known layout, or the class

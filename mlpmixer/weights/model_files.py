@@ -14,7 +14,8 @@ from mlpmixer.models.preprocessing import Resampling
 from mlpmixer.weights.exported import find_reader
 from mlpmixer.weights.layouts import find_layout, layout_names
 from mlpmixer.weights.nested_weights import choose, find_networks
-from mlpmixer.weights.own_format import FORMAT, MODEL_FILE, read_model
+from mlpmixer.weights.own_description import FORMAT
+from mlpmixer.weights.own_format import MODEL_FILE, read_model
 from mlpmixer.weights.tensor_files import open_tensors
 from mlpmixer.weights.tensor_table import TensorTable
 
