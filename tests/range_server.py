@@ -56,7 +56,7 @@ def serving(folder: Path, stall_seconds: float = 2.0) -> Iterator[Behaviour]:
             self._answer(content=True)
 
         def _answer(self, *, content: bool) -> None:
-            path = folder / self.path.partition("?")[0].lstrip("/")
+            path = folder / self.path.lstrip("/")
             if behaviour.refuse or not path.is_file():
                 self._nothing(behaviour.refuse or 404)
                 return

@@ -21,7 +21,6 @@ from mlpmixer.data.pack_sample import PackOptions, encode_sample
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import UsageError
-from mlpmixer.formatting import without_secrets
 from mlpmixer.randomness import derived_seed
 
 _SAMPLED = 32  # images encoded to estimate what all of them will take
@@ -54,7 +53,7 @@ class PackPlan:
     def settings(self) -> dict[str, Any]:
         """Return what decides the bytes of the shards; a pack goes on only with the same."""
         return {
-            "source": without_secrets(self.dataset.spec),
+            "source": self.dataset.spec,
             "source_digest": _digest(self.dataset),
             **self.options.as_json(),
             "classes": list(self.dataset.class_names),

@@ -16,7 +16,7 @@ from mlpmixer.data.parquet_index import ParquetIndex
 from mlpmixer.data.remote import RemotePath
 from mlpmixer.data.stream_order import BLOCK, LANES, Blocks, Spread
 from mlpmixer.errors import MixerError
-from mlpmixer.formatting import printable, without_secrets
+from mlpmixer.formatting import printable
 
 _ROWS = 64  # images of a row group that are in memory at once
 _WIDEST = 4096  # images of a lane that are shuffled among each other
@@ -128,7 +128,7 @@ class ParquetStream:
         """Return the parquet file and the row of an image."""
         file = int(self._places[0, self._number(index)])
         begin = int(self.blocks[self._places[0].searchsorted(file)])
-        return printable(f"{without_secrets(str(self.files[file]))} row {index - begin}")
+        return printable(f"{self.files[file]} row {index - begin}")
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Bring the row groups of some images onto the disk; MixerError where one stays away."""

@@ -22,7 +22,7 @@ from mlpmixer.data.remote import RemotePath
 from mlpmixer.data.tar_labels import Labels, labels_in_json, labels_in_text
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
-from mlpmixer.formatting import printable, without_secrets
+from mlpmixer.formatting import printable
 
 _FORM = "lists of labels, with what was passed over, of whole shards"
 _UNLABELLED_FORM = "all images, without lists of labels, with what was passed over, of whole shards"
@@ -99,8 +99,7 @@ class ShardSplit:
     def name(self, index: int) -> str:
         """Return the shard and the member of an image."""
         member = os.fsdecode(bytes(self.index.keys[index]))
-        shard = without_secrets(str(self.shards[self.index.shard[index]]))
-        return printable(f"{shard}:{member}")
+        return printable(f"{self.shards[self.index.shard[index]]}:{member}")
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Return the bytes of each image, (N,)."""

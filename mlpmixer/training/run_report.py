@@ -69,6 +69,7 @@ def report_contents(
             dataset.splits[split],
             dataset.class_names,
             model.preprocessing.sixteen_bit,
+            source=dataset.spec,
         ),
         dataset=DatasetFacts(
             name=dataset.spec,
@@ -76,7 +77,10 @@ def report_contents(
             notes=(*notes, *duplicates.sentences()),
             shared=duplicates.across,
             conflicting_labels=duplicates.conflicting,
-            unreadable=tuple(UnreadableImage(*item) for item in unreadable.items()),
+            unreadable=tuple(
+                UnreadableImage(_public(name, dataset.spec), reason)
+                for name, reason in unreadable.items()
+            ),
         ),
         records=tuple(records),
         ended=ended,
@@ -99,11 +103,16 @@ def report_contents(
 
 
 def worst_mistakes(
-    predictions: Predictions, split: Split, class_names: Sequence[str], sixteen_bit: SixteenBit
+    predictions: Predictions,
+    split: Split,
+    class_names: Sequence[str],
+    sixteen_bit: SixteenBit,
+    *,
+    source: str,
 ) -> tuple[Mistake, ...]:
     """Return the wrong predictions that the model was surest of, the surest first.
 
-    Of large pictures no more is kept than a page shows.
+    Of large pictures no more is kept than a page shows. `source` is what the user gave to --data.
     """
     return tuple(
         Mistake(
@@ -113,10 +122,16 @@ def worst_mistakes(
             true=class_names[predictions.labels[row]],
             predicted=class_names[predictions.predicted[row]],
             probability=float(predictions.confidence[row]),
-            name=split.name(int(predictions.indices[row])),
+            name=_public(split.name(int(predictions.indices[row])), source),
         )
         for row in predictions.surest_mistakes(MISTAKES)
     )
+
+
+def _public(name: str, source: str) -> str:
+    """Return an image's name without the keys that the address of its source may hold."""
+    query = source[source.find("?") :] if "://" in source and "?" in source else ""
+    return without_secrets(name.replace(query, ""))
 
 
 def learned_weights(model: ImageModel) -> dict[str, Any]:

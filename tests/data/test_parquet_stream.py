@@ -115,11 +115,6 @@ def test_a_server_holds_what_the_files_do(server: Behaviour, folder: Path) -> No
     assert far.name(150) == f"{server.url}/train-1.parquet row 50"
 
 
-def test_the_key_in_an_address_is_not_part_of_an_image_s_name(server: Behaviour) -> None:
-    signed = stream(open_source(f"{server.url}/train-1.parquet?key=SECRET"))
-    assert signed.name(50) == f"{server.url}/train-1.parquet row 50"
-
-
 def test_an_epoch_holds_every_image_once(folder: Path) -> None:
     images = streamed(open_source(str(folder)))
     epoch = torch.cat([batch.indices for batch in batches(images, 0, 9)])

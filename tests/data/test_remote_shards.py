@@ -89,12 +89,6 @@ def test_remote_shards_hold_what_local_ones_do(server: Behaviour, tmp_path: Path
     assert all(one.encoded(index) == other.encoded(index) for index in range(0, len(one), 13))
 
 
-def test_the_key_in_an_address_is_not_part_of_an_image_s_name(server: Behaviour) -> None:
-    split = open_source(f"{server.url}/train-000.tar?key=SECRET").splits["train"]
-    assert split.encoded(7)
-    assert split.name(7) == f"{server.url}/train-000.tar:00007.png"
-
-
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_a_resume_in_the_middle_of_an_epoch_goes_on_as_if_uninterrupted(
     server: Behaviour, workers: int
