@@ -39,13 +39,20 @@ def resized(part: Tensor, flip: bool, size: tuple[int, int], out: Tensor | None 
     Bilinear interpolation, with the filter widened where the picture shrinks, so that fine texture
     is averaged and not aliased: to one grey level what Pillow's resize with BILINEAR computes.
     `part` uint8 (3, h, w) on the CPU, best with channels last in memory, as decoders deliver them.
-    Returns uint8 (3, H, W): `out`, where that is given, which is contiguous.
+    Returns uint8 (3, H, W): `out`, where that is given, which is contiguous and on the CPU.
 
     Raises:
+        ValueError: `out` is not.
         MemoryError: memory is short.
     """
     if out is None:
-        out = torch.empty(3, *size, dtype=torch.uint8)
+        out = torch.empty(3, *size, dtype=torch.uint8, device="cpu")
+    found = (out.device.type, out.dtype, out.shape, out.is_contiguous())
+    if found != ("cpu", torch.uint8, (3, *size), True):
+        raise ValueError(
+            f"{out.dtype} {tuple(out.shape)} in strides {out.stride()} on {out.device}: "
+            f"contiguous uint8 {(3, *size)} on the CPU expected"
+        )
     functions = native_resize().functions
     if functions is None:
         return out.copy_(resized_by_torch(part, flip, size))

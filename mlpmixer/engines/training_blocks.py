@@ -22,8 +22,8 @@ class NativeMixerBlock(MixerBlock):
     """A block whose two MLPs the native kernels compute in training on the CPU.
 
     In bfloat16 they do so under autocast, where products of bfloat16 take the place of PyTorch's;
-    what leaves the block is float32. Everywhere else, and with dropout, it is the block that it was
-    made of.
+    what leaves the block is float32. Everywhere else, with dropout, and with other weights than
+    float32, it is the block that it was made of.
     """
 
     level: str
@@ -42,8 +42,10 @@ class NativeMixerBlock(MixerBlock):
             and torch.is_grad_enabled()
             and tokens.device.type == "cpu"
             and self._has_precision_of(tokens)
+            and all(weight.dtype == torch.float32 for weight in self.parameters())
             and not self.mlp_tokens.dropout.p
             and not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
         )
 
     def _has_precision_of(self, tokens: Tensor) -> bool:

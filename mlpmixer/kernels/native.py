@@ -178,6 +178,9 @@ class NativeMixer:
         Args:
             images: on the CPU.
             threads: how many work on the batch; None: as many as PyTorch uses.
+
+        Raises:
+            UsageError: it is called by `torch.jit.trace`.
         """
         return self._forward(images, threads, tokens=False)
 
@@ -186,6 +189,11 @@ class NativeMixer:
         return self._forward(images, threads, tokens=True)
 
     def _forward(self, images: Tensor, threads: int | None, tokens: bool) -> Tensor:
+        if torch.jit.is_tracing():  # it would note down where the answers lie, not what they are
+            raise UsageError(
+                "what the native kernels compute cannot be traced: trace the model that was "
+                "optimized, or use `mixer export`."
+            )
         shape = self.shape
         if images.shape[1:] != (shape.in_channels, *shape.image_size):
             expected = (shape.in_channels, *shape.image_size)

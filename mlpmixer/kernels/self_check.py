@@ -92,10 +92,10 @@ def self_check(level: str, precision: Precision) -> float:
             layer_norm_epsilon=1e-6,
         )
         weights = [
-            torch.randn(size, generator=generator) * (size[-1] ** -0.5 if len(size) > 1 else 0.5)
+            _random(generator, *size) * (size[-1] ** -0.5 if len(size) > 1 else 0.5)
             for size in shape.weight_shapes()
         ]
-        images = torch.rand(3, 3, *shape.image_size, generator=generator) * 2 - 1
+        images = _random(generator, 3, 3, *shape.image_size).clamp(-1, 1)
         reference = NativeMixer(shape, weights, "float32", "portable")
         tested = NativeMixer(shape, weights, precision, level)
         for threads in (1, 2):
@@ -116,7 +116,7 @@ def training_self_check(level: str, precision: TrainingPrecision = "float32") ->
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).requires_grad_()
+        return _random(generator, *shape).requires_grad_()
 
     worst = 0.0
     for images, tokens, channels in ((3, 23, 100), (2, 49, 33)):
@@ -141,6 +141,11 @@ def training_self_check(level: str, precision: TrainingPrecision = "float32") ->
                 error = ((tested - expected).abs().max() / expected.abs().max()).item()
                 worst = max(worst, error if error == error else float("inf"))
     return worst
+
+
+def _random(generator: torch.Generator, *shape: int) -> Tensor:
+    """Return numbers as the kernels take them, whatever type and device are the defaults."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 @cache

@@ -70,7 +70,7 @@ class _Mixing(torch.autograd.Function):
         call = _Call(options, values, weights)
         functions = library().functions
         assert functions is not None  # there is a level
-        hidden = torch.empty(functions.mlpmixer_mlp_hidden(*call.which), dtype=torch.uint8)
+        hidden = values.new_empty(functions.mlpmixer_mlp_hidden(*call.which), dtype=torch.uint8)
         means, rates = (values.new_empty(values.shape[:2]) for _ in range(2))
         kept = (hidden, means, rates)
         mixed = torch.empty_like(values)

@@ -93,6 +93,27 @@ def test_the_result_lies_where_it_is_wanted() -> None:
     assert not out[2].any()
 
 
+@pytest.mark.parametrize(
+    "out",
+    [
+        torch.zeros(3, 30, 20, dtype=torch.uint8).mT,
+        torch.zeros(3, 20, 31, dtype=torch.uint8),
+        torch.zeros(3, 20, 30),
+        torch.zeros(3, 20, 30, dtype=torch.uint8, device="meta"),
+    ],
+    ids=["strides", "size", "type", "device"],
+)
+def test_a_place_of_another_kind_is_refused(out: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"contiguous uint8 \(3, 20, 30\) on the CPU expected"):
+        resized(PHOTO, False, (20, 30), out=out)
+
+
+def test_another_default_device_changes_nothing() -> None:
+    wanted = resized(PHOTO, False, (20, 30))
+    with torch.device("meta"):
+        assert torch.equal(resized(PHOTO, False, (20, 30)), wanted)
+
+
 def test_without_the_library_torch_resizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resizing, "native_resize", lambda: Library(None, "not built"))
     out = torch.empty(3, 20, 30, dtype=torch.uint8)

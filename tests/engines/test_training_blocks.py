@@ -152,6 +152,33 @@ def test_evaluation_and_dropout_are_left_to_the_plain_block(
         native.train()(images)
 
 
+@pytest.mark.usefixtures("bfloat16_kernels")
+def test_weights_of_another_type_are_left_to_the_plain_block() -> None:
+    plain, native = (small_mixer().to(torch.bfloat16) for _ in range(2))
+    assert use_native_training(native, HALF) == 3
+    images = torch.rand(2, 3, 8, 8, dtype=torch.bfloat16)
+    with HALF.autocast():
+        assert torch.equal(native(images), plain(images))
+
+
+def test_another_default_device_changes_nothing() -> None:
+    native = small_mixer()
+    use_native_training(native, CPU)
+    images = torch.rand(2, 3, 8, 8)
+    wanted = native(images)
+    with torch.device("meta"):
+        assert torch.equal(native(images), wanted)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+def test_a_trace_holds_the_plain_block() -> None:
+    native = small_mixer()
+    use_native_training(native, CPU)
+    images = torch.rand(2, 4, 3, 8, 8)
+    traced = torch.jit.trace(native, images[0])
+    assert torch.allclose(traced(images[1]), native(images[1]), atol=1e-5)
+
+
 def test_names_copies_and_wrapped_models_stay_what_they_were() -> None:
     native = small_mixer()
     names = list(native.state_dict())

@@ -23,7 +23,7 @@ from mlpmixer.kernels.native import (
     levels_here,
     tiles_missing,
 )
-from mlpmixer.kernels.self_check import choose_level
+from mlpmixer.kernels.self_check import choose_level, self_check, training_self_check
 from mlpmixer.models.mixer import Mixer
 
 pytestmark = pytest.mark.skipif(library().functions is None, reason=library().reason)
@@ -271,6 +271,25 @@ def test_every_level_passes_its_own_check() -> None:
 def test_a_level_that_fails_its_check_is_reported_and_the_next_one_taken() -> None:
     with pytest.warns(RuntimeWarning, match="wrong on this processor in float32"):
         assert choose_level("float32", tolerance=0.0) == "portable"
+
+
+def test_a_level_checks_itself_whatever_type_and_device_are_the_defaults() -> None:
+    checks: list[Any] = [self_check.__wrapped__, training_self_check.__wrapped__]
+    wanted = [check("portable", "bfloat16") for check in checks]
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            assert [check("portable", "bfloat16") for check in checks] == wanted
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_trace_is_refused() -> None:
+    mixer = random_mixer()
+    native = packed(mixer, *KINDS[0])
+    with pytest.raises(UsageError, match="trace the model that was optimized"):
+        torch.jit.trace(native.logits, images_for(mixer, 2))
 
 
 def test_weights_of_another_shape_are_refused() -> None:
