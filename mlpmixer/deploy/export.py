@@ -57,7 +57,8 @@ def export_model(model: ImageModel, out: Path, options: ExportOptions) -> Export
     """Write a model for another runtime, whole or not at all, and compare the two.
 
     Args:
-        model: with a head, on the CPU; it is put into evaluation mode.
+        model: with a head, on the CPU; it is put into evaluation mode. Of an optimized one, what
+            it was made from.
         out: the file; weights of more than 2 GB, and those of OpenVINO, come beside it.
         options: as what, and what it is checked on.
 
@@ -66,6 +67,7 @@ def export_model(model: ImageModel, out: Path, options: ExportOptions) -> Export
             comes beside it exists, or the model cannot be exported.
         MixerError: the export does not answer as the model does, or cannot be written.
     """
+    model = model.unoptimized
     chosen, check, calibration = find_format(options.format), options.check, options.calibration
     check_target(model, out, chosen, options.format, options.precision)
     if options.precision == "int8" and calibration is None:

@@ -1,10 +1,12 @@
 """Engines: ways to compute a model's outputs, for inference alone."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.kernels.ceilings import arithmetic
@@ -58,7 +60,7 @@ class NativeEngine:
 
 
 class EagerEngine:
-    """PyTorch, operation by operation.
+    """PyTorch, operation by operation, in evaluation mode.
 
     Raises:
         MixerError: PyTorch has no int8 for these models.
@@ -78,8 +80,21 @@ class EagerEngine:
         return self._run(self._model, images)
 
     def _run(self, function: Any, images: Tensor) -> Tensor:
-        with autocast(self._model.device, self._type):
+        with _evaluating(self._model), autocast(self._model.device, self._type):
             return function(images).float()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model that trains on into evaluation mode for a while."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class CompiledEngine:

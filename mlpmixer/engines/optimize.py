@@ -43,7 +43,8 @@ def optimize(
     in float32, about 0.02 in bfloat16 and 0.05 in int8 (random weights; see docs/performance.md).
 
     Args:
-        model: any; it is put into evaluation mode and stays as it is.
+        model: any; it is put into evaluation mode and stays as it is. Of an optimized one, what it
+            was made from.
         precision: of the matrix products' operands. int8 needs the native kernels.
         engine: "native", "openvino" (where it is installed; converts for seconds), "compiled"
             (takes long to start), "eager"; "auto" takes the faster of native and eager, timed once
@@ -55,6 +56,7 @@ def optimize(
         MixerError: the engine cannot compute this model here, and why.
     """
     check_names(engine, precision)
+    model = model.unoptimized
     if model.own_runtime is not None:
         return OptimizedModel(model, OwnRuntime(model, precision, engine))
     if engine != "auto":

@@ -15,8 +15,8 @@ class OptimizedModel(WrappedModel):
     """A model for inference.
 
     `forward` and `forward_features` are computed by the engine and have no gradients; everything
-    else is asked of the model, which stays as it is. Weights that are changed afterwards are not
-    seen by the engine.
+    else is asked of the model, which stays as it is. Weights that are changed afterwards are seen
+    by the eager engine alone.
 
     Raises:
         UsageError: on `train()`, `reset_classifier` and `set_grad_checkpointing`.
@@ -36,6 +36,11 @@ class OptimizedModel(WrappedModel):
     def forward_features(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [-1, 1] to the last layer's values, float32."""
         return self.engine.features(images)
+
+    @property
+    def unoptimized(self) -> ImageModel:
+        """The model that this one was made from."""
+        return self.model.unoptimized
 
     def train(self, mode: bool = True) -> Self:
         """Refuse to train."""

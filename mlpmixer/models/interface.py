@@ -149,6 +149,11 @@ class ImageModel(nn.Module):
         """The network itself, behind whatever happens to its input first."""
         return self
 
+    @property
+    def unoptimized(self) -> "ImageModel":
+        """This model as PyTorch computes it: the one that an optimized one was made from."""
+        return self
+
     def seen(self, images: Tensor) -> Tensor:
         """Return images (B, 3, H, W), of any type, as the network's first layer gets them."""
         return images

@@ -85,6 +85,11 @@ SHALLOW: dict[str, dict[str, Any]] = {
 }
 
 
+def test_the_model_behind_an_optimized_one_is_exported(model: ImageModel, tmp_path: Path) -> None:
+    written = exported(mlpmixer.optimize(model, "bfloat16"), tmp_path / "x.pt2", "torch")
+    assert written.comparison.passes
+
+
 @pytest.mark.parametrize("name", SHALLOW)
 def test_every_family_becomes_every_format(name: str, tmp_path: Path) -> None:
     model = model_of(name, **SHALLOW[name])

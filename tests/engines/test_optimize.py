@@ -106,6 +106,34 @@ def test_an_optimized_model_is_for_inference_alone() -> None:
     assert not optimized(images_for(optimized)).requires_grad
 
 
+@pytest.mark.parametrize("first", ["native", "eager"])
+def test_an_optimized_model_can_be_optimized_again(first: Any) -> None:
+    if first == "native" and library().functions is None:
+        pytest.skip(library().reason)
+    model = model_with_random_head()
+    again = mlpmixer.optimize(mlpmixer.optimize(model, "bfloat16", first), engine="eager")
+    images = images_for(model)
+    with torch.no_grad():
+        assert torch.equal(again(images), model(images))
+    assert again.unoptimized is model
+
+
+@pytest.mark.parametrize("engine", ["native", "eager"])
+def test_answers_stay_the_same_while_the_model_behind_trains_on(engine: Any) -> None:
+    if engine == "native" and library().functions is None:
+        pytest.skip(library().reason)
+    model = model_with_random_head(dropout=0.5)
+    optimized = mlpmixer.optimize(model, engine=engine)
+    images = images_for(model)
+    before = optimized(images)
+    model.train()
+    model.get_submodule("blocks.0").eval()  # one part that is frozen
+    assert torch.equal(optimized(images), before)
+    assert model.training
+    assert not model.get_submodule("blocks.0").training
+    assert model.get_submodule("blocks.1").training
+
+
 def test_other_families_are_computed_by_pytorch() -> None:
     model = mlpmixer.create_model("vit_nano").eval()
     optimized = mlpmixer.optimize(model)
