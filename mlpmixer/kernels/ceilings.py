@@ -7,9 +7,10 @@ import torch
 from mlpmixer.errors import MixerError
 from mlpmixer.kernels.library import library
 from mlpmixer.kernels.native import PRECISIONS, Precision, levels_here
+from mlpmixer.memory import free_memory
 
 LARGER_THAN_CACHES = 256 << 20
-"""Bytes that each thread reads."""
+"""Bytes that each thread reads, where that is no more than a quarter of what is free in all."""
 
 
 def arithmetic(precision: Precision) -> Precision:
@@ -79,10 +80,13 @@ def read_bandwidth(threads: int | None = None) -> float:
     if functions is None:
         raise MixerError(library().reason)
     threads = threads or torch.get_num_threads()
-    rate = max(functions.mlpmixer_bandwidth(LARGER_THAN_CACHES, threads) for _ in range(3))
+    each = min(LARGER_THAN_CACHES, free_memory(torch.device("cpu")) // 4 // threads)
+    least = LARGER_THAN_CACHES // 4
+    enough = each >= least
+    rate = max(functions.mlpmixer_bandwidth(each, threads) for _ in range(3)) if enough else 0
     if not rate:
         raise MixerError(
-            f"not enough memory to measure its speed: {threads} times "
-            f"{LARGER_THAN_CACHES >> 20} MB are needed."
+            f"not enough memory to measure its speed: {threads} times {least >> 20} MB are needed, "
+            "in a quarter of what is free."
         )
     return float(rate)

@@ -1,5 +1,7 @@
 """What the machine can do at most is measured, or refused in plain words."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from mlpmixer.errors import MixerError
@@ -40,6 +42,24 @@ def test_too_little_memory_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ceilings, "LARGER_THAN_CACHES", 1 << 60)
     with pytest.raises(MixerError, match="not enough memory"):
         read_bandwidth(threads=2)
+
+
+def test_measuring_memory_takes_no_more_than_a_quarter_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = []
+
+    def bandwidth(each: int, threads: int) -> float:
+        taken.append(each * threads)
+        return 1.0
+
+    functions = SimpleNamespace(mlpmixer_bandwidth=bandwidth)
+    monkeypatch.setattr(ceilings, "library", lambda: Library(functions, ""))
+    monkeypatch.setattr(ceilings, "free_memory", lambda _: 4 << 30)
+    assert read_bandwidth(threads=8) == 1
+    assert max(taken) == 1 << 30
+    with pytest.raises(MixerError, match="64 times 64 MB are needed, in a quarter of what is free"):
+        read_bandwidth(threads=64)
 
 
 def test_without_kernels_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
