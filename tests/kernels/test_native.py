@@ -267,6 +267,25 @@ def test_every_level_passes_its_own_check() -> None:
         assert choose_level(precision) == levels_here(precision)[0]
 
 
+@pytest.mark.parametrize(
+    ("size", "limit"),
+    [("width", 768), ("tokens_mlp_dim", 768), ("channels_mlp_dim", 768), ("num_tokens", 392)],
+)
+def test_a_level_that_is_wrong_in_what_is_long_alone_fails_its_check(
+    size: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(NativeMixer):
+        def __init__(
+            self, shape: MixerShape, weights: list[Tensor], precision: Precision, level: str
+        ) -> None:
+            spoilt = precision == "bfloat16" and getattr(shape, size) > limit
+            weights = [weight * (2 if spoilt else 1) for weight in weights]
+            super().__init__(shape, weights, precision, level)
+
+    monkeypatch.setattr("mlpmixer.kernels.self_check.NativeMixer", Wrong)
+    assert self_check.__wrapped__("portable", "bfloat16") > 0.05
+
+
 @pytest.mark.skipif(len(KINDS) < 6, reason="this processor runs the portable level alone")
 def test_a_level_that_fails_its_check_is_reported_and_the_next_one_taken() -> None:
     with pytest.warns(RuntimeWarning, match="wrong on this processor in float32"):
