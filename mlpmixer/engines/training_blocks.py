@@ -45,7 +45,7 @@ class NativeMixerBlock(MixerBlock):
             and all(weight.dtype == torch.float32 for weight in self.parameters())
             and not self.mlp_tokens.dropout.p
             and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
+            and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         )
 
     def _has_precision_of(self, tokens: Tensor) -> bool:

@@ -189,7 +189,8 @@ class NativeMixer:
         return self._forward(images, threads, tokens=True)
 
     def _forward(self, images: Tensor, threads: int | None, tokens: bool) -> Tensor:
-        if torch.jit.is_tracing():  # it would note down where the answers lie, not what they are
+        # A trace would note down where the answers lie, not what they are.
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise UsageError(
                 "what the native kernels compute cannot be traced: trace the model that was "
                 "optimized, or use `mixer export`."
