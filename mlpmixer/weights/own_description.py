@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.formatting import printable
 from mlpmixer.models.interface import ImageModel, Loss
 from mlpmixer.models.registry import create_model
@@ -95,8 +95,8 @@ def described_model(description: OwnDescription, file: TensorTable) -> ImageMode
         said = description.preprocessing
         chosen = {name: said[name] for name in _CHOSEN if name in said}
         model.preprocessing = replace(model.preprocessing, **chosen)
-    except MixerError:
-        raise
+    except UsageError as error:
+        raise UsageError(f"{file.path} describes a model that cannot be: {error}") from error
     except Exception as error:  # whatever options of wrong types lead to, in timm's code as in ours
         reason = str(error).partition("\n")[0]
         raise MixerError(

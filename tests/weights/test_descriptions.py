@@ -33,7 +33,7 @@ def describe(file: Path, options: dict[str, Any] | None = None, **changes: objec
         ({"image_size": []}, "is damaged: no mixer_nano can be built"),
         ({"image_size": "8"}, "is damaged"),
         ({"layer_norm_epsilon": "x"}, "is damaged"),
-        ({"layer_norm_epsilon": -1}, "layer_norm_epsilon -1 is outside"),
+        ({"layer_norm_epsilon": -1}, r"model\.safetensors .* layer_norm_epsilon -1 is outside"),
         ({"input_mean": [0.5, 0.5]}, r"input_mean \(0\.5, 0\.5\) must be one finite number"),
         ({"input_std": [0]}, r"input_std \(0,\) must be positive"),
         ({"gelu": []}, "is damaged"),
