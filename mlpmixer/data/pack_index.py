@@ -13,7 +13,7 @@ from typing import Any
 
 from mlpmixer.data.class_list import INDEX
 from mlpmixer.data.pack_plan import PackPlan
-from mlpmixer.errors import MixerError
+from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import write_text
 from mlpmixer.json_text import json_text
 
@@ -124,8 +124,30 @@ def damaged_shards(
     return found
 
 
-def missing_shards(folder: Path) -> list[str]:
-    """Return the shards that the index of a folder names and that are not there."""
+def shards_of_pack(folder: Path) -> list[Path] | None:
+    """Return the shards that the index of a folder names; None where it holds no pack.
+
+    Raises UsageError where one is missing or has another size, or others lie beside them, as where
+    a pack of fewer shards was copied over one of more.
+    """
     index = read_index(folder)
-    names = [record.name for record in index[1]] if index else []
-    return [name for name in names if not (folder / name).exists()]
+    if index is None:
+        return None
+    sizes = {record.name: record.bytes for record in index[1]}
+    again = "copy them there, or start the same `mixer data pack` again."
+    if missing := [name for name in sizes if not (folder / name).exists()]:
+        raise UsageError(
+            f"{len(missing)} of the shards that index.json in {folder} names are missing, first "
+            f"{missing[0]}: {again}"
+        )
+    if resized := [name for name in sizes if (folder / name).stat().st_size != sizes[name]]:
+        raise UsageError(
+            f"{len(resized)} of the shards in {folder} have another size than index.json says, "
+            f"first {resized[0]}: {again}"
+        )
+    if others := sorted({path.name for path in folder.glob("[!.]*.tar")} - set(sizes)):
+        raise UsageError(
+            f"{len(others)} of the shards in {folder} are none of those that index.json names, "
+            f"first {others[0]}: remove what another pack has left, or move your own elsewhere."
+        )
+    return [folder / name for name in sorted(sizes)]

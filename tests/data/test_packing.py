@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,6 +216,24 @@ def test_a_missing_shard_is_noticed_when_the_folder_is_opened(photos: Path, tmp_
     packed(photos, tmp_path, shard_megabytes=0.02)
     (tmp_path / "train-00000.tar").unlink()
     with pytest.raises(UsageError, match=r"1 of the shards .* train-00000\.tar"):
+        open_source(str(tmp_path))
+
+
+def test_shards_that_another_pack_left_are_refused(photos: Path, tmp_path: Path) -> None:
+    packed(photos, tmp_path / "many", shard_megabytes=0.02)
+    packed(photos, tmp_path / "few")
+    shutil.copytree(tmp_path / "few", tmp_path / "many", dirs_exist_ok=True)
+    with pytest.raises(UsageError, match=r"none of those that index\.json names, first test-00001"):
+        open_source(str(tmp_path / "many"))
+
+
+def test_a_shard_of_another_size_is_noticed_when_the_folder_is_opened(
+    photos: Path, tmp_path: Path
+) -> None:
+    packed(photos, tmp_path)
+    shard = tmp_path / "train-00000.tar"
+    shard.write_bytes(shard.read_bytes() + bytes(10_240))  # which tar takes for its end
+    with pytest.raises(UsageError, match=r"another size .* train-00000\.tar"):
         open_source(str(tmp_path))
 
 

@@ -77,24 +77,21 @@ def open_shards(shards: Sequence[File], spec: str) -> Dataset:
 def _shards_in(folder: Path) -> list[Path]:
     """Return the shards in a folder.
 
-    Raises UsageError where `mixer data pack` has not finished them, or one is missing.
+    Raises UsageError where `mixer data pack` has not finished them, or they are not those of its
+    index.
     """
     found = sorted(folder.glob("[!.]*.tar"))
     if not found and not (folder / "index.json").exists():
         return []
-    from mlpmixer.data.pack_index import UNFINISHED, missing_shards
+    from mlpmixer.data.pack_index import UNFINISHED, shards_of_pack
 
     if (folder / UNFINISHED).exists():
         raise UsageError(
             f"{folder} is not fully packed: start the same `mixer data pack` again, which goes on "
             "where it was stopped."
         )
-    if missing := missing_shards(folder):
-        raise UsageError(
-            f"{len(missing)} of the shards that index.json in {folder} names are missing, first "
-            f"{missing[0]}: copy them there, or start the same `mixer data pack` again."
-        )
-    return found
+    packed = shards_of_pack(folder)
+    return found if packed is None else packed
 
 
 def open_remote_shards(url: str) -> Dataset:
