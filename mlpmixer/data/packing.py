@@ -56,8 +56,9 @@ def pack(
 ) -> Packed:
     """Write the shards of a plan, `classes.txt` and `index.json` into a folder.
 
-    What an earlier run of the same plan has finished is kept if its checksum is right. An image
-    that cannot be read is left out and stands in the index.
+    What an earlier run of the same plan has finished is kept if its checksum is right and none of
+    the images that it lacks can be read by now. An image that cannot be read is left out and stands
+    in the index.
 
     Args:
         plan: what goes where.
@@ -140,16 +141,39 @@ def _resume(plan: PackPlan, folder: Path) -> dict[str, ShardRecord]:
                 f"{folder} holds a pack with another {name.replace('_', ' ')}{shown}: "
                 "give another folder, or remove it."
             )
-    finished = {record.name: record for record in records if record.damage(folder) is None}
+    shards = {shard.name: shard for shard in plan.shards}
+    finished = {
+        record.name: record
+        for record in records
+        if record.name in shards
+        and record.damage(folder) is None
+        and not _more_to_read(plan, shards[record.name], record)
+    }
     write_json(unfinished / _SETTINGS, settings)
     for record in finished.values():
         write_json(unfinished / f"{record.name}.json", record.as_json())
     (folder / INDEX).unlink(missing_ok=True)
-    planned = {shard.name for shard in plan.shards}
     for left in folder.glob(".*.tar"):  # a shard that was being written
-        if any(left.name.startswith(f".{name.removesuffix('.tar')}.") for name in planned):
+        if any(left.name.startswith(f".{name.removesuffix('.tar')}.") for name in shards):
             left.unlink()
     return finished
+
+
+def _more_to_read(plan: PackPlan, shard: ShardPlan, record: ShardRecord) -> bool:
+    """Tell whether an image can be read that is not in its finished shard.
+
+    The cause may have been a file system that was out of reach for a moment.
+    """
+    split = plan.dataset.splits[shard.split]
+    lacking = {left.name for left in record.unreadable}
+    for index in shard.indices.tolist() if lacking else ():
+        if split.name(index) in lacking:
+            try:
+                encode_sample(split, index, plan.options)
+            except UnreadableImage:
+                continue
+            return True
+    return False
 
 
 def _unfinished(folder: Path) -> tuple[dict[str, object], list[ShardRecord]]:

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import signal
@@ -21,7 +22,7 @@ from mlpmixer.data.pack_sample import PackOptions, sample_key
 from mlpmixer.data.packing import Packed, pack
 from mlpmixer.data.picture import decode, pixels_for
 from mlpmixer.data.sources import open_source
-from mlpmixer.data.splits import Subset
+from mlpmixer.data.splits import FileSplit, Subset
 from mlpmixer.errors import UsageError
 from mlpmixer.models.preprocessing import Preprocessing
 
@@ -162,6 +163,31 @@ def test_unreadable_images_are_left_out_and_named(photos: Path, tmp_path: Path) 
     assert "truncated" in reasons[cut.name]
     assert len(open_source(str(tmp_path / "out")).splits["train"]) == 26
     assert json.loads((tmp_path / "out/index.json").read_text())["unreadable"] == 2
+
+
+def test_images_that_could_not_be_read_for_a_moment_are_packed_by_the_next_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(photos, tmp_path / "source")
+    cut = tmp_path / "source/train/bee/photo_01.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    packed(tmp_path / "source", tmp_path / "whole", shard_megabytes=0.02)
+    read = FileSplit.encoded
+
+    def interrupted(split: FileSplit, index: int) -> bytes:
+        if split.name(index).endswith(("05.jpg", "13.jpg")):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(split, index)
+
+    monkeypatch.setattr(FileSplit, "encoded", interrupted)
+    _, first = packed(tmp_path / "source", tmp_path / "out", shard_megabytes=0.02)
+    assert len(first.unreadable) == 3
+    monkeypatch.setattr(FileSplit, "encoded", read)
+    _, second = packed(tmp_path / "source", tmp_path / "out", shard_megabytes=0.02)
+    assert [Path(left.name).name for left in second.unreadable] == [cut.name]
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    _, third = packed(tmp_path / "source", tmp_path / "out", shard_megabytes=0.02)
+    assert third.kept == len(third.shards) > second.kept
 
 
 _KILLED = """
