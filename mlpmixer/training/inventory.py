@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.label_sets import label_sets_of
@@ -12,7 +13,9 @@ from mlpmixer.errors import UsageError
 from mlpmixer.files import replacing
 
 IMAGES_FILE = "images.jsonl.gz"
-"""In the folder of the saved state: a line an image, with its split, class and name."""
+"""In the folder of the saved state: a line an image, with its split, class, name and size."""
+_FORM = "sizes-"
+"""How digests begin; those of earlier versions, which knew no sizes, begin in no such way."""
 
 
 class ChangedData(UsageError):
@@ -22,15 +25,16 @@ class ChangedData(UsageError):
     """
 
 
-def image_lines(dataset: Dataset) -> Iterator[bytes]:
+def image_lines(dataset: Dataset, *, sizes: bool = True) -> Iterator[bytes]:
     """Yield a line for each image, in the order of training; of millions none is kept.
 
-    It holds the split, the class or a list of several, and the name. Names are told from the source
-    on, so that moving its folder changes none.
+    It holds the split, the class or a list of several, the name and, with `sizes`, the stored
+    bytes. Names are told from the source on, so that moving its folder changes none.
     """
     root = f"{Path(dataset.spec).expanduser()}/"
     for split_name, split in dataset.splits.items():
         labels, sets = split.labels, label_sets_of(split)
+        stored = split.sizes() if sizes else None
         for index in range(len(split)):
             classes = [labels[index]] if sets is None else sets.of_image(index)
             names = [dataset.class_names[label] for label in classes]
@@ -38,14 +42,29 @@ def image_lines(dataset: Dataset) -> Iterator[bytes]:
                 split_name,
                 names if len(names) > 1 else names[0],
                 split.name(index).removeprefix(root),
+                *([] if stored is None else [int(stored[index])]),
             )
             yield json.dumps(entry).encode() + b"\n"
 
 
 def digest(dataset: Dataset) -> str:
-    """Return a key of the classes, and of the names and labels of each split's images."""
+    """Return a key of the classes, and of the names, labels and sizes of each split's images."""
+    return _FORM + _key(dataset, sizes=True)
+
+
+def is_digest_of(stored: str, dataset: Dataset, current: str) -> bool:
+    """Tell whether a digest in a saved state is that of a data set, whose digest now is `current`.
+
+    One that an earlier version has stored tells nothing of the sizes.
+    """
+    if stored.startswith(_FORM):
+        return stored == current
+    return stored == _key(dataset, sizes=False)
+
+
+def _key(dataset: Dataset, *, sizes: bool) -> str:
     key = blake2b(json.dumps(dataset.class_names).encode(), digest_size=16)
-    for line in image_lines(dataset):
+    for line in image_lines(dataset, sizes=sizes):
         key.update(line)
     return key.hexdigest()
 
@@ -72,16 +91,23 @@ def changes(folder: Path, dataset: Dataset) -> str:
     return "; ".join(filter(None, told)) or "the same images come in another order"
 
 
-Classes = str | list[str]
-Images = Mapping[str, Classes]
-"""The class of each image, by name; several as a list."""
+class _Listed(NamedTuple):
+    """What is listed of an image."""
+
+    classes: str | list[str]
+    size: int | None = None
+    """In bytes; None in a list of an earlier version."""
 
 
-def _by_split(lines: Iterator[bytes] | gzip.GzipFile) -> dict[str, dict[str, Classes]]:
-    found: dict[str, dict[str, Classes]] = {}
+Images = Mapping[str, _Listed]
+"""By name."""
+
+
+def _by_split(lines: Iterator[bytes] | gzip.GzipFile) -> dict[str, dict[str, _Listed]]:
+    found: dict[str, dict[str, _Listed]] = {}
     for line in lines:
-        split, class_name, name = json.loads(line)
-        found.setdefault(split, {})[name] = class_name
+        split, classes, name, *size = json.loads(line)
+        found.setdefault(split, {})[name] = _Listed(classes, *size)
     return found
 
 
@@ -90,7 +116,7 @@ def _classes(before: Mapping[str, Images], now: Mapping[str, Images]) -> str:
         {
             name
             for images in splits.values()
-            for names in images.values()
+            for names, _ in images.values()
             for name in ([names] if isinstance(names, str) else names)
         }
         for splits in (before, now)
@@ -110,7 +136,9 @@ def _split_changes(split: str, before: Mapping[str, Images], now: Mapping[str, I
     added = [name for name in new if name not in old and name not in others]
     moved = [others[name] for name in new if name not in old and name in others]
     removed = [name for name in old if name not in still_there]
-    relabelled = [name for name in new if name in old and new[name] != old[name]]
+    kept = [name for name in new if name in old]
+    relabelled = [name for name in kept if new[name].classes != old[name].classes]
+    resized = [name for name in kept if None is not old[name].size != new[name].size]
     parts = []
     if added:
         parts.append(f"{len(added):,} added ({added[0]})")
@@ -120,6 +148,13 @@ def _split_changes(split: str, before: Mapping[str, Images], now: Mapping[str, I
     if relabelled:
         name = relabelled[0]
         parts.append(
-            f"{len(relabelled):,} with another label ({name}: {old[name]}, now {new[name]})"
+            f"{len(relabelled):,} with another label "
+            f"({name}: {old[name].classes}, now {new[name].classes})"
+        )
+    if resized:
+        name = resized[0]
+        parts.append(
+            f"{len(resized):,} of another size "
+            f"({name}: {old[name].size:,} bytes, now {new[name].size:,})"
         )
     return ", ".join(parts)

@@ -21,7 +21,13 @@ from mlpmixer.run.tracker import Tracker
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
 from mlpmixer.training.answer_store import answers_for
 from mlpmixer.training.batch_size import settle_batch_size, smallest_batch
-from mlpmixer.training.inventory import ChangedData, changes, digest, write_inventory
+from mlpmixer.training.inventory import (
+    ChangedData,
+    changes,
+    digest,
+    is_digest_of,
+    write_inventory,
+)
 from mlpmixer.training.keeping import Keeper, newest_state
 from mlpmixer.training.loop import Answer, TrainingLoop
 from mlpmixer.training.plan import Plan, plan
@@ -161,7 +167,7 @@ def _check_state(
     teacher = None if planned.teacher is None else planned.teacher.digest
     for change in saved.check(planned.recipe, planned.dataset.class_names, teacher):
         console.message(f"the recipe has changed since the run was stopped: {change}")
-    if saved.images == images:
+    if is_digest_of(saved.images, planned.dataset, images):
         return
     told = changes(saved.path.parent, planned.dataset)
     if not allow_changed_data:

@@ -1,5 +1,6 @@
 """Resuming: data, classes and recipe must be those that the run was stopped with."""
 
+import gzip
 import json
 import re
 import shutil
@@ -11,8 +12,12 @@ from training_steps import TrainingSteps
 
 from mlpmixer.cli.main import main
 from mlpmixer.data.dataset import Dataset
+from mlpmixer.data.pack_plan import plan_pack
+from mlpmixer.data.pack_sample import PackOptions
+from mlpmixer.data.packing import pack
+from mlpmixer.data.sources import open_source
 from mlpmixer.data.splits import ArraySplit
-from mlpmixer.training.inventory import changes, digest, write_inventory
+from mlpmixer.training.inventory import changes, digest, is_digest_of, write_inventory
 
 TINY = """
 epochs = 3.0
@@ -156,6 +161,34 @@ def test_a_change_of_labels_or_order_alone_is_noticed(tmp_path: Path) -> None:
     assert told == "train: 1 with another label (made up image 1: b, now a)"
     renamed = dataset([0, 1, 1], ("a", "c"))
     assert "new classes: 'c'; classes that are gone: 'b'" in changes(tmp_path, renamed)
+
+
+def test_images_of_the_same_names_and_other_content_are_noticed(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    for side in (12, 8):
+        shutil.rmtree(tmp_path / "packed", ignore_errors=True)
+        plan = plan_pack(open_source(str(photo_folder)), PackOptions(max_side=side))
+        pack(plan, tmp_path / "packed", 1)
+        packed = open_source(str(tmp_path / "packed"))
+        if side == 12:
+            before = digest(packed)
+            write_inventory(tmp_path, packed)
+    assert digest(packed) != before
+    assert "of another size (train-00000.tar:" in changes(tmp_path, packed)
+
+
+def test_a_state_of_a_version_that_knew_no_sizes_is_compared_without_them(tmp_path: Path) -> None:
+    before, other = dataset([0, 1, 1]), dataset([0, 0, 1])
+    stored = "2441b10f88acbd2abd03ecfa7804c9a7"  # what earlier versions gave
+    assert is_digest_of(stored, before, digest(before))
+    assert not is_digest_of(stored, other, digest(other))
+    assert is_digest_of(digest(before), before, digest(before))
+    assert not is_digest_of(digest(other), before, digest(before))
+    lines = b'["train", "a", "made up image 0"]\n["train", "b", "made up image 1"]\n'
+    with gzip.open(tmp_path / "images.jsonl.gz", "wb") as file:
+        file.write(lines)
+    assert changes(tmp_path, before) == "train: 1 added (made up image 2)"
 
 
 def test_a_missing_list_of_images_is_named(tmp_path: Path) -> None:
