@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlpmixer.data.columns import Columns
+from mlpmixer.data.columns import Columns, image_paths, is_text
 from mlpmixer.data.remote import RemotePath
 from mlpmixer.errors import MixerError, UsageError
 
@@ -73,6 +73,21 @@ def check_columns(schema: pa.Schema, columns: Columns, path: Path | RemotePath) 
                 f"{path} has no column {name!r}, which other files of this data have. "
                 "All files must have the same columns."
             )
+
+
+def read_paths(path: Path | RemotePath, column: str) -> list[str | None]:
+    """Return the paths in an image column of a parquet file, (N,), without reading the images.
+
+    None where a row has no path. Raises MixerError where the file cannot be read.
+    """
+    with opened(path) as file:
+        kind = file.schema_arrow.field(column).type
+        if not is_text(kind) and not (
+            pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+        ):
+            return [None] * int(file.metadata.num_rows)
+        found = file.read([column if is_text(kind) else f"{column}.path"])[column]
+        return [one for chunk in found.chunks for one in image_paths(chunk).to_pylist()]
 
 
 def read_rows(path: Path) -> int:

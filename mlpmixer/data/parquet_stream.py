@@ -11,7 +11,7 @@ import pyarrow as pa
 from mlpmixer.data.block_cache import LIMIT, BlockCache
 from mlpmixer.data.columns import image_bytes
 from mlpmixer.data.label_sets import SplitLabels
-from mlpmixer.data.parquet_files import opened
+from mlpmixer.data.parquet_files import opened, read_paths
 from mlpmixer.data.parquet_index import ParquetIndex
 from mlpmixer.data.remote import RemotePath
 from mlpmixer.data.stream_order import BLOCK, LANES, Blocks, Spread
@@ -79,7 +79,7 @@ class ParquetStream:
         known: SplitLabels,
     ) -> None:
         """Hold the images in a `column` of `files`, as the index finds them, with their labels."""
-        self.files = tuple(files)
+        self.files: tuple[Path | RemotePath, ...] = tuple(files)
         self.label_sets = known.sets
         self.blocks: Blocks = index.starts
         self.cache = BlockCache()
@@ -129,6 +129,10 @@ class ParquetStream:
         file = int(self._places[0, self._number(index)])
         begin = int(self.blocks[self._places[0].searchsorted(file)])
         return printable(f"{self.files[file]} row {index - begin}")
+
+    def stored_paths(self) -> list[str | None]:
+        """Return the path that each image once had, (N,); None where the table has none."""
+        return [path for file in self.files for path in read_paths(file, self._column)]
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Bring the row groups of some images onto the disk; MixerError where one stays away."""

@@ -15,7 +15,7 @@ from mlpmixer.data.cache import data_home, fingerprint
 from mlpmixer.data.columns import image_bytes, image_paths, without_dictionary
 from mlpmixer.data.label_sets import SplitLabels
 from mlpmixer.data.label_types import joined_labels
-from mlpmixer.data.parquet_files import opened
+from mlpmixer.data.parquet_files import opened, read_paths
 from mlpmixer.data.splits import file_size
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing
@@ -40,6 +40,7 @@ class ParquetSplit:
         """
         self.files = tuple(files)
         self.unpacked = tuple(_unpacked(files, column))
+        self._column = column
         self._labels = known.labels
         self.label_sets = known.sets
         self._map()
@@ -52,7 +53,7 @@ class ParquetSplit:
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the mapped memory out."""
-        kept = ("files", "unpacked", "_labels", "label_sets")
+        kept = ("files", "unpacked", "_column", "_labels", "label_sets")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -93,6 +94,10 @@ class ParquetSplit:
             if path is not None:
                 sizes[index] = file_size(path)
         return sizes
+
+    def stored_paths(self) -> list[str | None]:
+        """Return the path that each image once had, (N,); None where the table has none."""
+        return [path for file in self.files for path in read_paths(file, self._column)]
 
     def check_files(self) -> None:
         """Look whether the first image that is not in a row lies beside the parquet file.

@@ -75,7 +75,7 @@ def evaluate_model(
     model = load(path, class_names=class_names).to(runtime.device)
     labelled = open_labelled(model, path, data, split, options, console)
     if label_sets is not None:
-        label_sets = labelled.split.renumbered(in_order_of(labelled.split, label_sets))
+        label_sets = labelled.split.renumbered(in_order_of(labelled.split, label_sets, console))
     with console.progress("evaluating") as progress:
         evaluation = classify(
             for_inference(model, runtime),

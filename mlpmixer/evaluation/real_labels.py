@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlpmixer.data.dataset import Split
+from mlpmixer.data.stored_paths import stored_paths
 from mlpmixer.errors import UsageError
+from mlpmixer.run.console import Console
 
 _IMAGENET_NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
@@ -43,33 +45,49 @@ def _is_index(label: object) -> bool:
     return isinstance(label, int) and not isinstance(label, bool) and label >= 0
 
 
-def in_order_of(split: Split, label_sets: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+def in_order_of(
+    split: Split, label_sets: Sequence[Sequence[int]], console: Console | None = None
+) -> Sequence[Sequence[int]]:
     """Return label sets in the order of a split's images.
 
     ImageNet's ReaL labels are listed by the number in a file's name, ILSVRC2012_val_00000001, while
     the files lie in class folders (https://github.com/google-research/reassessed-imagenet). Where
-    all images are named so, their numbers find their sets; elsewhere the order is taken as it is.
+    all images are named so, or were before they were written into a table, their numbers find their
+    sets; elsewhere the order is taken as it is, which the console is told.
 
     Raises:
-        UsageError: there are fewer sets than images, a number is beyond the list, or no image has
-            a class that counts as right.
+        UsageError: there are more or fewer sets than images, a number is beyond the list, or no
+            image has a class that counts as right.
     """
-    found = [_IMAGENET_NUMBER.search(split.name(index)) for index in range(len(split))]
-    numbers = [int(match[1]) for match in found if match]
+    numbers = _imagenet_numbers([split.name(index) for index in range(len(split))])
+    if numbers is None:
+        numbers = _imagenet_numbers([path or "" for path in stored_paths(split)])
     ordered: Sequence[Sequence[int]]
-    if len(numbers) == len(found):
+    if numbers is not None:
         if max(numbers, default=0) > len(label_sets):
             raise UsageError(
                 f"{len(label_sets)} label sets, but an image has number {max(numbers)}."
             )
         ordered = [label_sets[number - 1] for number in numbers]
     else:
-        if len(label_sets) < len(split):
+        if len(label_sets) != len(split):
             raise UsageError(
                 f"{len(label_sets)} label sets for {len(split)} images: give one list of classes "
                 "for each image, in the order of the split."
+            )
+        if console is not None:
+            console.message(
+                "the label sets are taken in the order of the images, as their names hold no "
+                f"numbers of ImageNet's: the first set is that of {split.name(0)}"
             )
         ordered = label_sets
     if not any(ordered):
         raise UsageError("no image has an allowed class: there is nothing to measure.")
     return ordered
+
+
+def _imagenet_numbers(names: Sequence[str]) -> list[int] | None:
+    """Return the number in each name; None where one has none."""
+    found = [_IMAGENET_NUMBER.search(name) for name in names]
+    numbers = [int(match[1]) for match in found if match]
+    return numbers if len(numbers) == len(names) else None

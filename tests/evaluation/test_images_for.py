@@ -4,13 +4,17 @@ import json
 import os
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import mlpmixer
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.protocol_splits import arrange_splits
-from mlpmixer.data.splits import ArraySplit
+from mlpmixer.data.sources import open_source, parquet
+from mlpmixer.data.splits import ArraySplit, Subset
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.evaluate import images_for
 from mlpmixer.evaluation.real_labels import in_order_of, read_label_sets
@@ -35,6 +39,27 @@ def test_imagenets_label_sets_are_found_by_the_number_in_the_name() -> None:
         in_order_of(Named(names, [0, 1]), [[5], [6]])
 
 
+@pytest.mark.parametrize("kind", ["unpacked", "streamed", "hub"])
+def test_imagenets_label_sets_are_found_by_the_path_that_a_table_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("MLPMIXER_DATA", str(tmp_path / "home"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    if kind == "streamed":
+        monkeypatch.setattr(parquet, "STREAM_ABOVE", 0)
+    order = (3, 1, 4, 2)
+    paths = [f"ILSVRC2012_val_{number:08}.JPEG" for number in order]
+    images = [{"bytes": b"x", "path": path} for path in paths]
+    folder = tmp_path / "table"
+    folder.mkdir()
+    for name, part in (("validation-0", slice(3)), ("validation-1", slice(3, 4))):
+        table = pa.table({"image": images[part], "label": [0, 1, 0, 1][part]})
+        pq.write_table(table, folder / f"{name}.parquet", row_group_size=2)
+    split = open_source(f"hf:{folder}" if kind == "hub" else str(folder)).splits["validation"]
+    sets = [[1], [2], [3], [4], [5]]
+    assert in_order_of(Subset(split, [0, 2, 3]), sets) == [[3], [4], [2]]
+
+
 def test_other_label_sets_are_in_the_order_of_the_split() -> None:
     names = ["a.png", "ILSVRC2012_val_00000001.JPEG"]
     assert in_order_of(Named(names, [0, 1]), [[5], [6]]) == [[5], [6]]
@@ -42,8 +67,9 @@ def test_other_label_sets_are_in_the_order_of_the_split() -> None:
 
 def test_label_sets_must_fit_the_images(tmp_path: Path) -> None:
     split = Named(["a.png", "b.png"], [0, 1])
-    with pytest.raises(UsageError, match="1 label sets for 2 images"):
-        in_order_of(split, [[0]])
+    for sets in ([[0]], [[0], [1], [0]]):
+        with pytest.raises(UsageError, match=f"{len(sets)} label sets for 2 images"):
+            in_order_of(split, sets)
     with pytest.raises(UsageError, match="nothing to measure"):
         in_order_of(split, [[], []])
     file = tmp_path / "sets.json"

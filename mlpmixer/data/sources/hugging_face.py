@@ -141,6 +141,13 @@ class HubSplit:
                 sizes[index] = file_size(Path(value["path"]))
         return sizes
 
+    def stored_paths(self) -> list[str | None]:
+        """Return the path that each image once had, (N,); None where the table has none."""
+        from mlpmixer.data.columns import image_paths
+
+        chunks = self._table.data.column(self._image).chunks
+        return [path for chunk in chunks for path in image_paths(chunk).to_pylist()]
+
     def name(self, index: int) -> str:
         """Return the data set, the split and the row."""
         return printable(f"{self._title} row {index}")
