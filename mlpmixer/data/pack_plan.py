@@ -17,9 +17,11 @@ import numpy.typing as npt
 from mlpmixer.data.by_class import indices_by_class
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.label_sets import label_sets_of
+from mlpmixer.data.order import blocks_in, spread_of
 from mlpmixer.data.pack_sample import PackOptions, encode_sample
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.splits import ArraySplit
+from mlpmixer.data.stream_order import epoch_order
 from mlpmixer.errors import UsageError
 from mlpmixer.randomness import derived_seed
 
@@ -52,7 +54,9 @@ class PackPlan:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the bytes of the shards; a pack goes on only with the same."""
+        in_blocks = any(blocks_in(split) is not None for split in self.dataset.splits.values())
         return {
+            **({"order": "by blocks"} if in_blocks else {}),  # else as before there were blocks
             "source": self.dataset.spec,
             "source_digest": _digest(self.dataset),
             **self.options.as_json(),
@@ -71,7 +75,8 @@ def plan_pack(dataset: Dataset, options: PackOptions) -> PackPlan:
 
     Each class is spread evenly over the shards of its split, so that a shard holds all classes
     that have at least as many images as there are shards; in a shard they are shuffled. Of images
-    of several classes the first one counts.
+    of several classes the first one counts. A split that is read in blocks is cut into shards
+    in the order of a training's epoch instead, which reads each block once.
 
     Raises UsageError where a class cannot be named in `classes.txt`.
     """
@@ -92,6 +97,11 @@ def plan_pack(dataset: Dataset, options: PackOptions) -> PackPlan:
 def _dealt(split: Split, options: PackOptions, name: str) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the images of each shard of a split."""
     count = min(len(split), _shard_count(split, options))
+    blocks = blocks_in(split)
+    if blocks is not None:
+        seed = derived_seed(options.seed, "pack", name)
+        yield from np.array_split(epoch_order(blocks, len(split), seed, spread_of(split)), count)
+        return
     chance = np.random.default_rng(derived_seed(options.seed, "pack", name))
     by_class = [chance.permutation(indices) for _, indices in indices_by_class(split.labels)]
     dealt = np.concatenate(by_class)

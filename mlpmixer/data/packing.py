@@ -18,6 +18,7 @@ from typing_extensions import Buffer
 
 from mlpmixer.data.class_list import CLASSES, INDEX
 from mlpmixer.data.label_sets import label_sets_of
+from mlpmixer.data.order import prepare
 from mlpmixer.data.pack_index import (
     UNFINISHED,
     Left,
@@ -32,6 +33,7 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing, write_json, write_text
 
 _SETTINGS = "settings.json"
+_AHEAD = 64  # images that are brought onto the disk together, where they are read in blocks
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,9 @@ def _write_shard(plan: PackPlan, shard: ShardPlan, folder: Path, count: _Counter
     with replacing(folder / shard.name) as part, part.open("wb") as file:
         stream = _Hashing(file)
         with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-            for index in shard.indices.tolist():
+            for place, index in enumerate(shard.indices.tolist()):
+                if place % _AHEAD == 0:
+                    prepare(split, shard.indices[place : place + _AHEAD].tolist())
                 try:
                     sample = encode_sample(split, index, plan.options)
                 except UnreadableImage as error:

@@ -78,6 +78,15 @@ def stream_order(
         epoch, step = epoch + 1, 0
 
 
+def epoch_order(
+    blocks: Blocks, images: int, seed: int, spread: Spread = Spread()
+) -> npt.NDArray[np.int64]:
+    """Return all images once, (N,), in such an order."""
+    order = _Epoch(blocks, images, seed, 0, spread)
+    slabs = [order.positions(slab).numpy() for slab in range(-(-images // order.slab))]
+    return np.concatenate(slabs)
+
+
 class _Epoch:
     """The order of one epoch, worked out a slab of one window in every lane at a time."""
 

@@ -17,13 +17,16 @@ from range_server import Behaviour, serving
 
 from mlpmixer.data import remote
 from mlpmixer.data.batches import Batch, Images, Unreadable
-from mlpmixer.data.block_cache import LIMIT
+from mlpmixer.data.block_cache import LIMIT, BlockCache
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.image_sizes import sample_sizes
 from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.loader import UNCHANGED
 from mlpmixer.data.order import blocks_in
+from mlpmixer.data.pack_plan import plan_pack
+from mlpmixer.data.pack_sample import PackOptions
+from mlpmixer.data.packing import pack
 from mlpmixer.data.parquet_stream import ParquetStream, RowGroup, spread
 from mlpmixer.data.protocol_splits import joined
 from mlpmixer.data.random_crops import RandomCrop
@@ -183,6 +186,36 @@ def test_row_groups_are_read_once_an_epoch(
     monkeypatch.setattr(RowGroup, "write", write)
     batches(images, 0, 9)
     assert len(read) == len(set(read)) == FILES * EACH / ROWS
+
+
+def test_packing_reads_row_groups_about_once_where_few_are_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, 10)
+    dataset = open_source(str(folder))
+    split = stream(dataset)
+    groups, lanes = len(split) // ROWS, 4
+    split.spread = Spread(lanes, ROWS)
+    split.cache = BlockCache(int(split.sizes().sum()) * 4 * lanes // groups)
+    read: list[str] = []
+    original = RowGroup.write
+
+    def noted(self: RowGroup, target: Path) -> None:
+        read.append(self.key)
+        original(self, target)
+
+    monkeypatch.setattr(RowGroup, "write", noted)
+    plan = plan_pack(dataset, PackOptions(shard_megabytes=0.2))
+    packed = pack(plan, tmp_path / "packed", 1)
+    assert len(packed.shards) > 2
+    assert groups <= len(read) < 2 * groups
+    result = open_source(str(tmp_path / "packed")).splits["train"]
+    keys = [result.name(index).rpartition(":")[2] for index in range(len(result))]
+    places = [int(key.partition("-")[0]) for key in keys]
+    assert sorted(places) == list(range(len(split)))
+    assert result.labels.tolist() == split.labels[places].tolist()
+    assert result.encoded(7) == picture(places[7])
+    assert len({place // ROWS for place in places[:32]}) >= 4  # mixed
 
 
 def test_a_second_start_reads_no_images_for_the_index(server: Behaviour) -> None:
