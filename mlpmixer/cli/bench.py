@@ -148,10 +148,11 @@ def _show(
     accuracies: dict[tuple[str, str], float],
 ) -> None:
     from mlpmixer.formatting import percent
+    from mlpmixer.kernels.ceilings import arithmetic
 
     header = ["engine", "precision", "latency", "images/s", "at batch", "of the limit"]
     header += ["top-1", "change"] * bool(accuracies)
-    rows, records, missing = [], [], []
+    rows, records, missing, notes = [], [], [], []
     own = accuracies.get(("", ""))
     for speed in speeds:
         record: dict[str, Any] = asdict(speed)
@@ -159,6 +160,8 @@ def _show(
         if speed.images_per_second is None or speed.latency_seconds is None:
             missing.append(f"{speed.engine}, {speed.precision}: {speed.description}")
             continue
+        if speed.engine == "native" and (used := arithmetic(speed.precision)) != speed.precision:
+            notes.append(f"native, {speed.precision}: computed in {used}, which is faster here")
         share = speed.share_of_ceiling
         row = [speed.engine, speed.precision, f"{speed.latency_seconds * 1e3:,.1f} ms"]
         row += [f"{speed.images_per_second:,.1f}", str(speed.batch_size)]
@@ -168,6 +171,6 @@ def _show(
             record |= {"top1": found, "top1_change": found - own}
             row += [percent(found, 2), f"{(found - own) * 100:+.2f} points"]
         rows.append(row)
-    footer = [f"{name} on {here['device']}", *missing]
+    footer = [f"{name} on {here['device']}", *notes, *missing]
     result = {"model": name, "machine": here, "engines": records}
     print_table(console, result, header, rows, footer, left=2)

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from mlpmixer.cli.main import main
+from mlpmixer.engines import engine
+from mlpmixer.kernels import ceilings
+from mlpmixer.kernels.library import library
 
 BRIEF = ["--rounds", "1", "--seconds", "0.001", "--largest-batch", "2", "--device", "cpu"]
 
@@ -47,6 +50,20 @@ def test_a_trained_model_keeps_its_accuracy_and_the_change_is_shown(
         assert one["top1"] == pytest.approx(own + one["top1_change"], abs=5e-3)
     exact = next(one for one in measured if one["precision"] == "float32")
     assert exact["top1_change"] == pytest.approx(0, abs=5e-3)
+
+
+def test_the_table_says_where_bfloat16_is_computed_in_float32(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library().functions is None:
+        pytest.skip("no native kernels here")
+    for module in (engine, ceilings):
+        monkeypatch.setattr(module, "arithmetic", lambda _: "float32")
+    model = ["mixer_nano", "--image-size", "16", "--engines", "native"]
+    assert main(["bench", *model, "--precisions", "float32", "bfloat16", *BRIEF]) == 0
+    said = capsys.readouterr().out
+    assert said.count("computed in") == 1
+    assert "native, bfloat16: computed in float32, which is faster here" in said
 
 
 def test_the_table_names_the_model_and_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
