@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import Doc
 from tyro.conf import Positional, arg
@@ -44,6 +44,9 @@ class PackCommand:
     default all stay as they are, to the byte."""
     quality: Annotated[int, Range(ge=1, le=100)] = 90
     """Of the reduced JPEGs."""
+    sixteen_bit: Literal["full", "range"] = "full"
+    """How reduced images of 16 bits a value become JPEGs of 8: evenly, or from each picture's
+    smallest value to its largest. Others keep theirs."""
     shard_megabytes: Positive = 256.0
     """About how large a shard is."""
     workers: Jobs = 2
@@ -63,16 +66,21 @@ def run(arguments: Sequence[str]) -> int:
     from mlpmixer.data.pack_plan import plan_pack
     from mlpmixer.data.pack_sample import PackOptions
     from mlpmixer.data.packing import pack
+    from mlpmixer.data.value_range import darkness
     from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
     options = PackOptions(
         max_side=command.max_side,
         quality=command.quality,
+        sixteen_bit=command.sixteen_bit,
         shard_megabytes=command.shard_megabytes,
         seed=command.seed,
     )
     plan = plan_pack(open_source(command.source), options)
+    narrowed = options.max_side is not None and options.sixteen_bit == "full"
+    if dark := darkness(plan.dataset.splits) if narrowed else "":
+        console.warning(dark)
     with console.progress("packing") as progress:
         packed = pack(
             plan,

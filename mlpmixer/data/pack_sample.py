@@ -12,6 +12,7 @@ from PIL import Image
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.formats import open_image, readable_suffixes
 from mlpmixer.data.picture import UnreadableImage, explained, fetch, from_bytes
+from mlpmixer.models.preprocessing import SixteenBit
 
 _SUFFIXES = {
     **{"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "PPM": "ppm"},
@@ -29,6 +30,8 @@ class PackOptions:
     """Longer side in pixels to which larger images are reduced; None leaves all as they are."""
     quality: int = 90
     """Of the JPEGs that reduced images become, 1 to 100."""
+    sixteen_bit: SixteenBit = "full"
+    """How 16 bits a value become 8 in reduced images; see `Preprocessing.sixteen_bit`."""
     shard_megabytes: float = 256.0
     """About how large a shard is."""
     seed: int = 0
@@ -68,7 +71,7 @@ def encode_sample(split: Split, index: int, options: PackOptions) -> Sample:
             return Sample(encoded, suffix)
         # Twice the pixels that stay are decoded at least: no loss, and a fraction of the time.
         shorter = max(1, round(options.max_side * min(size) / max(size)))
-        picture = from_bytes(encoded, name, at_least=2 * shorter)
+        picture = from_bytes(encoded, name, at_least=2 * shorter, sixteen_bit=options.sixteen_bit)
     scale = options.max_side / max(picture.size)
     width, height = (max(1, round(scale * side)) for side in picture.size)
     reduced = picture.resize((width, height), Image.Resampling.LANCZOS)

@@ -27,7 +27,7 @@ from mlpmixer.data.pack_index import (
     write_index,
 )
 from mlpmixer.data.pack_plan import PackPlan, ShardPlan
-from mlpmixer.data.pack_sample import encode_sample, sample_key
+from mlpmixer.data.pack_sample import PackOptions, encode_sample, sample_key
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.files import replacing, write_json, write_text
@@ -136,6 +136,7 @@ def _resume(plan: PackPlan, folder: Path) -> dict[str, ShardRecord]:
         _check_empty(folder)
         write_json(unfinished / _SETTINGS, settings)
         return {}
+    stored = {**PackOptions().as_json(), **stored}  # an option that came later had its default
     for name, value in settings.items():
         if stored.get(name) != value:
             shown = "" if name in ("source_digest", "classes", "splits") else f" ({value})"

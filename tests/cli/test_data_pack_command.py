@@ -1,9 +1,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mlpmixer.cli.data import run
+from mlpmixer.data.picture import decode
+from mlpmixer.data.sources import open_source
 from mlpmixer.errors import UsageError
 
 
@@ -54,6 +58,24 @@ def test_json_is_all_that_standard_output_carries(
     record = json.loads(capsys.readouterr().out)
     assert [shard["images"] for shard in record["shards"]] == [45, 15]
     assert record["out"] == str(out)
+
+
+def test_dark_pictures_of_sixteen_bits_are_said_and_can_be_stretched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = np.linspace(0, 1023, 40 * 40).reshape(40, 40).astype(np.uint16)  # of ten bits
+    for name in ("ant", "bee"):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        Image.fromarray(values).save(tmp_path / "source" / name / "x.png")
+    brightest = {}
+    for how in ("full", "range"):
+        out = tmp_path / how
+        arguments = [str(tmp_path / "source"), str(out), "--max-side", "32", "--sixteen-bit", how]
+        assert run(["pack", *arguments]) == 0
+        assert ("use 10 of them, so they are dark" in capsys.readouterr().err) == (how == "full")
+        brightest[how] = np.asarray(decode(open_source(str(out)).splits["train"], 0)).max()
+    assert brightest["full"] < 8
+    assert brightest["range"] > 240
 
 
 @pytest.mark.parametrize(

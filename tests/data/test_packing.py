@@ -271,6 +271,17 @@ def test_other_options_do_not_mix_into_a_pack(photos: Path, tmp_path: Path) -> N
     assert files(tmp_path) == before
 
 
+def test_a_pack_from_before_an_option_goes_on_with_its_default(
+    photos: Path, tmp_path: Path
+) -> None:
+    packed(photos, tmp_path, max_side=64)
+    index = json.loads((tmp_path / "index.json").read_text())
+    del index["settings"]["sixteen_bit"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    _, again = packed(photos, tmp_path, max_side=64)
+    assert again.kept == len(again.shards)
+
+
 def test_a_folder_with_other_content_is_left_alone(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"already holds something else \(notes.txt\)"):
