@@ -28,7 +28,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     shape = {"width": 16, "depth": 1, "tokens_mlp_dim": 8, "channels_mlp_dim": 32}
     model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=2, **shape)
-    model.save("tiny.safetensors", "0123456789")
+    model.save("tiny.safetensors", list("0123456789"))
     Path("mine.toml").write_text(SUITE)
     return Path("tiny.safetensors")
 

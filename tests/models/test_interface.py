@@ -133,7 +133,7 @@ def test_what_is_frozen_or_recomputed_stays_so_at_another_image_size(name: str) 
 def test_a_model_moves_to_another_image_size_and_is_saved_there(
     name: str, size: int | tuple[int, int], tmp_path: Path
 ) -> None:
-    model = build(name, image_size=32)
+    model = build(name, image_size=32, num_classes=10)
     model.class_names = tuple("abcdefghij")
     model.loss = "sigmoid"
     model.preprocessing = Preprocessing(image_size=(32, 32), crop_share=1.0)
