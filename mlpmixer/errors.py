@@ -32,7 +32,7 @@ class EndedElsewhere(MixerError):
 
 
 class Terminated(KeyboardInterrupt):
-    """The system asked to stop (SIGTERM), and what was reached is saved: starting again goes on."""
+    """The system asked to stop (SIGTERM, SIGHUP); what was reached is saved, to go on with."""
 
     exit_status = 75
     """EX_TEMPFAIL of sysexits.h: "try again later", by which schedulers know what to requeue."""

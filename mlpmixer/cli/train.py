@@ -1,6 +1,8 @@
 """`mixer train`: train a model from scratch and report on it."""
 
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -9,7 +11,7 @@ from tyro.conf import arg
 
 from mlpmixer.cli.learning_rate_range import run_range_test
 from mlpmixer.cli.options import given, parse
-from mlpmixer.errors import Terminated, UsageError
+from mlpmixer.errors import MixerError, Terminated, UsageError
 from mlpmixer.training.recipe import BUDGETS, Recipe
 from mlpmixer.training.recipes import find_recipe, purposes
 
@@ -115,9 +117,12 @@ def _run_on(ranks: "Ranks", command: TrainCommand, verb: str, arguments: Sequenc
             f"{error} Put it back, or go on with it as it is by --allow-changed-data."
         ) from error
     if not outcome["finished"]:
-        run = outcome["run"]
-        console.message(f"stopped and saved; continue with: mixer train --resume {run}")
-        return Terminated.exit_status if outcome["stopped_by"] == "SIGTERM" else 130
+        again = shlex.join(["mixer", "train", "--resume", outcome["run"]])
+        console.message(f"stopped and saved; continue with: {again}")
+        if ranks.leads and command.json:
+            with suppress(OSError, MixerError):  # a reader that was stopped as well
+                console.result(outcome, "")
+        return 130 if outcome["stopped_by"] == "SIGINT" else Terminated.exit_status
     if ranks.leads:
         console.result(outcome, f"report: {outcome['report']}")
     return 0

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
+from mlpmixer.errors import MixerError
 from mlpmixer.formatting import printable
 from mlpmixer.json_text import json_text
 from mlpmixer.run.progress import Progress
+from mlpmixer.run.quiet_stream import QuietStream
 
 if TYPE_CHECKING:
     from mlpmixer.run.live import LiveDisplay
@@ -26,6 +28,9 @@ class Console:
     live: a display that moves, for a terminal; messages scroll above it. plain: lines, for a pipe
     or a log file, with one of progress every `interval` seconds. json: standard output carries the
     result alone, as JSON; the plain lines go to standard error.
+
+    Where nobody takes the output any more, as in `mixer train | head`, messages go to standard
+    error and progress is not told: the work goes on.
     """
 
     def __init__(
@@ -38,8 +43,8 @@ class Console:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
-        self._out = out or sys.stdout
-        self._err = err or sys.stderr
+        self._out = QuietStream(out or sys.stdout)
+        self._err = QuietStream(err or sys.stderr)
         self._interval = interval
         self._clock = clock
         self._last_line: float | None = None
@@ -62,11 +67,12 @@ class Console:
 
     def message(self, text: str) -> None:
         """Tell what is going on."""
-        text = _shown(text)
-        if self.mode == "live":
-            self._live().message(text)
-        else:
-            self._write(self._err if self.mode == "json" else self._out, text)
+        if self.mode == "json":
+            self._write(self._err, _shown(text))
+            return
+        self._say(text)
+        if self._out.lost:
+            self._write(self._err, _shown(text))
 
     def warning(self, text: str) -> None:
         """Tell what the user should know or put right though the work goes on."""
@@ -100,11 +106,26 @@ class Console:
             self._line(progress)
 
     def result(self, record: Mapping[str, object], text: str) -> None:
-        """Give the outcome: `record` as JSON in json mode, `text` otherwise."""
+        """Give the outcome: `record` as JSON in json mode, `text` otherwise.
+
+        Raises:
+            BrokenPipeError: nobody reads standard output any more.
+            MixerError: it cannot be written to, or could not before: a full disk.
+        """
         if self.mode == "json":
             self._write(self._out, json_text(record, indent=2, encoding=self._out.encoding))
         else:
-            self.message(text)
+            self._say(text)
+        if isinstance(self._out.lost, BrokenPipeError):
+            raise self._out.lost
+        if lost := self._out.lost:
+            raise MixerError(f"cannot write the output: {lost.strerror or lost}.") from lost
+
+    def _say(self, text: str) -> None:
+        if self.mode == "live":
+            self._live().message(_shown(text))
+        else:
+            self._write(self._out, _shown(text))
 
     def _line_if_due(self, progress: Progress) -> None:
         now = self._clock()
@@ -119,11 +140,11 @@ class Console:
         if self._display is None:
             from mlpmixer.run.live import LiveDisplay
 
-            self._display = LiveDisplay(self._out)
+            self._display = LiveDisplay(cast(TextIO, self._out))
         return self._display
 
     @staticmethod
-    def _write(stream: TextIO, text: str) -> None:
+    def _write(stream: QuietStream, text: str) -> None:
         encoding = stream.encoding or "utf-8"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         stream.flush()

@@ -75,7 +75,7 @@ def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> di
     except ChangedData as error:
         raise UsageError(f"{error} Put it back, or remove the folder {run}.") from error
     if not outcome["finished"]:
-        raise Terminated if outcome["stopped_by"] == "SIGTERM" else KeyboardInterrupt
+        raise KeyboardInterrupt if outcome["stopped_by"] == "SIGINT" else Terminated
     write_json(file, outcome)
     return outcome
 

@@ -1,13 +1,20 @@
-"""Ctrl-C and termination, turned into a wish to stop at the next safe place."""
+"""Ctrl-C, termination and the end of a terminal, as a wish to stop at the next safe place."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+_HANGUP = getattr(signal, "SIGHUP", None)
+"""Says that the terminal is gone, or the connection to it; Windows has none."""
+
 
 class Interruption:
-    """While active, the first signal to stop is kept; a second one stops at once."""
+    """While active, the first signal to stop is kept; a second one stops at once.
+
+    A terminal that goes is told by several, of which none but the first counts; where it is to be
+    outlived, as under `nohup`, none does.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -15,10 +22,10 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # signals are heard there alone
-            self._before = {
-                number: signal.signal(number, self._heard)
-                for number in (signal.SIGINT, signal.SIGTERM)
-            }
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+                numbers.append(_HANGUP)
+            self._before = {number: signal.signal(number, self._heard) for number in numbers}
         else:
             self._before = {}
         return self
@@ -33,6 +40,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+        elif number != _HANGUP:
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)

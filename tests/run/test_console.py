@@ -210,3 +210,26 @@ def test_control_characters_of_a_message_are_spelt_out():
     out = io.StringIO()
     Console("plain", out=out).message("a\x1b[31m red\u202e\nsecond line")
     assert out.getvalue() == "a\\x1b[31m red\\u202e\nsecond line\n"
+
+
+class Unread(io.StringIO):
+    """A pipe whose reader has left."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("mode", ["live", "plain"])
+def test_work_goes_on_and_messages_find_another_way_where_nobody_takes_its_output(mode):
+    err = io.StringIO()
+    console = Console(mode, out=Unread(), err=err, interval=0)
+    with console.progress("Training") as progress:
+        progress.update(0.5)
+        console.message("stopped and saved")
+    assert err.getvalue() == "stopped and saved\n"
+    with pytest.raises(BrokenPipeError):
+        console.result({}, "accuracy 50 %")
+    assert err.getvalue() == "stopped and saved\n"

@@ -28,8 +28,7 @@ def test_every_named_recipe_says_what_it_is_for_and_where_it_is_from(
     lines = RECIPES[name].read_text().splitlines()
     assert lines[1].startswith("# Source: ")
     assert any(line.startswith("# Result: ") for line in lines)
-    with pytest.raises(SystemExit):
-        main(["train", "--help"])
+    assert main(["train", "--help"]) == 0
     told = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     assert f"{name}: {purposes()[name]}" in told
 

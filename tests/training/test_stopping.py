@@ -1,0 +1,116 @@
+"""A training that is told to stop, or whose terminal or reader is gone, saves what it reached."""
+
+import json
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from mlpmixer.cli.main import main
+from mlpmixer.training.interruption import Interruption
+from mlpmixer.training.step import StepResult, TrainingStep
+
+TINY = """
+steps = 6
+evaluations = 1
+batch_size = 32
+width = 16
+depth = 1
+tokens_mlp_dim = 8
+channels_mlp_dim = 32
+patch_size = 4
+data = "digits"
+device = "cpu"
+workers = 0
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY)
+    return ["train", "--recipe", str(recipe), "--out", str(tmp_path / "the run")]
+
+
+def in_step(monkeypatch: pytest.MonkeyPatch, number: int, happens: Callable[[], object]) -> None:
+    """Let something happen in the step of that number."""
+    make = TrainingStep.__call__
+
+    def step(
+        self: TrainingStep, images: Tensor, targets: Tensor, at: int, factor: float
+    ) -> StepResult:
+        if at == number:
+            happens()
+        return make(self, images, targets, at, factor)
+
+    monkeypatch.setattr(TrainingStep, "__call__", step)
+
+
+def send(*kinds: signal.Signals) -> Callable[[], None]:
+    def happens() -> None:
+        for kind in kinds:
+            os.kill(os.getpid(), kind)
+
+    return happens
+
+
+@contextmanager
+def output_to_a_reader() -> Iterator[Callable[[], None]]:
+    """Let standard output be a pipe; yield what lets its reader leave."""
+    ours, theirs = os.pipe()
+    with redirect_stdout(os.fdopen(theirs, "w")) as out:
+        yield lambda: os.close(ours)
+        out.close()
+
+
+def test_a_terminal_that_goes_is_a_wish_to_stop_however_often_it_is_told(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_step(monkeypatch, 2, send(signal.SIGHUP, signal.SIGHUP))
+    assert main(command) == 75
+    said = capsys.readouterr().out.splitlines()[-1]
+    again = shlex.split(said.partition("continue with: mixer ")[2])
+    assert again == ["train", "--resume", command[-1]]
+    assert main(again) == 0
+
+
+def test_a_training_that_is_to_outlive_its_terminal_hears_nothing_of_its_end() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interruption.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_leaves_ends_no_training(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with output_to_a_reader() as leave:
+        in_step(monkeypatch, 2, leave)
+        assert main(command) == 1
+    assert (Path(command[-1]) / "evaluation.json").exists()
+
+
+def test_ctrl_c_that_ends_the_reader_too_says_how_to_go_on(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with output_to_a_reader() as leave:
+        in_step(monkeypatch, 2, lambda: (leave(), send(signal.SIGINT)()))
+        assert main(command) == 130
+    assert "stopped and saved; continue with: " in capsys.readouterr().err
+
+
+def test_a_program_is_told_that_a_training_was_stopped(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_step(monkeypatch, 2, send(signal.SIGTERM))
+    assert main([*command, "--json"]) == 75
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"finished": False, "run": command[-1], "step": 3, "stopped_by": "SIGTERM"}
