@@ -100,7 +100,11 @@ def located(path: Path) -> Path:
     parent = located(path.parent)
     if os.path.isdir(parent):
         shown = printable(path.name)
-        alike = [name for name in os.listdir(parent) if printable(name) == shown]
+        try:
+            names = os.listdir(parent)
+        except OSError:  # it may be entered and not listed
+            names = []
+        alike = [name for name in names if printable(name) == shown]
         if len(alike) == 1:
             return parent / alike[0]
     return parent / path.name

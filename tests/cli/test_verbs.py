@@ -59,6 +59,5 @@ def test_every_verb_is_shown_with_its_summary(
 
 @pytest.mark.parametrize("verb", [name for name in find_verbs("") if name != "study"])
 def test_no_help_shows_an_empty_default(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([verb, "--help"])
+    assert main([verb, "--help"]) == 0
     assert "default: )" not in " ".join(capsys.readouterr().out.split())

@@ -61,3 +61,15 @@ def test_alone_it_goes_on_to_the_model(
     monkeypatch.chdir(tmp_path)
     assert main(command) == 2
     assert "no-model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "1"}, {"RANK": "one", "WORLD_SIZE": "2"}])
+def test_a_rank_of_no_work_hides_no_error(
+    variables: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
