@@ -14,6 +14,19 @@ from mlpmixer.formatting import printable
 from mlpmixer.json_text import json_text
 
 
+def check_writable(path: Path) -> None:
+    """Check, before the work whose result goes there, that a file can be written.
+
+    Raises:
+        UsageError: there is something else than a file, or its folder is none or not to be written
+            to.
+    """
+    _check_place(path)
+    folder = next(one for one in Path(os.path.realpath(path)).parents if one.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {path}: there is no permission to write into {folder}.")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix, that takes its place in the end.
@@ -21,12 +34,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     For libraries that write by path. A reader of `path` sees the old file or the complete new
     one, never a part, also after a power cut. If the block raises, `path` stays as it was and the
     temporary file is removed. Missing parent folders are made. The file has the permissions that
-    the umask gives to a new one, whatever the library asks for.
+    the umask gives to a new one, whatever the library asks for. Of a link the file that it leads to
+    is replaced.
 
     Raises:
+        UsageError: there is a folder, a device or a pipe; or a file in place of its folder.
         MixerError: if the file cannot be written, for example on a full disk.
     """
     path = Path(path)
+    _check_place(path)
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +93,10 @@ def folder_beside(path: Path) -> Iterator[Path]:
     For what is made of several files, or checked before it appears. Missing parents are made.
 
     Raises:
+        UsageError: a file is in place of its folder.
         MixerError: it cannot be made.
     """
+    _check_folder(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
@@ -87,6 +106,22 @@ def folder_beside(path: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_place(path: Path) -> None:
+    """Raise UsageError where a file cannot take the place of what is at the path."""
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder. Name a file in it.")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"cannot write {path}: it is a device or a pipe. Name a file.")
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    """Raise UsageError where a file is in place of a folder above the path."""
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"cannot write {path}: {folder} is a file, not a folder.")
 
 
 def located(path: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.files import located, replacing, write_bytes, write_json, write_text
+from mlpmixer.files import check_writable, located, replacing, write_bytes, write_json, write_text
 from mlpmixer.formatting import printable
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.weights.checkpoint import load
@@ -148,3 +148,40 @@ def test_a_path_that_libraries_do_not_take_is_refused_before_anything_is_written
     (tmp_path / "model.safetensors").rename(run / "model.safetensors")
     with pytest.raises(UsageError, match="not UTF-8"):
         load(run)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_a_file_is_replaced_by_a_file(tmp_path, make):
+    path = tmp_path / "out"
+    make(path)
+    before = path.stat()
+    with pytest.raises(UsageError, match=f"cannot write {path}: it is a "):
+        write_text(path, "x")
+    assert os.path.samestat(path.stat(), before)
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link.txt", tmp_path / "far" / "file.txt"
+    link.symlink_to(target)
+    for text in ("new", "newer"):
+        write_text(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text(path, ""), check_writable])
+def test_a_file_in_place_of_a_folder_is_called_so(tmp_path, write):
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    with pytest.raises(UsageError, match=rf"{file} is a file, not a folder\."):
+        write(file / "new" / "x.txt")
+
+
+def test_a_folder_that_nothing_may_be_written_into_is_told_beforehand(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "x.txt")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UsageError, match=f"no permission to write into {tmp_path}"):
+        check_writable(tmp_path / "new" / "x.txt")
+    assert not list(tmp_path.iterdir())
