@@ -5,7 +5,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +22,18 @@ def check_writable(path: Path) -> None:
             to.
     """
     _check_place(path)
-    folder = next(one for one in Path(os.path.realpath(path)).parents if one.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {path}: there is no permission to write into {folder}.")
+    _check_permission(path, Path(os.path.realpath(path)).parents)
+
+
+def check_folder_writable(path: Path) -> None:
+    """Check, before the work whose results go there, that files can be written into a folder.
+
+    Raises:
+        UsageError: it, or one above it, is a file or not to be written to.
+    """
+    folders = [path, *path.parents]
+    _check_folders(path, folders)
+    _check_permission(path, folders)
 
 
 @contextmanager
@@ -96,7 +105,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
         UsageError: a file is in place of its folder.
         MixerError: it cannot be made.
     """
-    _check_folder(path)
+    _check_folders(path, path.parents)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
@@ -114,14 +123,21 @@ def _check_place(path: Path) -> None:
         raise UsageError(f"cannot write {path}: it is a folder. Name a file in it.")
     if path.exists() and not path.is_file():
         raise UsageError(f"cannot write {path}: it is a device or a pipe. Name a file.")
-    _check_folder(path)
+    _check_folders(path, path.parents)
 
 
-def _check_folder(path: Path) -> None:
-    """Raise UsageError where a file is in place of a folder above the path."""
-    for folder in path.parents:
+def _check_folders(path: Path, folders: Iterable[Path]) -> None:
+    """Raise UsageError where a file is in place of a folder that a path needs."""
+    for folder in folders:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"cannot write {path}: {folder} is a file, not a folder.")
+
+
+def _check_permission(path: Path, folders: Iterable[Path]) -> None:
+    """Raise UsageError where nothing may be written into the first of the folders that exists."""
+    folder = next(one for one in folders if one.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {path}: there is no permission to write into {folder}.")
 
 
 def located(path: Path) -> Path:

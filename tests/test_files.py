@@ -9,7 +9,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from mlpmixer.errors import MixerError, UsageError
-from mlpmixer.files import check_writable, located, replacing, write_bytes, write_json, write_text
+from mlpmixer.files import (
+    check_folder_writable,
+    check_writable,
+    located,
+    replacing,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from mlpmixer.formatting import printable
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.weights.checkpoint import load
@@ -171,7 +179,9 @@ def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path):
         assert target.read_text() == text
 
 
-@pytest.mark.parametrize("write", [lambda path: write_text(path, ""), check_writable])
+@pytest.mark.parametrize(
+    "write", [lambda path: write_text(path, ""), check_writable, check_folder_writable]
+)
 def test_a_file_in_place_of_a_folder_is_called_so(tmp_path, write):
     file = tmp_path / "file"
     file.write_text("in the way")
@@ -182,6 +192,7 @@ def test_a_file_in_place_of_a_folder_is_called_so(tmp_path, write):
 def test_a_folder_that_nothing_may_be_written_into_is_told_beforehand(tmp_path, monkeypatch):
     check_writable(tmp_path / "new" / "x.txt")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(UsageError, match=f"no permission to write into {tmp_path}"):
-        check_writable(tmp_path / "new" / "x.txt")
+    for check in (check_writable, check_folder_writable):
+        with pytest.raises(UsageError, match=f"no permission to write into {tmp_path}"):
+            check(tmp_path / "new" / "x")
     assert not list(tmp_path.iterdir())

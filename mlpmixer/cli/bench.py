@@ -73,6 +73,9 @@ def run(arguments: Sequence[str]) -> int:
     command = parse(BenchCommand, "bench", arguments)
     if not command.accuracy and (foreign := sorted(given(arguments) & OF_ACCURACY)):
         raise UsageError(f"--{foreign[0]} belongs to --accuracy: give it too.")
+    for name in ("engines", "precisions"):
+        if not getattr(command, name):
+            raise UsageError(f"--{name} names none: give some, or leave it out for all.")
     from mlpmixer.evaluation.engine_speed import measure_engines, optimized_models
     from mlpmixer.run.console import Console
     from mlpmixer.runtime import Runtime, machine

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from mlpmixer.cli.options import parse
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.files import check_writable
 from mlpmixer.weights.layouts import layout_names
 
 OURS = "mlpmixer"
@@ -94,6 +95,7 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         raise UsageError(f"our own layout is written as .safetensors, not {out.suffix!r}.")
     if layout != OURS and command.class_names is not None:
         raise UsageError(f"the layout {layout} has no place for class names: leave them out.")
+    check_writable(out)
     from mlpmixer.run.console import Console
     from mlpmixer.weights.checkpoint import export, load, save
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typing_extensions import Doc
 from tyro.conf import Positional, arg
 
-from mlpmixer.cli.options import parse
+from mlpmixer.cli.options import given, parse
 from mlpmixer.cli.verbs import find_verbs, run_verb
 from mlpmixer.data.sources import forms, open_source, sources
 from mlpmixer.errors import UsageError
-from mlpmixer.files import located
+from mlpmixer.files import check_writable, located, replacing
 from mlpmixer.formatting import counted
 from mlpmixer.values import Seed
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlpmixer.data.dataset_summary import DatasetSummary, SplitSummary
     from mlpmixer.run.console import Console
 
+OF_THE_SHEET = {"split", "seed"}
 _SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _ROWS = 40  # classes listed on a terminal
 _BAR, _NAME = 24, 12  # characters on a terminal, the latter at least
@@ -72,11 +73,18 @@ def run(arguments: Sequence[str]) -> int:
             f"cannot draw a contact sheet into {command.out}: name a file that ends in "
             f"{', '.join(_SHEET_SUFFIXES)}."
         )
+    named = given(arguments)
+    if command.source is None and (alone := sorted(named - {"json", "no_json"})):
+        raise UsageError(f"--{alone[0].replace('_', '-')} needs a source: name one.")
+    if command.out is not None:
+        check_writable(command.out)
+    elif alone := sorted(named & OF_THE_SHEET):
+        flag = f"--{alone[0].replace('_', '-')}"
+        raise UsageError(f"{flag} belongs to the contact sheet: give --out FILE too.")
     from mlpmixer.data.contact_sheet import contact_sheet
     from mlpmixer.data.dataset_summary import summarize
     from mlpmixer.data.duplicates import find_duplicates
     from mlpmixer.data.value_range import darkness
-    from mlpmixer.files import replacing
     from mlpmixer.run.console import Console
 
     console = Console.choose(command.json)
@@ -102,12 +110,6 @@ def run(arguments: Sequence[str]) -> int:
 
         with console.progress("looking for near duplicates") as progress:
             near = find_near_duplicates(dataset.splits, progress=progress.update)
-    if command.out is not None:
-        sheet = contact_sheet(
-            dataset, split=command.split, seed=command.seed, sixteen_bit=command.sixteen_bit
-        )
-        with replacing(command.out) as part:
-            sheet.save(part)
     if console.mode == "live":
         _show(summary)
     record = {
@@ -129,12 +131,17 @@ def run(arguments: Sequence[str]) -> int:
     if not command.json:
         for line in _unreadable_lines(summary):
             console.warning(line)
-        if command.out is not None:
-            console.message(f"contact sheet: {command.out}")
-        elif console.mode == "live":
+        if command.out is None and console.mode == "live":
             console.message("--out sheet.png draws a contact sheet.")
         if console.mode == "live" and not summary.verified:
             console.message("Only headers were read; --verify decodes every image.")
+    if command.out is not None:
+        sheet = contact_sheet(
+            dataset, split=command.split, seed=command.seed, sixteen_bit=command.sixteen_bit
+        )
+        with replacing(command.out) as part:
+            sheet.save(part)
+        console.message(f"contact sheet: {command.out}")
     return 1 if damaged or any(split.unreadable for split in summary.splits.values()) else 0
 
 

@@ -13,6 +13,7 @@ from mlpmixer.cli.one_process import need_one_process
 from mlpmixer.cli.options import given, parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
+from mlpmixer.files import check_folder_writable
 from mlpmixer.values import Count
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class EvalCommand:
     suite: str | None = None
     """avg5 or vtab1k, the paper's; or a TOML file of tasks."""
     out: Path | None = None
-    """Folder of a suite or of --corruptions, by default runs/suite-SUITE-MODEL or
-    runs/corruptions-MODEL: results, trainings, tables, pages."""
+    """Folder of a suite or of --corruptions: results, trainings, tables, pages. By default
+    runs/suite-SUITE-MODEL or runs/corruptions-MODEL-KEY; KEY tells models of one name apart."""
     strict: bool = False
     """Stop where a task of the suite lacks its data or fails, instead of leaving it out."""
     measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
@@ -144,6 +145,9 @@ def _evaluate_damaged(
     from mlpmixer.evaluation.robustness_report import findings, severity_table, write_robustness
 
     console = command.measuring.console(ranks)
+    with ranks.together():
+        if ranks.leads:
+            check_folder_writable(command.out or Path("runs"))
     found = measure_robustness(
         command.model,
         corruptions=find_corruptions(names),
@@ -156,7 +160,7 @@ def _evaluate_damaged(
         console=console,
     )
     if ranks.leads:
-        out = command.out or Path("runs") / f"corruptions-{_model_name(command)}"
+        out = command.out or Path("runs") / f"corruptions-{_model_name(command)}-{found.key}"
         again = shlex.join(["mixer", "eval", *arguments])
         page = write_robustness(found, command.model, out, again)
         table = severity_table(found)
@@ -169,6 +173,8 @@ def _evaluate_damaged(
 def _model_name(command: EvalCommand) -> str:
     """Return what a model's folder is named after."""
     model = Path(command.model)
+    if model.exists():
+        model = model.resolve()  # "." has no name
     return model.stem if model.is_file() else model.name
 
 
@@ -182,6 +188,7 @@ def _run_suite(command: EvalCommand, name: str) -> int:
     console = Console.choose(measuring.json)
     suite = find_suite(name)
     out = command.out or Path("runs") / f"suite-{suite.name}-{_model_name(command)}"
+    check_folder_writable(out)
     setting = Setting(command.model, measuring.data_options(), measuring.runtime())
     result = run_suite(suite, setting, out, console, strict=command.strict)
     _show(console, result, out)

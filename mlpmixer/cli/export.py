@@ -1,16 +1,17 @@
 """`mixer export`: write a model for another runtime: ONNX, OpenVINO, torch.export."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from mlpmixer.cli.options import parse
+from mlpmixer.cli.options import given, parse
 from mlpmixer.deploy.exports import find_format, format_names
 from mlpmixer.errors import UsageError, unknown_name
+from mlpmixer.files import check_writable
 from mlpmixer.values import Count
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class ExportCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(ExportCommand, "export", arguments)
-    name = _format(command)
+    name = _format(command, given(arguments))
     from mlpmixer.data.sources import check_name
     from mlpmixer.deploy.export import ExportOptions, check_target, export_model
     from mlpmixer.deploy.export_images import images_of, photographs
@@ -138,7 +139,7 @@ def _tell(console: "Console", record: dict[str, Any], compared: str) -> None:
     )
 
 
-def _format(command: ExportCommand) -> str:
+def _format(command: ExportCommand, named: Collection[str]) -> str:
     """Return the format that is meant, after all that can be checked without the model."""
     name = command.format
     if name is not None and name not in format_names():
@@ -156,6 +157,10 @@ def _format(command: ExportCommand) -> str:
             raise UsageError(
                 f"{command.out} is of an unknown kind: write {known}, or give --format."
             )
+    if command.precision != "int8" and "calibration_images" in named:
+        raise UsageError("--calibration-images is for --precision int8: leave it out.")
+    if command.out is not None:
+        check_writable(command.out)
     if command.precision == "int8" and command.data is None:
         raise UsageError("int8 finds its ranges on your images: give --data SOURCE.")
     return name

@@ -9,6 +9,8 @@ from tyro.conf import arg
 
 from mlpmixer.cli.measuring import MeasuringOptions
 from mlpmixer.cli.options import parse
+from mlpmixer.errors import UsageError
+from mlpmixer.files import check_writable
 from mlpmixer.values import Count, Pixels, Repetitions
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class FewShotCommand:
     image_size: tuple[Pixels, ...] | None = None
     """Input in pixels, one side or height and width; the model is moved to it."""
     out: Path | None = None
-    """Write the figure, accuracy against shots, as PNG."""
+    """Write the figure, accuracy against shots, into this .png file."""
     keep: bool = True
     """Keep the features on the disk for the next probe of the same model and data."""
     measuring: MeasuringOptions = field(default_factory=MeasuringOptions)
@@ -48,6 +50,10 @@ class FewShotCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
     command = parse(FewShotCommand, "fewshot", arguments)
+    if command.out is not None:
+        if command.out.suffix.lower() != ".png":
+            raise UsageError(f"cannot draw into {command.out}: name a file that ends in .png.")
+        check_writable(command.out)
     from mlpmixer.ranks import joined_ranks
 
     with joined_ranks() as ranks:
@@ -85,6 +91,7 @@ def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
             f"{result.strengths[result.best_strength[row]]:>8g}"
             + ("" if fixed is None else f"  {percent(fixed[row], 2):>7}")
         )
+    console.result(probed.to_json(), "\n".join(lines))
     if command.out is not None and ranks.leads:
         from mlpmixer.report.figure_style import save_png
         from mlpmixer.report.probe_plots import accuracy_by_shots
@@ -92,6 +99,5 @@ def _probe(command: FewShotCommand, ranks: "Ranks") -> int:
         label = f"{probed.model} on {probed.data}"
         figure = accuracy_by_shots(result.shots, {label: (result.mean, result.spread)})
         save_png(figure, command.out)
-        lines.append(f"figure: {command.out}")
-    console.result(probed.to_json(), "\n".join(lines))
+        console.message(f"figure: {command.out}")
     return 0

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from mlpmixer.cli.options import parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
+from mlpmixer.files import check_folder_writable, check_writable
 from mlpmixer.formatting import counted, percent, printable, shortened
 from mlpmixer.values import Count, Workers
 
@@ -119,8 +120,8 @@ def _check(command: PredictCommand) -> None:
     """Raise UsageError where options do not go together."""
     if not command.pictures:
         raise UsageError("name pictures to look at, as in `mixer predict runs/digits photo.jpg`.")
-    if command.out is not None and command.out.is_dir():
-        raise UsageError(f"--out {command.out} is a folder: name a file in it.")
+    if command.out is not None:
+        check_writable(command.out)
     if command.resume and command.out is None:
         raise UsageError("--resume goes on with what --out began: give --out too.")
     if command.link and command.sort_into is None:
@@ -137,6 +138,12 @@ def _check(command: PredictCommand) -> None:
             f"cannot draw a sheet into {command.sheet}: name a file that ends in "
             f"{' or '.join(_SHEETS)}."
         )
+    if command.sheet is not None:
+        check_writable(command.sheet)
+        if command.out is not None and command.sheet.resolve() == command.out.resolve():
+            raise UsageError(f"--out and --sheet name the same file, {command.out}: give two.")
+    if command.sort_into is not None:
+        check_folder_writable(command.sort_into)
 
 
 def _predict(command: PredictCommand, kind: str | None, work: "Ranks") -> int:

@@ -15,6 +15,7 @@ from mlpmixer.data.options import DataOptions
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.evaluation.classify import accuracy
 from mlpmixer.evaluation.evaluate import open_labelled
+from mlpmixer.models.digest import model_digest
 from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, keep_freed_memory
@@ -46,6 +47,8 @@ class Corrupted:
 class Robustness:
     """Accuracies on damaged images, in [0, 1]."""
 
+    key: str
+    """Tells the model from others, see `model_digest`."""
     data: str
     split: str
     images: int
@@ -109,6 +112,7 @@ def measure_robustness(
     """
     keep_freed_memory()
     model = load(path, class_names=class_names).to(runtime.device)
+    key = model_digest(model)[:8]
     labelled = open_labelled(model, path, data, split, options, console)
     images = labelled.images
     measure = partial(accuracy, for_inference(model, runtime), runtime=runtime)
@@ -124,6 +128,7 @@ def measure_robustness(
     pixels, index = first.images.cpu(), first.indices.tolist()
     examples = {name: corrupt(pixels, index, name, _SHOWN)[0] for name in corruptions}
     return Robustness(
+        key,
         labelled.data,
         labelled.name,
         len(images),

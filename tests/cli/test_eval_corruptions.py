@@ -88,9 +88,24 @@ def test_a_table_is_shown_and_the_folder_named_after_the_model(
     monkeypatch.chdir(tmp_path)
     assert main(["eval", str(run), "--corruptions", "all", "--batch-size", "100"]) == 0
     said = capsys.readouterr().out
-    assert "page: runs/corruptions-run/index.html" in said
+    assert "page: runs/corruptions-run-" in said
     rows = [line for line in said.splitlines() if line.count(" %") == 6]
     assert len(rows) == 11 + 1  # a row a corruption, and the means
+
+
+def test_models_of_one_name_have_folders_of_their_own(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--corruptions", "contrast", "--data", "digits"]
+    other = mlpmixer.load(run)
+    with torch.no_grad():
+        next(other.parameters()).zero_()
+    mlpmixer.save(other, tmp_path / "run" / "model.safetensors")
+    monkeypatch.chdir(tmp_path / "run")
+    for model in (".", str(run), "model.safetensors"):
+        assert main(["eval", model, *options]) == 0
+    names = sorted(folder.name.rpartition("-")[0] for folder in Path("runs").iterdir())
+    assert names == ["corruptions-model", "corruptions-run", "corruptions-run"]
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_a_model_without_names_gives_numbers_and_says_so_once(
         (["-k", "4"], "4 most probable classes were asked for: the model has 3, give 1 to 3"),
         (["--format", "parquet"], "--out FILE.parquet"),
         (["--out", "x.xlsx"], ".jsonl, .csv, .parquet"),
-        (["--out", "photos", "--format", "csv"], "--out photos is a folder"),
+        (["--out", "photos", "--format", "csv"], "cannot write photos: it is a folder"),
         (["--sort-into", "photos/sorted"], "Name a folder beside it"),
         (["--resume"], "give --out too"),
         (["--link"], "belongs to --sort-into"),
