@@ -79,6 +79,7 @@ def run_command(command: TrainCommand, verb: str, arguments: Sequence[str]) -> i
 
 def _run_on(ranks: "Ranks", command: TrainCommand, verb: str, arguments: Sequence[str]) -> int:
     from mlpmixer.run.console import Console
+    from mlpmixer.run.directory import RunDirectory
     from mlpmixer.runtime import Runtime
     from mlpmixer.training.inventory import ChangedData
     from mlpmixer.training.train import train
@@ -92,7 +93,7 @@ def _run_on(ranks: "Ranks", command: TrainCommand, verb: str, arguments: Sequenc
                 f"--{foreign[0].replace('_', '-')} cannot be changed while resuming: the run's "
                 "own recipe holds. Leave it out, or start a new run with --recipe RUN/recipe.toml."
             )
-        recipe = ranks.from_lead(lambda: Recipe.from_toml(resumed / "recipe.toml"))
+        recipe = ranks.from_lead(lambda: Recipe.from_toml(RunDirectory.open(resumed).recipe))
         out = resumed
     else:
         if command.allow_changed_data:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, SupportsIndex, cast
@@ -169,21 +171,20 @@ class RunDirectory:
         """
         step = operator.index(cast(SupportsIndex, record["step"]))
         line = json_text(record) + "\n"
-        try:
+        with _writing(self.metrics):
             file = self._open_metrics()
             file.write(line.encode())
             file.flush()
-        except OSError as error:
-            raise MixerError(f"cannot write {self.metrics}: {error.strerror or error}.") from error
         numbers = {}
         for name, value in record.items():
             if name == "step" or isinstance(value, bool):
                 continue
             if isinstance(value, Real):
                 numbers[name] = float(value)
-        writer = self._open_tensorboard()
-        for name, number in numbers.items():
-            writer.add_scalar(name, number, step)
+        with _writing(self.path):
+            writer = self._open_tensorboard()
+            for name, number in numbers.items():
+                writer.add_scalar(name, number, step)
         if self.listener is not None:
             self.listener(numbers, step)
 
@@ -204,13 +205,21 @@ class RunDirectory:
         self._purge_step = step + 1  # tells TensorBoard to drop events from there on
 
     def close(self) -> None:
-        """Bring the logs to disk and close them. Logging again opens them again."""
-        if self._metrics_file is not None:
-            self._metrics_file.close()
-            self._metrics_file = None
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
+        """Bring the logs to disk and close them. Logging again opens them again.
+
+        Raises:
+            MixerError: they cannot be written, for example on a full disk. They are closed then.
+        """
+        metrics, self._metrics_file = self._metrics_file, None
+        tensorboard, self._tensorboard = self._tensorboard, None
+        try:
+            if metrics is not None:
+                with _writing(self.metrics):
+                    metrics.close()
+        finally:
+            if tensorboard is not None:
+                with _writing(self.path):
+                    tensorboard.close()
 
     def __enter__(self) -> Self:
         try:
@@ -223,9 +232,14 @@ class RunDirectory:
             raise _unwritable(self.path, error.strerror or str(error)) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        self._lock.release()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except MixerError:
+            if kind is None:
+                raise  # else it is likely the same that ended the block, and hides no other
+        finally:
+            self._lock.release()
 
     def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
         if not self.metrics.exists():
@@ -259,12 +273,24 @@ class RunDirectory:
         return self._tensorboard
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MixerError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
 def _check_empty(path: Path) -> None:
-    """Raise UsageError where there is a run already."""
+    """Raise UsageError where there is a run already.
+
+    One that ended before its first step, for its data's sake perhaps, is none: it left no more than
+    its recipe and the list of its images. A recipe alone may be its user's.
+    """
     present = [name for name in (RECIPE, METRICS, MODEL, LAST) if (path / name).exists()]
-    if present:
-        begun = RunDirectory(path).resumable
-        resumable = f", or continue that run by --resume {path}" if begun else ""
+    begun = RunDirectory(path).resumable
+    if present and (begun or present != [RECIPE, LAST]):
+        resumable = f", or continue that run by --resume {shlex.quote(str(path))}" if begun else ""
         raise UsageError(
             f"{path} already holds a run ({present[0]}). "
             f"Choose another folder with --out{resumable}."

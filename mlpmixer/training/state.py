@@ -5,6 +5,7 @@ damaged file costs what was done since, and no more.
 """
 
 import os
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -110,7 +111,7 @@ def save_state(
     except MixerError as error:
         raise MixerError(
             f"{error} What was saved before is whole: make room, and go on by "
-            f"`mixer train --resume {folder.parent}`."
+            f"`mixer train --resume {shlex.quote(str(folder.parent))}`."
         ) from error
 
 
@@ -155,7 +156,7 @@ class SavedState:
         if not present:
             raise UsageError(
                 f"{paths[0]} is not there: the run was stopped before its first saved state. "
-                "Remove its folder, and start it anew."
+                "Start it anew, by its first command."
             )
         damage: list[MixerError] = []
         for path in present:

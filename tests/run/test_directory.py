@@ -1,4 +1,7 @@
 import math
+import resource
+import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -42,6 +45,21 @@ def test_a_run_with_a_saved_state_can_be_continued_in_place_of_a_new_one(tmp_pat
     (tmp_path / "last" / "state.pt").touch()
     with pytest.raises(UsageError, match=f"or continue that run by --resume {tmp_path}"):
         RunDirectory.create(tmp_path, RECIPE)
+
+
+def test_a_run_that_ended_before_its_first_state_can_be_begun_again(tmp_path):
+    (tmp_path / "recipe.toml").write_text("")
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "images.jsonl.gz").touch()
+    assert RunDirectory.create(tmp_path, RECIPE).recipe.read_text() == RECIPE
+
+
+def test_a_path_that_a_shell_would_split_is_quoted(tmp_path):
+    run = tmp_path / "my run"
+    (run / "last").mkdir(parents=True)
+    (run / "last" / "state.pt").touch()
+    with pytest.raises(UsageError, match=f"--resume '{run}'"):
+        RunDirectory.create(run, RECIPE)
 
 
 def test_an_empty_folder_can_become_a_run(tmp_path):
@@ -138,3 +156,47 @@ def test_of_two_processes_that_begin_a_run_one_is_refused_before_it_writes(tmp_p
     with RunDirectory(tmp_path), pytest.raises(UsageError, match="in use by another training"):
         RunDirectory.create(tmp_path, "")
     assert not (tmp_path / "recipe.toml").exists()
+
+
+@contextmanager
+def disk_of(size):
+    """Let no file become larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, was)
+
+
+def test_a_full_disk_is_named_and_the_run_is_free_again(tmp_path):
+    log = {"step": 1, "loss": 2.5}
+
+    def write():
+        with RunDirectory.open(tmp_path) as run, disk_of(10):
+            run.log(log)
+
+    RunDirectory.create(tmp_path, RECIPE)
+    with pytest.raises(MixerError, match=r"cannot write .*metrics\.jsonl: File too large\."):
+        write()
+    with RunDirectory.open(tmp_path) as run:
+        run.log(log)
+
+
+@pytest.mark.parametrize("method", ["add_scalar", "close"])
+def test_a_disk_that_is_too_full_for_tensorboard_is_named(tmp_path, monkeypatch, method):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    def write():
+        with RunDirectory.open(tmp_path) as run:
+            run.log({"step": 1, "loss": 2.5})
+
+    RunDirectory.create(tmp_path, RECIPE)
+    monkeypatch.setattr(f"torch.utils.tensorboard.SummaryWriter.{method}", fail)
+    with pytest.raises(MixerError, match=rf"cannot write {tmp_path}: No space left on device\."):
+        write()
+    with RunDirectory.open(tmp_path):
+        pass  # it is free

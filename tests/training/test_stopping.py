@@ -12,6 +12,7 @@ import pytest
 from torch import Tensor
 
 from mlpmixer.cli.main import main
+from mlpmixer.errors import MixerError
 from mlpmixer.training.interruption import Interruption
 from mlpmixer.training.step import StepResult, TrainingStep
 
@@ -105,6 +106,30 @@ def test_ctrl_c_that_ends_the_reader_too_says_how_to_go_on(
         in_step(monkeypatch, 2, lambda: (leave(), send(signal.SIGINT)()))
         assert main(command) == 130
     assert "stopped and saved; continue with: " in capsys.readouterr().err
+
+
+def test_a_start_that_failed_can_be_repeated_in_its_folder(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise MixerError("most images are unreadable.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlpmixer.training.train.read_images", fail)
+        assert main(command) == 1
+    assert main(["train", "--resume", command[-1]]) == 2
+    assert "Start it anew, by its first command." in capsys.readouterr().err
+    assert main(command) == 0
+
+
+def test_a_folder_to_resume_that_is_none_of_a_run_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").touch()
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    said = f"recipe.toml is missing. Did you mean {tmp_path / 'run'}?"
+    assert said in capsys.readouterr().err
 
 
 def test_a_program_is_told_that_a_training_was_stopped(
