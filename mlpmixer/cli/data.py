@@ -251,7 +251,7 @@ def _show(summary: "DatasetSummary") -> None:
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=max(rest, _NAME))
     table.add_column("", width=_BAR)
     for name, width in widths.items():
-        table.add_column(name, justify="right", min_width=width)
+        table.add_column(Text(name), justify="right", min_width=width)
     for row, label in enumerate(shown):
         if left_out and row == _ROWS // 2:
             table.add_row(Text(f"… {left_out:,} more, of sizes between", "dim"))

@@ -1,7 +1,7 @@
 """A result as a table: drawn on a terminal, aligned in a pipe, left to JSON otherwise."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from mlpmixer.run.console import Console
@@ -22,12 +22,14 @@ def print_table(
     if console.mode == "live":
         from rich.console import Console as Terminal
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
         for i, title in enumerate(header):
-            table.add_column(title, justify="left" if i < left else "right", overflow="fold")
+            justify: Literal["left", "right"] = "left" if i < left else "right"
+            table.add_column(Text(title), justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # names may hold what is markup in a plain string
         Terminal(highlight=False).print(table)
         console.result(record, "\n".join(footer))
         return

@@ -91,7 +91,10 @@ def test_a_person_gets_a_table_with_bars(
     ("arguments", "message"),
     [
         (["photos", "--out", "sheet.txt"], r"sheet\.txt.*\.png"),
-        (["digits", "--split", "validation"], "no split 'validation': it has train, test"),
+        (
+            ["digits", "--split", "validation", "--out", "sheet.png"],
+            "no split 'validation': it has train, test",
+        ),
         (["cifar11"], "Did you mean cifar10"),
     ],
 )
