@@ -44,6 +44,7 @@ from mlpmixer.training.keeping import Keeper
 from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.schedule import Schedule
+from mlpmixer.training.state import TrainingIdentity
 from mlpmixer.training.step import TrainingStep
 
 MODELS = ("mixer_nano", "mixer_s16", "vit_nano", "bit_nano", "nfnet_nano", "halonet_nano")
@@ -101,7 +102,8 @@ def ours(name: str, steps: int, choice: str) -> float:
         RunDirectory.create(Path(folder) / "run", recipe.to_toml()) as run,
         Console("json").progress("training") as progress,
     ):
-        keeper = Keeper(run, step, split, [str(n) for n in range(CLASSES)], "", {})
+        identity = TrainingIdentity(tuple(map(str, range(CLASSES))), "")
+        keeper = Keeper(run, step, split, identity, {})
         loop = TrainingLoop(step, schedule, images, augmenter, None, keeper, print)
         with _muon_in_bfloat16() if choice == "muon_in_bfloat16" else nullcontext():
             loop.fit(progress)

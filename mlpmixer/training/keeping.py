@@ -1,7 +1,7 @@
 """What a training keeps in its run directory, and takes back from there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from mlpmixer.files import write_json
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.run.directory import SHARDED_STATES, STATE_FILE, RunDirectory
-from mlpmixer.training.state import Position, SavedState, save_state
+from mlpmixer.training.state import Position, SavedState, TrainingIdentity, save_state
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.training.window import BadStep
 from mlpmixer.weights.checkpoint import save
@@ -61,10 +61,8 @@ class Keeper:
         run: where.
         step: holds the weights and the optimizers.
         split: the training images.
-        class_names: of the data.
-        images_digest: of the data.
+        identity: what the states belong to.
         facts: what the best model's file says of where it came from.
-        teacher: the digest of the teacher; None without one.
     """
 
     def __init__(
@@ -72,18 +70,14 @@ class Keeper:
         run: RunDirectory,
         step: TrainingStep,
         split: Split,
-        class_names: Sequence[str],
-        images_digest: str,
+        identity: TrainingIdentity,
         facts: Mapping[str, Any],
-        teacher: str | None = None,
     ) -> None:
         self.run = run
         self.step = step
         self.split = split
-        self.class_names = class_names
-        self.images_digest = images_digest
+        self.identity = identity
         self.facts = facts
-        self.teacher = teacher
         self.ranks = step.runtime.ranks
         self._sharded = self._sharded_saving() if step.sharded else None
 
@@ -100,9 +94,7 @@ class Keeper:
     def _sharded_saving(self) -> "ShardedSaving":
         from mlpmixer.training.sharded_state import ShardedSaving  # slow to load
 
-        return ShardedSaving(
-            self.run.last, self.step, self.class_names, self.images_digest, self.teacher
-        )
+        return ShardedSaving(self.run.last, self.step, self.identity)
 
     def save_model(self, model: ImageModel, position: Position) -> None:
         """Write the model that is now the best one."""
@@ -110,7 +102,7 @@ class Keeper:
             return
         measured = position.best_accuracy if position.best_step else None
         where = {"step": position.step, "validation_accuracy": measured}
-        save(model, self.run.model, self.class_names, **self.facts, **where)
+        save(model, self.run.model, self.identity.class_names, **self.facts, **where)
 
     def take_up_best(self, position: Position) -> None:
         """Count the model on the disk as the best so far where it was kept after the last state.
@@ -127,14 +119,7 @@ class Keeper:
             self._sharded.begin(position)
             return
         if self.ranks.leads:
-            save_state(
-                self.run.last,
-                position,
-                self.step,
-                self.class_names,
-                self.images_digest,
-                self.teacher,
-            )
+            save_state(self.run.last, position, self.step, self.identity)
 
     def finish(self) -> None:
         """Wait until what is being written is on the disk.

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -32,7 +31,7 @@ from mlpmixer.errors import EndedElsewhere, MixerError
 from mlpmixer.files import write_json
 from mlpmixer.ranks import ALONE, Ranks, ended_elsewhere
 from mlpmixer.run.directory import SHARDED_STATES
-from mlpmixer.training.state import DAMAGE, Position, SavedState, flat_values
+from mlpmixer.training.state import DAMAGE, Position, SavedState, TrainingIdentity
 from mlpmixer.training.step import TrainingStep
 
 T = TypeVar("T")
@@ -50,25 +49,14 @@ class ShardedSaving:
     Args:
         folder: the run's folder for states, which all ranks see.
         step: holds the shares of weights, moments and averages.
-        class_names: of the data.
-        images: the digest of the data.
-        teacher: the digest of the teacher; None without one.
+        identity: what the states belong to.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        step: TrainingStep,
-        class_names: Sequence[str],
-        images: str,
-        teacher: str | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, step: TrainingStep, identity: TrainingIdentity) -> None:
         self.folder = folder
         self.step = step
         self.ranks = step.runtime.ranks
-        self.class_names = tuple(class_names)
-        self.images = images
-        self.teacher = teacher
+        self.identity = identity
         # What is told while a state is written must not meet what the training tells.
         group = dist.new_group(backend="gloo")
         assert isinstance(group, ProcessGroup)  # of which every rank is part
@@ -108,13 +96,7 @@ class ShardedSaving:
             if not (begun / COMPLETE).exists():
                 shutil.rmtree(begun, ignore_errors=True)
         folder = self.folder / f"{_NAME}{number:06}"
-        facts = {
-            "recipe": flat_values(self.step.recipe),
-            "class_names": self.class_names,
-            "images": self.images,
-            "teacher": self.teacher,
-            "position": asdict(position),
-        }
+        facts = self.identity.facts(self.step.recipe, position)
         try:
             folder.mkdir(parents=True)
             with (folder / FACTS).open("wb") as file:

@@ -7,7 +7,7 @@ damaged file costs what was done since, and no more.
 import os
 import shlex
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -64,36 +64,47 @@ def flat_values(recipe: Recipe) -> dict[str, Any]:
     return {name: value for group in asdict(recipe).values() for name, value in group.items()}
 
 
+@dataclass(frozen=True)
+class TrainingIdentity:
+    """What a state belongs to, beside its recipe."""
+
+    class_names: tuple[str, ...]
+    """Of the data."""
+    images_digest: str
+    """Of the data."""
+    teacher_digest: str | None = None
+    """Of the teacher; None without one."""
+
+    def facts(self, recipe: Recipe, position: Position) -> dict[str, Any]:
+        """Return what every state says of itself, by the names in its file."""
+        return {
+            "recipe": flat_values(recipe),
+            "class_names": self.class_names,
+            "images": self.images_digest,
+            "teacher": self.teacher_digest,
+            "position": asdict(position),
+        }
+
+
 def save_state(
-    folder: Path,
-    position: Position,
-    step: TrainingStep,
-    class_names: Sequence[str],
-    images: str,
-    teacher: str | None = None,
+    folder: Path, position: Position, step: TrainingStep, identity: TrainingIdentity
 ) -> None:
     """Write everything that a resumed training needs into `folder`, whole or not at all.
 
     The state that was there stays, as the one before.
 
-    Raises:
-        MixerError: it cannot be written, for example on a full disk; those that were there are
-            there still.
-
     Args:
         folder: the run's folder for it.
         position: how far the training is.
         step: holds weights, optimizers and averaged weights.
-        class_names: of the data.
-        images: the digest of the data.
-        teacher: the digest of the teacher; None without one.
+        identity: what the state belongs to.
+
+    Raises:
+        MixerError: it cannot be written, for example on a full disk; those that were there are
+            there still.
     """
     state: dict[str, Any] = {
-        "recipe": flat_values(step.recipe),
-        "class_names": tuple(class_names),
-        "images": images,
-        "teacher": teacher,
-        "position": asdict(position),
+        **identity.facts(step.recipe, position),
         "model": step.model.state_dict(),
         "optimizers": step.optimizers.state_dict(),
         "sharpness": None if step.sharpness is None else step.sharpness.state_dict(),
@@ -168,10 +179,10 @@ class SavedState:
                 return cls(path, content, str(damage[0]) if damage else "")
         raise damage[0] from damage[0].__cause__
 
-    def check(
-        self, recipe: Recipe, class_names: Sequence[str], teacher: str | None = None
-    ) -> list[str]:
-        """Find out whether it fits a recipe, the classes of the data and a teacher's digest.
+    def check(self, recipe: Recipe, identity: TrainingIdentity) -> list[str]:
+        """Find out whether it fits a recipe, the classes of the data and a teacher.
+
+        Other images are no matter of this: see `mlpmixer.training.inventory.changes`.
 
         Returns:
             The fields that were changed and may be, as "learning_rate 0.1, was 0.2".
@@ -194,7 +205,7 @@ class SavedState:
                     f"{self.path} was saved {how}, and the recipe {says}: {back}, or start a new "
                     "run with it."
                 )
-        old, new = self._content["class_names"], tuple(class_names)
+        old, new = self._content["class_names"], identity.class_names
         if old != new:
             names = [f"{name!r} is new" for name in new if name not in old]
             names += [f"{name!r} is gone" for name in old if name not in new]
@@ -205,7 +216,7 @@ class SavedState:
                 f"{', '.join(names[:3]) or 'their order changed'}. Put them back, or start a new "
                 + (f"run by `mixer finetune --from {run}`." if best else "run for them.")
             )
-        self._check_teacher(teacher, before, now)
+        self._check_teacher(identity.teacher_digest, before, now)
         return [f"{name} {now[name]}, was {before.get(name)}" for name in changed]
 
     def _check_teacher(

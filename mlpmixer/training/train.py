@@ -34,7 +34,7 @@ from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
 from mlpmixer.training.setup import read_images, training_step
-from mlpmixer.training.state import SavedState, clear_up, flat_values
+from mlpmixer.training.state import SavedState, TrainingIdentity, clear_up, flat_values
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.weights.checkpoint import load
 
@@ -85,17 +85,17 @@ def train(
         automatic = recipe.optimizer.batch_size == "auto"
         with ranks.together():
             planned = plan(smallest_batch(recipe, ranks) if automatic else recipe, runtime)
-            images_digest = digest(planned.dataset)
-        _check_same_data(ranks, images_digest)
+            identity = _identity(planned)
+        _check_same_data(ranks, identity.images_digest)
         with ranks.together():
             if saved is not None:
-                _check_state(saved, planned, images_digest, allow_changed_data, console)
+                _check_state(saved, planned, identity, allow_changed_data, console)
             if ranks.leads and saved is not None:
                 clear_up(run.last, saved)
             elif ranks.leads:
                 run = RunDirectory.create(out, planned.recipe.to_toml())
                 stack.enter_context(run)
-            if ranks.leads and (saved is None or saved.images != images_digest):
+            if ranks.leads and (saved is None or saved.images != identity.images_digest):
                 write_inventory(run.last, planned.dataset)
             tracker = _tracked(planned.recipe, run, console) if ranks.leads else None
             if tracker is not None:
@@ -109,8 +109,8 @@ def train(
             with ranks.together():
                 if ranks.leads:
                     run.write_recipe(planned.recipe.to_toml())
-        answers = stack.enter_context(answers_for(planned, images_digest, run.last))
-        loop = _loop(planned, images, images_digest, run, console, answers)
+        answers = stack.enter_context(answers_for(planned, identity.images_digest, run.last))
+        loop = _loop(planned, images, identity, run, console, answers)
         duplicates = _duplicates(planned, console) if ranks.leads else None
         if saved is not None:
             loop.resume(saved.restore(loop.step))
@@ -160,14 +160,23 @@ def _duplicates(planned: Plan, console: Console) -> Duplicates:
     return duplicates
 
 
+def _identity(planned: Plan) -> TrainingIdentity:
+    """Return what the states of a training belong to."""
+    teacher = None if planned.teacher is None else planned.teacher.digest
+    return TrainingIdentity(planned.dataset.class_names, digest(planned.dataset), teacher)
+
+
 def _check_state(
-    saved: SavedState, planned: Plan, images: str, allow_changed_data: bool, console: Console
+    saved: SavedState,
+    planned: Plan,
+    identity: TrainingIdentity,
+    allow_changed_data: bool,
+    console: Console,
 ) -> None:
     """Raise UsageError where a saved state does not fit the recipe or the data."""
-    teacher = None if planned.teacher is None else planned.teacher.digest
-    for change in saved.check(planned.recipe, planned.dataset.class_names, teacher):
+    for change in saved.check(planned.recipe, identity):
         console.message(f"the recipe has changed since the run was stopped: {change}")
-    if is_digest_of(saved.images, planned.dataset, images):
+    if is_digest_of(saved.images, planned.dataset, identity.images_digest):
         return
     told = changes(saved.path.parent, planned.dataset)
     if not allow_changed_data:
@@ -178,7 +187,7 @@ def _check_state(
 def _loop(
     planned: Plan,
     images: Mapping[str, Images],
-    images_digest: str,
+    identity: TrainingIdentity,
     run: RunDirectory,
     console: Console,
     answers: Answer | None,
@@ -197,7 +206,6 @@ def _loop(
     }
     if recipe.distillation.teacher is not None:
         facts["teacher"] = recipe.distillation.teacher
-    teacher = None if planned.teacher is None else planned.teacher.digest
     split = dataset.splits["train"]
     wanted = "validation" in images and recipe.schedule.evaluations > 0
     return TrainingLoop(
@@ -206,7 +214,7 @@ def _loop(
         images["train"],
         Augmenter(recipe.augment, model.num_classes),
         validate if wanted else None,
-        Keeper(run, step, split, dataset.class_names, images_digest, facts, teacher),
+        Keeper(run, step, split, identity, facts),
         console.warning,
         answers,
     )

@@ -12,7 +12,7 @@ from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.keeping import Keeper
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.state import Position
+from mlpmixer.training.state import Position, TrainingIdentity
 from mlpmixer.training.step import TrainingStep
 
 SMALL = ["--model", "mixer_nano", "--depth", "1", "--batch-size", "32", "--evaluations", "4"]
@@ -89,7 +89,8 @@ def test_a_model_that_was_kept_after_the_last_state_stays_the_best(
 ) -> None:
     model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, depth=1, num_classes=2)
     step = TrainingStep(model, Recipe(), Runtime(torch.device("cpu")))
-    keeper = Keeper(RunDirectory(tmp_path), step, None, ("a", "b"), "images", {})  # type: ignore[arg-type]
+    identity = TrainingIdentity(("a", "b"), "images")
+    keeper = Keeper(RunDirectory(tmp_path), step, None, identity, {})  # type: ignore[arg-type]
     saved = Position(step=100, seconds=30.0, best_accuracy=0.8, best_step=90)
     keeper.take_up_best(saved)
     assert (saved.best_accuracy, saved.best_step) == (0.8, 90)

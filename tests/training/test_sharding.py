@@ -24,11 +24,12 @@ from mlpmixer.training.parallel import shards
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.sharded_state import ShardedSaving, ShardedState, complete_states
-from mlpmixer.training.state import Position, clear_up, save_state
+from mlpmixer.training.state import Position, TrainingIdentity, clear_up, save_state
 from mlpmixer.training.step import TrainingStep
 from mlpmixer.training.train import train as run_recipe
 
 BATCH = 16
+IDENTITY = TrainingIdentity(("a", "b"), "images")
 SHAPE = {"width": 16, "depth": 2, "tokens_mlp_dim": 8, "channels_mlp_dim": 32}
 EVERY = {"optimizer": "muon", "ema": 0.5, "sam_rho": 0.05, "sam_every": 2, "accumulate": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -122,7 +123,7 @@ def begin_twice(
 ) -> list[list[tuple[float, float]]]:
     """Save before the first step, make two steps, go back and make them again."""
     step = new_step(ranks, options)
-    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving = ShardedSaving(folder, step, IDENTITY)
     saving.begin(Position())
     first = train(step, range(2))
     saving.wait()
@@ -143,7 +144,7 @@ def test_the_state_before_the_first_step_is_gone_back_to_and_changes_nothing(
 def restored_decays(ranks: Ranks, folder: Path) -> set[float]:
     step = new_step(ranks, {**OPTIONS["adamw"], "weight_decay": 0.1})
     train(step, range(1))
-    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving = ShardedSaving(folder, step, IDENTITY)
     saving.begin(Position(step=1))
     saving.wait()
     other = new_step(ranks, {**OPTIONS["adamw"], "weight_decay": 0.0})
@@ -158,7 +159,7 @@ def test_a_sharded_state_leaves_the_recipes_weight_decay(tmp_path: Path) -> None
 def gone_on_with_row_averages(ranks: Ranks, folder: Path) -> list[tuple[float, float]]:
     step = new_step(ranks, {"optimizer": "muon"})
     train(step, range(1))
-    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving = ShardedSaving(folder, step, IDENTITY)
     saving.begin(Position(step=1))
     saving.wait()
     other = new_step(ranks, {"optimizer": "muon", "row_average": 0.9})
@@ -182,7 +183,7 @@ def test_an_option_that_needs_more_state_may_be_turned_on(tmp_path: Path) -> Non
 def save_then_go_on(ranks: Ranks, folder: Path) -> Trained:
     """Save after each of three steps while the next are made; return a fourth step's outcome."""
     step = new_step(ranks, EVERY)
-    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving = ShardedSaving(folder, step, IDENTITY)
     for number in range(3):
         train(step, range(number, number + 1))
         saving.begin(Position(step=number + 1, seconds=0.1))
@@ -270,7 +271,7 @@ def test_ranks_that_share_a_model_take_up_the_state_of_one_process(
 ) -> None:
     alone = new_step(ALONE, EVERY)
     train(alone, range(3))
-    save_state(tmp_path, Position(step=3), alone, ["a", "b"], "images")
+    save_state(tmp_path, Position(step=3), alone, IDENTITY)
     for answer in on_ranks(2, resume_whole, tmp_path):
         assert_alike(answer, saved[1])
 
@@ -279,7 +280,7 @@ def test_the_state_that_was_saved_last_counts_whether_sharded_or_not(
     states: Path,
 ) -> None:
     assert isinstance(newest_state(states), ShardedState)
-    save_state(states, Position(step=4), new_step(ALONE, EVERY), ["a", "b"], "images")
+    save_state(states, Position(step=4), new_step(ALONE, EVERY), IDENTITY)
     os.utime(states / "state.pt", (2e9, 2e9))
     assert not isinstance(newest_state(states), ShardedState)
 
@@ -288,7 +289,7 @@ def save_without_room(ranks: Ranks, folder: Path) -> tuple[str, int]:
     import resource
 
     step = new_step(ranks, EVERY)
-    saving = ShardedSaving(folder, step, ["a", "b"], "images")
+    saving = ShardedSaving(folder, step, IDENTITY)
     saving.begin(Position(step=1))
     saving.wait()
     if ranks.rank == 1:
