@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from mlpmixer.data.batches import Images
-from mlpmixer.data.dataset import Dataset, Split
+from mlpmixer.data.dataset import Split
 from mlpmixer.data.duplicates import Duplicates
 from mlpmixer.data.label_sets import class_counts
 from mlpmixer.data.picture import decode
@@ -20,37 +20,49 @@ from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
 from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
 from mlpmixer.report.thumbnails import SIDE
+from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import machine
-from mlpmixer.training.recipe import Recipe
+from mlpmixer.training.plan import Plan
 
 MISTAKES = 24
 """Pictures of wrong predictions that a report shows."""
 
 
 def report_contents(
-    *,
-    recipe: Recipe,
-    run: Path,
-    dataset: Dataset,
-    notes: tuple[str, ...],
-    ended: str,
-    duplicates: Duplicates,
+    planned: Plan,
+    run: RunDirectory,
     images: Mapping[str, Images],
+    duplicates: Duplicates,
+    *,
     split: str,
     model: ImageModel,
     evaluation: Evaluation,
-    records: Sequence[Mapping[str, Any]],
+    ended: str,
     seconds: float,
     peak_memory_bytes: int,
 ) -> ReportContents:
-    """Gather a report on a model that was evaluated on `split`."""
+    """Gather a report on a training.
+
+    Args:
+        planned: what was trained, on what.
+        run: has the records of the training.
+        images: the splits as they were read.
+        duplicates: among the images of the data.
+        split: which images the model was evaluated on.
+        model: the best one.
+        evaluation: of that model.
+        ended: why the training ended before its budget did; "" where it did not.
+        seconds: time spent training.
+        peak_memory_bytes: that the training took.
+    """
+    recipe, dataset, records = planned.recipe, planned.dataset, run.records()
     speeds = [one["images_per_second"] for one in records if "images_per_second" in one]
     teaching = [one["teacher_time"] for one in records if "teacher_time" in one]
     unreadable = {
         name: reason for part in images.values() for name, reason in part.unreadable.reasons.items()
     }
     classified = Subset(dataset.splits[split], evaluation.predictions.indices)
-    where = shlex.quote(str(run))
+    where = shlex.quote(str(run.path))
     return ReportContents(
         title=f"{recipe.model.model} on {Path(without_secrets(recipe.data.data)).name}",
         model=recipe.model.model,
@@ -74,7 +86,7 @@ def report_contents(
         dataset=DatasetFacts(
             name=dataset.spec,
             images={name: len(part) for name, part in images.items()},
-            notes=(*notes, *duplicates.sentences()),
+            notes=(*planned.notes, *duplicates.sentences()),
             shared=duplicates.across,
             conflicting_labels=duplicates.conflicting,
             unreadable=tuple(
@@ -95,7 +107,7 @@ def report_contents(
         commands={
             "Train it again": f"mixer train --recipe {where}/recipe.toml --out {where}-again",
             "Evaluate it on other images": f"mixer eval {where} --data FOLDER",
-            "Use it in Python": f"model = mlpmixer.load({str(run)!r})",
+            "Use it in Python": f"model = mlpmixer.load({str(run.path)!r})",
         },
         finished=datetime.now().strftime("%Y-%m-%d %H:%M"),
         **learned_weights(model),

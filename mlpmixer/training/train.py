@@ -9,11 +9,12 @@ from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.batches import Images
 from mlpmixer.data.duplicates import Duplicates, find_duplicates
 from mlpmixer.errors import UsageError
-from mlpmixer.evaluation.classify import accuracy, classify
+from mlpmixer.evaluation.classify import Evaluation, accuracy, classify
 from mlpmixer.files import write_json
 from mlpmixer.formatting import counted, number, percent, without_secrets
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.ranks import Ranks
+from mlpmixer.report.run_contents import ReportContents
 from mlpmixer.report.run_page import write_report
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
@@ -246,8 +247,7 @@ def _report(
     """
     training_peak = peak_memory(planned.runtime.device)
     split = next((name for name in ("test", "validation") if name in images), "train")
-    position, model = loop.position, _best(loop.step, run)
-    early = loop.ended_early
+    model = _best(loop.step, run)
     runtime = Runtime(planned.runtime.device, ranks=planned.runtime.ranks)
     with console.progress(f"evaluating on the {split} images") as progress:
         evaluation = classify(model, images[split], runtime, on_progress=progress.update)
@@ -256,51 +256,64 @@ def _report(
     measures = evaluation.to_json(planned.dataset.class_names)
     where = {"split": split, "machine": machine(planned.runtime.device)}
     write_json(run.evaluation, {**where, **measures})
-    records = run.records()
     contents = report_contents(
-        recipe=planned.recipe,
-        run=run.path,
-        dataset=planned.dataset,
-        notes=planned.notes,
-        ended=_ended_early(loop) if early else "",
-        duplicates=duplicates,
-        images=images,
+        planned,
+        run,
+        images,
+        duplicates,
         split=split,
         model=model,
         evaluation=evaluation,
-        records=records,
-        seconds=position.seconds,
+        ended=_ended_early(loop) if loop.ended_early else "",
+        seconds=loop.position.seconds,
         peak_memory_bytes=training_peak,
     )
     write_report(run.report, contents)
-    outcome = {
+    outcome = _outcome(contents, evaluation, images, run, loop)
+    _tell(outcome, contents.ended, console)
+    return outcome
+
+
+def _outcome(
+    contents: ReportContents,
+    evaluation: Evaluation,
+    images: Mapping[str, Images],
+    run: RunDirectory,
+    loop: TrainingLoop,
+) -> dict[str, Any]:
+    """Return what a training came to, as plain values."""
+    position = loop.position
+    return {
         "finished": True,
         "run": str(run.path),
-        "split": split,
+        "split": contents.split,
         "images": evaluation.images,
         "accuracy": evaluation.top1,
         "metrics": evaluation.metrics,
         "validation_accuracy": position.best_accuracy if position.best_step else None,
         "validation_images": len(images["validation"]) if "validation" in images else None,
         "steps": position.step,
-        "ended_by": "patience" if early else "budget",
+        "ended_by": "patience" if loop.ended_early else "budget",
         "training_seconds": position.seconds,
         "training_images_per_second": contents.training_images_per_second,
         "teacher_time": contents.teacher_time,
         "evaluation_images_per_second": evaluation.images_per_second,
-        "peak_memory_bytes": training_peak,
+        "peak_memory_bytes": contents.peak_memory_bytes,
         "report": str(run.report),
     }
-    if early:
-        console.message(f"the training {_ended_early(loop)}")
-    taught = contents.teacher_time
+
+
+def _tell(outcome: Mapping[str, Any], ended: str, console: Console) -> None:
+    """Say in a few lines what a training came to."""
+    if ended:
+        console.message(f"the training {ended}")
+    taught = outcome["teacher_time"]
     console.message(
-        f"{counted(position.step, 'step')} in {position.seconds:.1f} s, "
-        f"{number(contents.training_images_per_second or 0)} images/s"
+        f"{counted(outcome['steps'], 'step')} in {outcome['training_seconds']:.1f} s, "
+        f"{number(outcome['training_images_per_second'] or 0)} images/s"
         + ("" if taught is None else f", {percent(taught, 0)} of the time for the teacher")
     )
-    console.message(f"{split} accuracy: {percent(evaluation.top1, 2)}")
-    return outcome
+    console.message(f"{outcome['split']} accuracy: {percent(outcome['accuracy'], 2)}")
 
 
 def _ended_early(loop: TrainingLoop) -> str:
