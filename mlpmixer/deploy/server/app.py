@@ -1,78 +1,31 @@
-"""The HTTP interface: models, predictions, health and measures."""
+"""The HTTP application: its routes, the key, what errors are answered by, and its models' watch."""
 
 import asyncio
 import hmac
 import logging
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Any
+from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI, Query, Request, Response
-from fastapi import Path as InPath
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from mlpmixer.data.picture import UnreadableImage
-from mlpmixer.deploy.server.batching import CutOff, Overloaded
-from mlpmixer.deploy.server.deadline import Deadline
-from mlpmixer.deploy.server.description import ModelDescription
-from mlpmixer.deploy.server.explain import Explanation
+from mlpmixer.deploy.server.health_routes import health_routes
 from mlpmixer.deploy.server.limits import Limits
 from mlpmixer.deploy.server.measures import Measures
-from mlpmixer.deploy.server.openapi import EXAMPLE, OPEN, ask_for_key, body, name_of
+from mlpmixer.deploy.server.model_routes import model_routes
+from mlpmixer.deploy.server.openapi import ask_for_key
 from mlpmixer.deploy.server.page import add_page
-from mlpmixer.deploy.server.problems import Problem, responses
+from mlpmixer.deploy.server.problems import Problem
 from mlpmixer.deploy.server.request_log import RequestLog
-from mlpmixer.deploy.server.served_model import ServedModel, TooLarge
-from mlpmixer.deploy.server.uploads import Upload, read_uploads
-from mlpmixer.deploy.server.weight_pictures import MOST_BLOCKS
+from mlpmixer.deploy.server.served_model import ServedModel
 from mlpmixer.errors import MixerError
 
 _log = logging.getLogger("mlpmixer.server")
-DEFAULT_K = 5
 WATCH_SECONDS = 2.0
 """Between two looks at whether a model's file changed."""
-
-
-class ClassProbability(BaseModel):
-    """A class, and how probable it is."""
-
-    label: str
-    index: int
-    probability: float
-
-
-class PictureAnswer(BaseModel):
-    """What is in a picture, or why that cannot be said."""
-
-    name: str
-    classes: list[ClassProbability] | None = None
-    error: str | None = None
-
-
-class Png(Response):
-    """A picture."""
-
-    media_type = "image/png"
-
-
-class PredictionAnswer(BaseModel):
-    """The answer to a request."""
-
-    model: str
-    milliseconds: float
-    pictures: list[PictureAnswer]
-
-
-_BLOCK = InPath(
-    description="Counted from 0; below the model's `weight_pictures`.",
-    json_schema_extra={"minimum": 0, "maximum": MOST_BLOCKS - 1},
-)
-_TOP = Query(description="How many classes to name.", json_schema_extra={"minimum": 1})
 
 
 def make_app(
@@ -110,9 +63,20 @@ def make_app(
     )
     _add_errors(app)
     app.add_middleware(RequestLog, measures=measures)
-    named = InPath(description="The model.", json_schema_extra=name_of(models))
+    app.include_router(health_routes(models, measures))
+    app.include_router(
+        model_routes(models, limits, explaining), dependencies=[Depends(_key_check(api_key))]
+    )
+    add_page(app)
+    if api_key is not None:
+        ask_for_key(app)
+    return app
 
-    def checked(request: Request) -> None:
+
+def _key_check(api_key: str | None) -> Callable[[Request], Awaitable[None]]:
+    """Return what refuses requests without the key; it comes before all else that is wrong."""
+
+    async def checked(request: Request) -> None:
         if api_key is None:
             return
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -124,162 +88,7 @@ def make_app(
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    @app.get("/healthz", summary="Whether the process answers", openapi_extra=OPEN)
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @app.get("/readyz", summary="Whether models are loaded", openapi_extra=OPEN)
-    async def readyz() -> dict[str, list[str]]:
-        return {"models": sorted(models)}
-
-    @app.get(
-        "/metrics",
-        summary="Measures for Prometheus",
-        response_class=PlainTextResponse,
-        openapi_extra=OPEN,
-    )
-    async def metrics() -> Response:
-        return Response(measures.text(), media_type="text/plain; version=0.0.4")
-
-    @app.get("/v1/models", summary="The models", responses=responses(401))
-    async def list_models(request: Request) -> list[ModelDescription]:
-        checked(request)
-        return [one.description for one in models.values()]
-
-    @app.post(
-        "/v1/models/{name}/predict",
-        summary="Name what is in pictures",
-        description="The body is an image, or a multipart form with files.",
-        openapi_extra=body(limits.files),
-        response_model=PredictionAnswer,
-        responses={
-            200: {"content": {"application/json": {"example": EXAMPLE}}},
-            **responses(400, 401, 404, 408, 413, 415, 422, 503, 504),
-        },
-    )
-    async def predict(
-        request: Request,
-        name: Annotated[str, named],
-        k: Annotated[int | None, _TOP] = None,
-    ) -> Response:
-        begun, deadline = time.monotonic(), Deadline(limits.seconds)
-        checked(request)
-        model = _found(models, name)
-        request.state.model = name
-        most = model.predictor.model.num_classes
-        wanted = min(DEFAULT_K, most) if k is None else k
-        if not 1 <= wanted <= most:
-            raise Problem(400, f"k = {wanted}: the model has {most} classes, give 1 to {most}.")
-        with _admitted(model, 1):  # before the body is read: a full server shall not read it
-            uploads = await deadline.read(read_uploads(request, limits))
-            pictures = await _answered(model, uploads, wanted, deadline)
-        if all(one.error for one in pictures):
-            raise Problem(422, "; ".join(one.error or "" for one in pictures[:3]))
-        taken = (time.monotonic() - begun) * 1000
-        answer = PredictionAnswer(model=name, milliseconds=round(taken, 2), pictures=pictures)
-        return Response(answer.model_dump_json(), media_type="application/json")
-
-    @app.post(
-        "/v1/models/{name}/explain",
-        summary="Show what the answer for a picture rests on",
-        description="The body is one image. A gradient estimates what is lost with each patch.",
-        openapi_extra=body(1),
-        responses=responses(400, 401, 404, 408, 413, 415, 422, 503, 504),
-    )
-    async def explain(request: Request, name: Annotated[str, named]) -> Explanation:
-        deadline = Deadline(limits.seconds)
-        checked(request)
-        model = _found(models, name)
-        request.state.model = name
-        if not model.description.explains:
-            raise Problem(404, "this model was exported: it has no gradients to explain by.")
-        with _admitted(model, 1):
-            uploads = await deadline.read(read_uploads(request, limits))
-            if len(uploads) != 1:
-                raise Problem(400, f"{len(uploads)} pictures: send one.")
-            work = asyncio.get_running_loop().run_in_executor(
-                explaining, model.explain, uploads[0].content, uploads[0].name
-            )
-            try:
-                return await deadline.answer(work)
-            except (UnreadableImage, TooLarge) as error:
-                raise Problem(422, str(error)) from error
-
-    @app.get(
-        "/v1/models/{name}/weights/{block}",
-        summary="Show what a block's token mixing has learned",
-        description="Each tile shows what a hidden unit takes from each patch.",
-        response_class=Png,
-        responses=responses(400, 401, 404, 503, 504),
-    )
-    async def weights(
-        request: Request, name: Annotated[str, named], block: Annotated[int, _BLOCK]
-    ) -> Response:
-        checked(request)
-        model = _found(models, name)
-        if not 0 <= block < model.description.weight_pictures:
-            raise Problem(404, f"block {block} of this model has no token mixing to show.")
-        with _admitted(model, 1):
-            work = asyncio.get_running_loop().run_in_executor(explaining, model.weights, block)
-            return Png(await Deadline(limits.seconds).answer(work))
-
-    add_page(app)
-    if api_key is not None:
-        ask_for_key(app)
-    return app
-
-
-def _found(models: Mapping[str, ServedModel], name: str) -> ServedModel:
-    if name not in models:
-        raise Problem(404, f"there is no model of that name. There are: {', '.join(models)}.")
-    return models[name]
-
-
-async def _answered(
-    model: ServedModel, uploads: list[Upload], k: int, deadline: Deadline
-) -> list[PictureAnswer]:
-    with _admitted(model, len(uploads) - 1):  # the first one has its place
-        works = [asyncio.create_task(_one(model, upload, k)) for upload in uploads]
-        try:
-            return list(await deadline.answer(asyncio.gather(*works)))
-        finally:
-            for one in works:  # where one is refused, nobody waits for the others
-                one.cancel()
-
-
-@contextmanager
-def _admitted(model: ServedModel, pictures: int) -> Iterator[None]:
-    """Hold a place for pictures while they are on their way."""
-    busy = Problem(503, "too much is on its way: try again.", {"Retry-After": "1"})
-    try:
-        model.admit(pictures)
-    except Overloaded:
-        raise busy from None
-    try:
-        yield
-    except Overloaded:
-        raise busy from None
-    except CutOff:
-        raise Problem(
-            503, "the computation was cut off: try again.", {"Retry-After": "1"}
-        ) from None
-    finally:
-        model.dismiss(pictures)
-
-
-async def _one(model: ServedModel, upload: Upload, k: int) -> PictureAnswer:
-    predictor, answer = model.answer(upload.content, upload.name)
-    try:
-        probabilities = await asyncio.wrap_future(answer)
-    except (UnreadableImage, TooLarge) as error:
-        return PictureAnswer(name=upload.name, error=str(error))
-    k = min(k, len(probabilities))  # the model may have been replaced by one of fewer classes
-    (best,) = predictor.best(probabilities[None], k)
-    classes = [
-        ClassProbability(label=one.label, index=one.index, probability=one.probability)
-        for one in best
-    ]
-    return PictureAnswer(name=upload.name, classes=classes)
+    return checked
 
 
 async def _watch(models: Mapping[str, ServedModel]) -> None:
