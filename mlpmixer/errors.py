@@ -54,6 +54,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str = "") -
     return UsageError(" ".join(filter(None, [f"unknown {kind} {name!r}.", hint, remedy])))
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text without its full stop; what it is, without text."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else repr(error)
+
+
 _NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|Storage size calculation")
 """What PyTorch's errors say of memory: that of a CPU is a RuntimeError like any other."""
 

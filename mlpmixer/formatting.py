@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _JOINERS = "\u200c\u200d"  # part of how some scripts and emoji are written
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -79,6 +80,11 @@ def duration(seconds: float) -> str:
 def memory(size: int) -> str:
     """Return bytes as "512 MB" or "1.2 GB" (powers of 1,000)."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def size_text(size: Iterable[int]) -> str:
+    """Return the size of an image as "224x192"."""
+    return "x".join(map(str, size))
 
 
 def magnitude(count: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from mlpmixer.errors import EndedElsewhere, MixerError, UsageError
+from mlpmixer.errors import EndedElsewhere, MixerError, UsageError, first_line
 
 T = TypeVar("T")
 
@@ -177,9 +177,9 @@ def joined_ranks() -> Iterator[Ranks]:
     try:
         dist.init_process_group(backend, timeout=_LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0].rstrip(".")
         raise MixerError(
-            f"the {ranks.world} processes cannot find each other: {reason}. Start them by torchrun."
+            f"the {ranks.world} processes cannot find each other: {first_line(error)}. "
+            "Start them by torchrun."
         ) from error
     try:
         yield ranks

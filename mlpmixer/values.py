@@ -123,6 +123,11 @@ def numbers(value: Any, annotation: Any) -> Iterator[tuple[float, Range]]:
             yield from numbers(one, kind)
 
 
+def flag(name: str) -> str:
+    """Return what a field is called on the command line: "--batch-size"."""
+    return f"--{name.replace('_', '-')}"
+
+
 def check_ranges(options: Any) -> None:
     """Check the numbers of a dataclass of options, and of those inside it.
 
@@ -135,7 +140,7 @@ def check_ranges(options: Any) -> None:
             check_ranges(value)
         for number, limits in numbers(value, annotation):
             if number not in limits:
-                raise _out_of_range(f"--{name.replace('_', '-')} {number}", limits)
+                raise _out_of_range(f"{flag(name)} {number}", limits)
 
 
 def checked_value(name: str, value: Any, annotation: Any) -> Any:

@@ -96,6 +96,7 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
     if layout != OURS and command.class_names is not None:
         raise UsageError(f"the layout {layout} has no place for class names: leave them out.")
     check_writable(out)
+    from mlpmixer.models.model_summary import count_parameters
     from mlpmixer.run.console import Console
     from mlpmixer.weights.checkpoint import export, load, save
 
@@ -105,7 +106,7 @@ def _to_file(command: ConvertCommand, out: Path) -> int:
         save(model, out)
     else:
         export(model, out, layout)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = count_parameters(model)
     record = {"source": command.source, "out": command.out, "layout": layout}
     text = f"{out}: {model.name}, {parameters:,} parameters, layout {layout}"
     console.result({**record, "parameters": parameters}, text)

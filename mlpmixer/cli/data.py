@@ -13,8 +13,8 @@ from mlpmixer.cli.verbs import find_verbs, run_verb
 from mlpmixer.data.sources import forms, open_source, sources
 from mlpmixer.errors import UsageError
 from mlpmixer.files import check_writable, located, replacing
-from mlpmixer.formatting import counted
-from mlpmixer.values import Seed
+from mlpmixer.formatting import counted, size_text
+from mlpmixer.values import Seed, flag
 
 if TYPE_CHECKING:
     from mlpmixer.data.dataset_summary import DatasetSummary, SplitSummary
@@ -75,12 +75,11 @@ def run(arguments: Sequence[str]) -> int:
         )
     named = given(arguments)
     if command.source is None and (alone := sorted(named - {"json", "no_json"})):
-        raise UsageError(f"--{alone[0].replace('_', '-')} needs a source: name one.")
+        raise UsageError(f"{flag(alone[0])} needs a source: name one.")
     if command.out is not None:
         check_writable(command.out)
     elif alone := sorted(named & OF_THE_SHEET):
-        flag = f"--{alone[0].replace('_', '-')}"
-        raise UsageError(f"{flag} belongs to the contact sheet: give --out FILE too.")
+        raise UsageError(f"{flag(alone[0])} belongs to the contact sheet: give --out FILE too.")
     from mlpmixer.data.contact_sheet import contact_sheet
     from mlpmixer.data.dataset_summary import summarize
     from mlpmixer.data.duplicates import find_duplicates
@@ -189,22 +188,18 @@ def _split_text(split: "SplitSummary") -> str:
         parts.append(f"{several.least:,} to {several.most:,} classes an image ({several.mean:.1f})")
     if split.sizes is not None:
         if split.sizes.distinct == 1:
-            parts.append(f"all {_size(split.sizes.median)}")
+            parts.append(f"all {size_text(split.sizes.median)}")
         else:
             parts.append(
-                f"{_size(split.sizes.smallest)} to {_size(split.sizes.largest)}, "
-                f"median {_size(split.sizes.median)}"
+                f"{size_text(split.sizes.smallest)} to {size_text(split.sizes.largest)}, "
+                f"median {size_text(split.sizes.median)}"
             )
             width, height, count = split.sizes.common[0]
             if count > 1:
-                parts.append(f"most often {_size((width, height))} ({count:,})")
+                parts.append(f"most often {size_text((width, height))} ({count:,})")
     if split.unreadable:
         parts.append(f"{len(split.unreadable):,} unreadable")
     return ", ".join(parts)
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _class_lines(summary: "DatasetSummary") -> list[str]:

@@ -14,7 +14,7 @@ from mlpmixer.cli.options import given, parse
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
 from mlpmixer.files import check_folder_writable
-from mlpmixer.values import Count
+from mlpmixer.values import Count, flag
 
 if TYPE_CHECKING:
     from mlpmixer.ranks import Ranks
@@ -86,18 +86,20 @@ def run(arguments: Sequence[str]) -> int:
         if command.corruptions is None:
             if foreign := sorted(named & OF_A_FOLDER):
                 raise UsageError(
-                    f"--{foreign[0]} belongs to --suite or --corruptions: give one of them too."
+                    f"{flag(foreign[0])} belongs to --suite or --corruptions: give one of them too."
                 )
             with joined_ranks() as ranks:
                 return _evaluate(command, ranks)
         if foreign := sorted(named & NOT_DAMAGED):
-            flag = f"--{foreign[0].replace('_', '-')}"
-            raise UsageError(f"{flag} and --corruptions exclude each other: leave one out.")
+            raise UsageError(
+                f"{flag(foreign[0])} and --corruptions exclude each other: leave one out."
+            )
         with joined_ranks() as ranks:
             return _evaluate_damaged(command, command.corruptions, ranks, arguments)
     if foreign := sorted(named & OF_ONE_DATA_SET):
-        flag = f"--{foreign[0].replace('_', '-')}"
-        raise UsageError(f"{flag} and --suite exclude each other: the suite's tasks say it.")
+        raise UsageError(
+            f"{flag(foreign[0])} and --suite exclude each other: the suite's tasks say it."
+        )
     need_one_process("eval --suite")
     return _run_suite(command, command.suite)
 

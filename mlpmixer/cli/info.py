@@ -11,6 +11,7 @@ from mlpmixer.cli.options import parse
 from mlpmixer.cli.plan_table import PlanOptions, show_plan
 from mlpmixer.cli.table import print_table
 from mlpmixer.errors import UsageError
+from mlpmixer.formatting import counted, memory, size_text
 from mlpmixer.models.costs import listed_costs
 from mlpmixer.values import Classes, Pixels
 
@@ -101,7 +102,7 @@ def _list(console: "Console") -> None:
             one.name,
             f"{one.parameters / 1e6:,.2f} M",
             f"{one.macs / 1e9:,.3f}",
-            _size(one.image_size),
+            size_text(one.image_size),
         )
         for one in costs
     ]
@@ -112,14 +113,13 @@ def _list(console: "Console") -> None:
 
 
 def _show(console: "Console", summary: "ModelSummary", every: bool) -> None:
-    from mlpmixer.formatting import counted, memory
     from mlpmixer.models.model_summary import fold
 
     layers = list(summary.layers) if every else fold(summary.layers)
     header = ("layer", "kind", "output", "parameters", "MMACs")
     footer = [
         f"{summary.name}: {summary.parameters:,} parameters, {summary.gmacs:,.3f} GMACs an image "
-        f"of {_size(summary.image_size)}, {counted(summary.num_classes, 'class', 'classes')}",
+        f"of {size_text(summary.image_size)}, {counted(summary.num_classes, 'class', 'classes')}",
         f"{memory(summary.activation_bytes)} an image kept for the backward pass, "
         + (f"{summary.tokens} tokens of " if summary.tokens else "")
         + f"{summary.num_features:,} features",
@@ -156,7 +156,7 @@ def _show_machine(console: "Console") -> None:
     ]
     for entry in here.chosen:
         taken = ", ".join(f"{name} {took * 1e3:,.1f} ms" for name, took in entry["seconds"].items())
-        size = _size(tuple(entry["model"].get("image_size", ())))
+        size = size_text(entry["model"].get("image_size", ()))
         footer.append(f"optimize, {entry['name']} {size} {entry['precision']}: {taken}")
     header = ("precision", "level", "", "error", "GOP/s at most")
     print_table(console, asdict(here), header, rows, footer, left=3)
@@ -182,7 +182,3 @@ def _hollow_model(
     side = None if size is None else (size[0], size[-1])
     with torch.device("meta"):
         return create_model(name, image_size=side, num_classes=num_classes)
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlpmixer.cli.options import without
 from mlpmixer.training.recipe import Recipe
+from mlpmixer.values import flag
 
 if TYPE_CHECKING:
     from mlpmixer.ranks import Ranks
@@ -68,7 +69,7 @@ def command_with(
         part
         for name, value in values.items()
         for part in (
-            f"--{name.replace('_', '-')}",
+            flag(name),
             f"{value:g}" if isinstance(value, float) else str(value),
         )
     ]

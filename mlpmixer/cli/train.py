@@ -14,6 +14,7 @@ from mlpmixer.cli.options import given, parse
 from mlpmixer.errors import MixerError, Terminated, UsageError
 from mlpmixer.training.recipe import BUDGETS, Recipe
 from mlpmixer.training.recipes import find_recipe, purposes
+from mlpmixer.values import flag
 
 if TYPE_CHECKING:
     from mlpmixer.ranks import Ranks
@@ -90,7 +91,7 @@ def _run_on(ranks: "Ranks", command: TrainCommand, verb: str, arguments: Sequenc
         foreign = sorted(given(arguments) - WHILE_RESUMING)
         if foreign:
             raise UsageError(
-                f"--{foreign[0].replace('_', '-')} cannot be changed while resuming: the run's "
+                f"{flag(foreign[0])} cannot be changed while resuming: the run's "
                 "own recipe holds. Leave it out, or start a new run with --recipe RUN/recipe.toml."
             )
         recipe = ranks.from_lead(lambda: Recipe.from_toml(RunDirectory.open(resumed).recipe))

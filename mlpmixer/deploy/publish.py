@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.model_summary import count_parameters
 from mlpmixer.report.model_card import CardFacts, model_card
 from mlpmixer.run.directory import RECIPE, RunDirectory
 from mlpmixer.training.recipe import Recipe
@@ -86,7 +87,7 @@ def _card(source: str | Path | ImageModel, model: ImageModel, where: str) -> Mod
             CardFacts(
                 model=model.name,
                 where=where,
-                parameters=sum(parameter.numel() for parameter in model.parameters()),
+                parameters=count_parameters(model),
                 image_size=model.image_size,
                 num_classes=model.num_classes,
                 class_names=model.class_names,

@@ -26,6 +26,7 @@ from mlpmixer.inspect.examples import (
 from mlpmixer.inspect.representations import representations
 from mlpmixer.inspect.token_mixing import token_mixing
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.model_summary import count_parameters
 from mlpmixer.models.weight_images import stem_filters
 from mlpmixer.report.inspection_contents import (
     Attribution,
@@ -297,7 +298,7 @@ def _pixels(image: Tensor) -> NDArray[np.uint8]:
 def _facts(model: ImageModel, mixing: TokenMixings | None) -> dict[str, str]:
     height, width = model.image_size
     facts = {
-        "Parameters": magnitude(sum(parameter.numel() for parameter in model.parameters())),
+        "Parameters": magnitude(count_parameters(model)),
         "Picture": f"{height}×{width}",
     }
     if mixing is not None:

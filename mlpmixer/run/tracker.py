@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError, UsageError, first_line
 from mlpmixer.files import write_json
 
 TRACKER_FILE = "tracker.json"
@@ -131,8 +131,8 @@ class Tracker:
                 self._service.describe(parameters)
         except Exception as error:  # each service raises its own kinds
             raise MixerError(
-                f"{name} takes no run ({_reason(error)}): check its settings, or leave --tracker "
-                "out."
+                f"{name} takes no run ({first_line(error)}): check its settings, or leave "
+                "--tracker out."
             ) from error
         write_json(run / TRACKER_FILE, {"tracker": name, "id": self._service.id})
 
@@ -159,7 +159,7 @@ class Tracker:
         except Exception as error:  # each service raises its own kinds
             self._service = None
             self._warn(
-                f"{self.name} failed ({_reason(error)}): the run goes on without it, and "
+                f"{self.name} failed ({first_line(error)}): the run goes on without it, and "
                 "metrics.jsonl holds all numbers"
             )
 
@@ -173,7 +173,3 @@ def _known(file: Path, name: str) -> str | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise MixerError(f"{file} is damaged ({error}): remove it.") from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0].rstrip(".")

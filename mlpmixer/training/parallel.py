@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlpmixer.errors import UsageError
+from mlpmixer.models.model_summary import count_parameters
 from mlpmixer.ranks import ended_elsewhere
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import Recipe
@@ -44,12 +45,11 @@ def shards(model: nn.Module, recipe: Recipe, runtime: Runtime) -> bool:
 def _too_large(model: nn.Module, recipe: Recipe, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
-    parameters = sum(one.numel() for one in model.parameters())
     memory = torch.cuda.get_device_properties(device).total_memory
     each = BYTES_PER_PARAMETER
     if recipe.optimizer.sam_rho:
         each += SHARPNESS_BYTES_PER_PARAMETER
-    return parameters * each > MOST_OF_A_GPU * memory
+    return count_parameters(model) * each > MOST_OF_A_GPU * memory
 
 
 class SharedModel:

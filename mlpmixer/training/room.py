@@ -12,6 +12,7 @@ from mlpmixer.errors import UsageError
 from mlpmixer.formatting import memory
 from mlpmixer.memory import free_memory
 from mlpmixer.models.mixer import Mixer, MixerConfig
+from mlpmixer.models.model_summary import count_parameters
 
 OF_A_WEIGHT = 4
 """Bytes of a number, float32."""
@@ -50,4 +51,4 @@ def check_room(config: MixerConfig, *, moved: bool) -> None:
 def _parameters(config: MixerConfig) -> int:
     """Return how many parameters a Mixer has, without the memory for them."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Mixer(config).parameters())
+        return count_parameters(Mixer(config))

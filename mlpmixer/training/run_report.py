@@ -16,6 +16,7 @@ from mlpmixer.data.splits import Subset
 from mlpmixer.evaluation.classify import Evaluation, Predictions
 from mlpmixer.formatting import without_secrets
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.model_summary import count_parameters
 from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
 from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
@@ -96,7 +97,7 @@ def report_contents(
         ),
         records=tuple(records),
         ended=ended,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=count_parameters(model),
         training_seconds=seconds,
         training_images_per_second=median(speeds) if speeds else None,
         teacher_time=fmean(teaching) if teaching else None,

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from mlpmixer.errors import EndedElsewhere, MixerError
+from mlpmixer.errors import EndedElsewhere, MixerError, first_line
 from mlpmixer.files import write_json
 from mlpmixer.ranks import ALONE, Ranks, ended_elsewhere
 from mlpmixer.run.directory import SHARDED_STATES
@@ -250,11 +250,8 @@ def _numbered(tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _digest(file: Path) -> str:
-    key = blake2b(digest_size=16)
     with file.open("rb") as opened:
-        while part := opened.read(1 << 20):
-            key.update(part)
-    return key.hexdigest()
+        return file_digest(opened, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 def _checked(path: Path, ranks: Ranks) -> Mapping[str, Any]:
@@ -291,4 +288,4 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = "" if error.filename is None else f"{Path(error.filename).name}: "
         return f"{name}{error.strerror}"
-    return (str(error).splitlines() or [repr(error)])[0].rstrip(".")
+    return first_line(error)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import torch
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError, UsageError, first_line
 from mlpmixer.files import replacing
 from mlpmixer.run.directory import MODEL, PREVIOUS_STATE_FILE, RECIPE, SHARDED_STATES, STATE_FILE
 from mlpmixer.training.recipe import Recipe
@@ -269,7 +269,8 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> MixerError:
-    reason = (str(error).splitlines() or [repr(error)])[0].rstrip(".")
-    damaged = MixerError(f"{path} is damaged: {reason}. Start the run anew in another folder.")
+    damaged = MixerError(
+        f"{path} is damaged: {first_line(error)}. Start the run anew in another folder."
+    )
     damaged.__cause__ = error
     return damaged

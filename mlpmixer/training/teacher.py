@@ -16,10 +16,12 @@ from mlpmixer.data.class_positions import class_positions
 from mlpmixer.engines.optimize import for_inference
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.forward import respond
+from mlpmixer.formatting import size_text
 from mlpmixer.models.digest import model_digest
 from mlpmixer.models.interface import ImageModel, Loss
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.recipe import DistillationOptions, Recipe
+from mlpmixer.values import flag
 from mlpmixer.weights.checkpoint import load
 
 _SURE = 1e4  # log odds of what is certain; infinite ones would give 0 times infinity
@@ -120,7 +122,7 @@ def find_teacher(
     order = order_of_classes(options.teacher, model, class_names)
     parts = recipe.optimizer.accumulate
     teacher = Teacher(model.to(runtime.device), order, recipe.loss.loss, runtime, parts)
-    size = "x".join(map(str, model.image_size))
+    size = size_text(model.image_size)
     said = f"the teacher is {model.name} ({options.teacher}), {size} pixels"
     if model.class_names is None:
         said += (
@@ -136,10 +138,9 @@ def _check_unused(options: DistillationOptions) -> None:
     usual = DistillationOptions()
     for name in ("teacher_class_names", "teacher_temperature", "teacher_weight"):
         if getattr(options, name) != getattr(usual, name):
-            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} {getattr(options, name)} belongs to a teacher: give --teacher too, or "
-                "leave it out."
+                f"{flag(name)} {getattr(options, name)} belongs to a teacher: give --teacher "
+                "too, or leave it out."
             )
 
 

@@ -11,8 +11,9 @@ from mlpmixer.data.duplicates import Duplicates, find_duplicates
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import Evaluation, accuracy, classify
 from mlpmixer.files import write_json
-from mlpmixer.formatting import counted, number, percent, without_secrets
+from mlpmixer.formatting import counted, number, percent, size_text, without_secrets
 from mlpmixer.models.interface import ImageModel
+from mlpmixer.models.model_summary import count_parameters
 from mlpmixer.ranks import Ranks
 from mlpmixer.report.run_contents import ReportContents
 from mlpmixer.report.run_page import write_report
@@ -223,8 +224,8 @@ def _loop(
 
 def _introduction(planned: Plan, images: Mapping[str, Images]) -> str:
     model = planned.model
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    size = "x".join(map(str, model.image_size))
+    parameters = count_parameters(model)
+    size = size_text(model.image_size)
     counts = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
     precision = str(planned.runtime.precision).removeprefix("torch.")
     return (

@@ -11,6 +11,7 @@ from mlpmixer.models.checks import height_and_width
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.registry import create_model
 from mlpmixer.training.recipe import ModelOptions, OptimizerOptions
+from mlpmixer.values import flag
 from mlpmixer.weights.checkpoint import load
 
 _REGULARISATION = ("dropout", "stochastic_depth")
@@ -34,9 +35,8 @@ def start_from(options: ModelOptions, class_names: Sequence[str]) -> ImageModel:
     assert options.start_from is not None
     for one in fields(options):
         if one.name not in _NOT_OF_THE_SHAPE and getattr(options, one.name) is not None:
-            flag = f"--{one.name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} belongs to the checkpoint {options.start_from}: leave it out."
+                f"{flag(one.name)} belongs to the checkpoint {options.start_from}: leave it out."
             )
     model = load(options.start_from)
     model.check_layers()

@@ -19,9 +19,9 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     RepositoryNotFoundError,
 )
 
-from mlpmixer.errors import MixerError, UsageError
+from mlpmixer.errors import MixerError, UsageError, first_line
 from mlpmixer.files import write_json, write_text
-from mlpmixer.formatting import without_secrets
+from mlpmixer.formatting import size_text, without_secrets
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.weights.model_files import HUB_CONFIG, HUB_PREFIX, load_folder
 from mlpmixer.weights.own_format import MODEL_FILE, write_model
@@ -66,7 +66,7 @@ class HubFolder(
         """Return the card, or a short one."""
         if self.card is not None:
             return self.card
-        size = "x".join(map(str, self.model.image_size))
+        size = size_text(self.model.image_size)
         facts = {"name": self.model.name, "size": size, "classes": self.model.num_classes}
         return super().generate_model_card(*args, **facts, **options)
 
@@ -171,17 +171,12 @@ def hub_failures(attempt: str) -> Iterator[None]:
         raise MixerError(f"{attempt}: {_NO_REPOSITORY}") from error
     except HfHubHTTPError as error:
         remedies = {401: _LOG_IN, 403: _NO_RIGHT}
-        remedy = remedies.get(error.response.status_code, _first_line(error))
+        remedy = remedies.get(error.response.status_code, first_line(error))
         raise MixerError(f"{attempt}: {remedy}") from error
     except (OSError, ValueError, RuntimeError, HTTPError) as error:
-        raise MixerError(f"{attempt}: {_first_line(error)}. Check the network.") from error
+        raise MixerError(f"{attempt}: {first_line(error)}. Check the network.") from error
 
 
 _LOG_IN = "you are not logged in. Run `hf auth login`, or set HF_TOKEN to a token that may write."
 _NO_REPOSITORY = "there is none of that name, or it is private. Check it, or run `hf auth login`."
 _NO_RIGHT = "this account may not write there. Use a name of its own, or another token."
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
