@@ -10,7 +10,7 @@ from mlpmixer.evaluation.throughput import latency, throughput
 from mlpmixer.kernels.ceilings import product_ceiling
 from mlpmixer.kernels.native import Precision
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.model_summary import summarize_model
+from mlpmixer.models.model_summary import FLOPS_PER_MAC, summarize_model
 from mlpmixer.runtime import Runtime
 
 
@@ -78,7 +78,7 @@ def measure_engines(
     speeds = throughput(
         models, runtime, rounds=rounds, seconds=seconds, largest_batch=largest_batch
     )
-    operations = 2e9 * summarize_model(next(iter(models.values())).model).gmacs
+    operations = FLOPS_PER_MAC * summarize_model(next(iter(models.values())).model).macs
     measured = []
     for one, _ in candidates:
         if (speed := speeds.get(_key(one))) is None:

@@ -18,6 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from mlpmixer.models.hollow import hollow_copy
 from mlpmixer.models.interface import ImageModel
 
+FLOPS_PER_MAC = 2
+"""Floating-point operations of a multiply-accumulate."""
+TRAINING_FLOPS_PER_MAC = 3 * FLOPS_PER_MAC
+"""Of a training step for each multiply-accumulate of a forward pass: once forward, and twice as
+many backward."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -110,7 +116,7 @@ def count_macs(model: ImageModel) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shape = 1, model.in_channels, *model.image_size
         copy(torch.empty(shape, dtype=_dtype(model), device="meta"))
-    return counter.get_total_flops() // 2
+    return counter.get_total_flops() // FLOPS_PER_MAC
 
 
 def fold(layers: Iterable[Layer], limit: int | None = 40) -> list[Layer]:
@@ -149,7 +155,7 @@ def _trace(model: nn.Module, images: Tensor) -> tuple[list[Layer], int]:
     own = dict.fromkeys(inputs, 0)
     for path in inputs:
         flops = counter.get_flop_counts().get(f"{root}.{path}" if path else root, {})
-        macs[path] = own[path] = sum(flops.values()) // (2 * len(images))
+        macs[path] = own[path] = sum(flops.values()) // (FLOPS_PER_MAC * len(images))
         if path:
             own[_caller(path, inputs)] -= macs[path]
     modules = dict(model.named_modules())

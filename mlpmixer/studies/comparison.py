@@ -17,7 +17,7 @@ import torch
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.throughput import throughput
 from mlpmixer.formatting import counted
-from mlpmixer.models.model_summary import count_macs, count_parameters
+from mlpmixer.models.model_summary import TRAINING_FLOPS_PER_MAC, count_macs, count_parameters
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, peak_memory
 from mlpmixer.studies.grid import Cell, Grid
@@ -27,9 +27,8 @@ from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.values import Repetitions, check_ranges
 
-FLOPS_OF_A_STEP = 6
-"""Operations of a training step for each multiply-accumulate of a forward pass: two for forward,
-and twice as many for backward."""
+_OF_THE_SPEED = ("training.model", "training.image_size", "training.device", "training.precision")
+"""Settings that decide on how fast a model answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +95,6 @@ class ComparisonStudy:
         return {cell.name: seconds[str(cell.values["model"])] for cell in cells}
 
 
-_OF_THE_SPEED = ("training.model", "training.image_size", "training.device", "training.precision")
-
-
 def comparison_study(
     models: Sequence[str],
     seeds: int,
@@ -114,7 +110,7 @@ def comparison_study(
         training: the recipe, with its budget unless `flops` are given.
         runtime: where to train and measure.
         flops: floating-point operations that each training may take; they become steps by the
-            model's multiply-accumulates, FLOPS_OF_A_STEP for each.
+            model's multiply-accumulates, TRAINING_FLOPS_PER_MAC for each.
 
     Raises:
         UsageError: a model does not fit the data, or the FLOPs are not enough for a step.
@@ -126,7 +122,7 @@ def comparison_study(
     for model in models:
         recipe = training.override({"model": model, "steps": 1})
         macs = count_macs(planned_as(model, recipe, runtime).model)
-        one_step = FLOPS_OF_A_STEP * macs * recipe.optimizer.images_a_step
+        one_step = TRAINING_FLOPS_PER_MAC * macs * recipe.optimizer.images_a_step
         if flops < one_step:
             raise UsageError(
                 f"--flops {flops:g} is less than one step of {model}, {one_step:.2g}: give more."

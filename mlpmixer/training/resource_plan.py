@@ -8,7 +8,7 @@ import torch
 from mlpmixer.errors import UsageError
 from mlpmixer.models.hollow import hollow_copy
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.model_summary import count_macs
+from mlpmixer.models.model_summary import FLOPS_PER_MAC, TRAINING_FLOPS_PER_MAC, count_macs
 from mlpmixer.training.memory_plan import StepMemory, step_memory
 from mlpmixer.training.recipe import OptimizerOptions
 
@@ -83,8 +83,8 @@ def plan_resources(
         memory = _on_each(
             copy, step_memory(copy, parts, getattr(torch, precision)), devices, sharded
         )
-        passes = 4 if recompute else 3  # forward once or twice, backward twice as much
-        seconds = 2 * macs * passes * own.images_a_step / operations
+        again = FLOPS_PER_MAC if recompute else 0  # the forward pass is made twice
+        seconds = macs * (TRAINING_FLOPS_PER_MAC + again) * own.images_a_step / operations
         settings.append(
             Setting(
                 precision=precision,

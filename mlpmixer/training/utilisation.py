@@ -8,14 +8,12 @@ from mlpmixer.errors import MixerError
 from mlpmixer.kernels.ceilings import product_ceiling
 from mlpmixer.kernels.native import Precision
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.models.model_summary import count_macs
+from mlpmixer.models.model_summary import TRAINING_FLOPS_PER_MAC, count_macs
 from mlpmixer.runtime import Runtime, peak_memory
 
 LONG_RUN = 120.0
 """Seconds of training after which the machine's peak is measured: it takes some seconds once, which
 a short run would feel."""
-OPERATIONS_OF_A_STEP = 6
-"""For each multiply-accumulate of the forward pass: two operations there, four backward."""
 _SIDE = 8192
 """Of the matrices whose product measures a GPU."""
 
@@ -46,7 +44,7 @@ class Utilisation:
             return 0.0
         self._measured = True
         if all(parameter.requires_grad for parameter in self._model.parameters()):
-            self._operations = OPERATIONS_OF_A_STEP * count_macs(self._model)
+            self._operations = TRAINING_FLOPS_PER_MAC * count_macs(self._model)
             self._peak = peak_operations(self._runtime)
         return time.monotonic() - begun
 
