@@ -168,10 +168,8 @@ def range_test(planned: Plan, images: Images, progress: Progress) -> Curve:
             ranks,
         )
         factor = rate / recipe.optimizer.learning_rate
-        if planned.teacher is None:
-            result = step(inputs, targets, place, factor)
-        else:
-            result = step(inputs, targets, place, factor, planned.teacher(inputs))
+        answers = None if planned.teacher is None else planned.teacher(inputs)
+        result = step(inputs, targets, place, factor, answers)
         (loss,) = ranks.mean([float(result.loss)])
         if not math.isfinite(loss):
             if not losses:

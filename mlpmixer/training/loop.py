@@ -157,12 +157,11 @@ class TrainingLoop:
                     ranks,
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
-                if self.teacher is None:
-                    result = self.step(images, targets, here.step, factor)
-                else:
+                answers = None
+                if self.teacher is not None:
                     with window.teaching():
                         answers = self.teacher(images, batch.indices)
-                    result = self.step(images, targets, here.step, factor, answers)
+                result = self.step(images, targets, here.step, factor, answers)
                 window.add(here.step, result, batch.indices)
             here.step += 1
             agree()

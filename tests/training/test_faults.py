@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,12 +70,12 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, number: int, kind: signal.Signals
     make, sent = TrainingStep.__call__, []
 
     def step(
-        self: TrainingStep, images: Tensor, targets: Tensor, at: int, factor: float
+        self: TrainingStep, images: Tensor, targets: Tensor, at: int, *rest: Any
     ) -> StepResult:
         if at == number and not sent:
             sent.append(at)
             os.kill(os.getpid(), kind)
-        return make(self, images, targets, at, factor)
+        return make(self, images, targets, at, *rest)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
 
@@ -84,11 +85,10 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, poison: Poison) -> list[int]:
     make, taken = TrainingStep.__call__, []
 
     def step(
-        self: TrainingStep, images: Tensor, targets: Tensor, number: int, factor: float
+        self: TrainingStep, images: Tensor, targets: Tensor, number: int, *rest: Any
     ) -> StepResult:
         taken.append(number)
-        images, targets = poison(number, images, targets)
-        return make(self, images, targets, number, factor)
+        return make(self, *poison(number, images, targets), number, *rest)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
     return taken
@@ -144,14 +144,14 @@ def test_workers_that_are_told_to_stop_as_well_serve_on(
     make, told = TrainingStep.__call__, []
 
     def step(
-        self: TrainingStep, images: Tensor, targets: Tensor, at: int, factor: float
+        self: TrainingStep, images: Tensor, targets: Tensor, at: int, *rest: Any
     ) -> StepResult:
         if at == 3:
             for worker in multiprocessing.active_children():
                 assert worker.pid is not None
                 os.kill(worker.pid, signal.SIGTERM)
                 told.append(worker)
-        return make(self, images, targets, at, factor)
+        return make(self, images, targets, at, *rest)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
     assert main(command(tmp_path / "run", "--cache", "none", "--workers", "1")) == 0
@@ -358,9 +358,9 @@ def test_a_last_step_that_ruins_the_weights_is_passed_over_too(
     make = TrainingStep.__call__
 
     def step(
-        self: TrainingStep, images: Tensor, targets: Tensor, number: int, factor: float
+        self: TrainingStep, images: Tensor, targets: Tensor, number: int, *rest: Any
     ) -> StepResult:
-        result = make(self, images, targets, number, factor)
+        result = make(self, images, targets, number, *rest)
         if number == 23:  # its loss was a number: only the validation sees what it did
             with torch.no_grad():
                 next(self.model.parameters()).mul_(torch.inf)

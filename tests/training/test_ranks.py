@@ -104,10 +104,10 @@ def stopped_at(ranks: Ranks, out: str, changes: dict[str, Any], step: int) -> di
 
     make = TrainingStep.__call__
 
-    def stopping(self: Any, images: Any, targets: Any, number: int, factor: float) -> Any:
+    def stopping(self: Any, images: Any, targets: Any, number: int, *rest: Any) -> Any:
         if number == step and ranks.rank == ranks.world - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return make(self, images, targets, number, factor)
+        return make(self, images, targets, number, *rest)
 
     TrainingStep.__call__ = stopping  # type: ignore[method-assign]
     return whole(ranks, out, changes)

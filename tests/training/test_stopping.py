@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -43,11 +44,11 @@ def in_step(monkeypatch: pytest.MonkeyPatch, number: int, happens: Callable[[], 
     make = TrainingStep.__call__
 
     def step(
-        self: TrainingStep, images: Tensor, targets: Tensor, at: int, factor: float
+        self: TrainingStep, images: Tensor, targets: Tensor, at: int, *rest: Any
     ) -> StepResult:
         if at == number:
             happens()
-        return make(self, images, targets, at, factor)
+        return make(self, images, targets, at, *rest)
 
     monkeypatch.setattr(TrainingStep, "__call__", step)
 
