@@ -73,17 +73,6 @@ class FewShotResult:
         }
 
 
-def support_set(labels: Tensor, shots: int, num_classes: int, seed: int) -> Tensor:
-    """Return the indices of `shots` images of every class, chosen by the seed.
-
-    Fewer shots of one seed are part of more shots. An image with a label of -1 is never chosen.
-
-    Raises:
-        UsageError: a class has fewer images.
-    """
-    return _draw(_members(labels, num_classes), shots, seed)
-
-
 def _members(labels: Tensor, num_classes: int) -> list[Tensor]:
     """Return the indices of the images of each class."""
     found = {label: torch.from_numpy(rows) for label, rows in indices_by_class(labels.numpy())}
@@ -116,7 +105,9 @@ SupportSets = Mapping[tuple[int, int], Tensor]
 def support_sets(
     labels: Tensor, num_classes: int, shots: Sequence[int] = SHOTS, seeds: int = SEEDS
 ) -> SupportSets:
-    """Draw every support set of a probe.
+    """Draw every support set of a probe: so many images of every class, chosen by the seed.
+
+    Fewer shots of one seed are part of more shots.
 
     Args:
         labels: of the images to draw from, (N,); an image with a label of -1 is never drawn.

@@ -139,6 +139,9 @@ def permute_weights(model: Model, seed: int = 0) -> Model:
     mean over tokens, does not know the order. The new weights are a permutation of the old, so
     gradients and optimizer steps are permuted alike: training keeps the two Mixers equal.
 
+    No verb calls it: it states what the paper's section 3.4 rests on, and tests hold
+    `ShuffledInput` and all blocks to it.
+
     Raises UsageError where the model does not consist of MLPs alone.
     """
     grid = model.patch_grid

@@ -34,19 +34,17 @@ class Utilisation:
         self._operations: float | None = None
         self._measured = False
 
-    def measure(self) -> float:
-        """Measure the machine's peak, once and when the run is long; returns the seconds it took.
+    def measure(self) -> None:
+        """Measure the machine's peak, once and when the run is long.
 
         On a CPU while the loop waits for it: what else computes there lowers the peak.
         """
-        begun = time.monotonic()
-        if self._measured or begun - self._started < LONG_RUN:
-            return 0.0
+        if self._measured or time.monotonic() - self._started < LONG_RUN:
+            return
         self._measured = True
         if all(parameter.requires_grad for parameter in self._model.parameters()):
             self._operations = TRAINING_FLOPS_PER_MAC * count_macs(self._model)
             self._peak = peak_operations(self._runtime)
-        return time.monotonic() - begun
 
     def facts(self, images_per_second: float) -> dict[str, float]:
         """Return "memory_bytes", the most so far, and "mfu" in [0, 1] where it is known.

@@ -21,7 +21,7 @@ from mlpmixer.data.splits import ArraySplit
 from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.evaluation.features import extract
-from mlpmixer.evaluation.fewshot import few_shot, support_set, support_sets
+from mlpmixer.evaluation.fewshot import few_shot, support_sets
 from mlpmixer.evaluation.probe import Probed, probe
 from mlpmixer.evaluation.ridge import BIAS, FIXED_STRENGTH, LEAST_SPREAD, fit
 from mlpmixer.models.preprocessing import Preprocessing
@@ -91,16 +91,17 @@ def test_the_accuracy_at_the_authors_strength_is_told_beside_the_best() -> None:
 
 def test_a_support_set_is_balanced_seeded_and_nested() -> None:
     labels = torch.arange(40) % 4
-    five = support_set(labels, 5, 4, seed=1)
+    sets = support_sets(labels, 4, shots=(2, 5), seeds=2)
+    five = sets[5, 1]
     assert torch.bincount(labels[five]).tolist() == [5, 5, 5, 5]
-    assert torch.equal(five, support_set(labels, 5, 4, seed=1))
-    assert not torch.equal(five, support_set(labels, 5, 4, seed=2))
-    assert set(support_set(labels, 2, 4, seed=1).tolist()) < set(five.tolist())
+    assert torch.equal(five, support_sets(labels, 4, shots=(5,), seeds=2)[5, 1])
+    assert not torch.equal(five, sets[5, 0])
+    assert set(sets[2, 1].tolist()) < set(five.tolist())
 
 
 def test_too_few_images_of_a_class_are_named() -> None:
     with pytest.raises(UsageError, match=r"class 1 has 1 .*--shots 1"):
-        support_set(torch.tensor([0, 0, 1]), 2, 2, seed=0)
+        support_sets(torch.tensor([0, 0, 1]), 2, shots=(2,), seeds=1)
 
 
 @pytest.mark.parametrize("wrong", [{"shots": (0,)}, {"shots": ()}, {"seeds": 0}])

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from mlpmixer.data.remote import is_remote
 from mlpmixer.data.sources.declaration import Source
 from mlpmixer.errors import MixerError, UsageError, unknown_name
 from mlpmixer.files import located
@@ -123,7 +124,7 @@ def _open(spec: str) -> Dataset:
     for source in sources():
         if source.prefix and spec.startswith(source.prefix):
             return source.open(spec, [])
-    if "://" in spec:
+    if is_remote(spec):
         return _open_remote(spec)
     path = located(Path(spec).expanduser())
     if os.path.isdir(path):
