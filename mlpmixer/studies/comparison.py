@@ -21,8 +21,9 @@ from mlpmixer.models.model_summary import TRAINING_FLOPS_PER_MAC, count_macs, co
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, peak_memory
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained, validation_course
+from mlpmixer.studies.planned_cell import planned_as, recipe_settings
 from mlpmixer.training.estimate import step_seconds, training_seconds
+from mlpmixer.training.finished_run import train_once, validation_course
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.values import Repetitions, check_ranges
@@ -139,7 +140,7 @@ def train_and_count(
     The course holds core-hours and validation accuracy, in [0, 1], on the way.
     """
     run = folder / "training"
-    outcome = trained(recipe, run, console, runtime)
+    outcome = train_once(recipe, run, console, runtime)
     model = plan(recipe, runtime).model
     units = 1 if runtime.device.type == "cuda" else torch.get_num_threads()
     course = validation_course(run)

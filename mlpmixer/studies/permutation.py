@@ -21,14 +21,9 @@ from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.studies.difference import Difference, paired_difference
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.trained_cell import (
-    need_validation,
-    planned_as,
-    recipe_settings,
-    trained,
-    validation_course,
-)
+from mlpmixer.studies.planned_cell import need_validation, planned_as, recipe_settings
 from mlpmixer.training.estimate import training_seconds
+from mlpmixer.training.finished_run import train_once, validation_course
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.values import Repetitions, check_ranges
@@ -107,7 +102,7 @@ class PermutationStudy:
 def train_on(recipe: Recipe, runtime: Runtime, folder: Path, console: Console) -> Mapping[str, Any]:
     """Compute one cell: train; returns the accuracy and its course, in [0, 1]."""
     run = folder / "training"
-    outcome = trained(recipe, run, console, runtime)
+    outcome = train_once(recipe, run, console, runtime)
     return {
         "accuracy": outcome["accuracy"],
         "test_images": outcome["images"],

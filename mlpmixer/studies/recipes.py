@@ -19,8 +19,9 @@ from mlpmixer.runtime import Runtime
 from mlpmixer.studies.grid import Cell
 from mlpmixer.studies.halving import Halving, Rung, plan_rungs
 from mlpmixer.studies.option_grid import AS_IT_IS, Candidate, OptionGrid
-from mlpmixer.studies.trained_cell import need_validation, planned_as, recipe_settings, trained
+from mlpmixer.studies.planned_cell import need_validation, planned_as, recipe_settings
 from mlpmixer.training.estimate import training_seconds
+from mlpmixer.training.finished_run import train_once
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.values import Factor, Repetitions, check_ranges
@@ -168,7 +169,7 @@ def train_candidate(
     The training also measures the test images, for its own report; that stays there.
     """
     run = folder / "training"
-    outcome = trained(recipe, run, console, runtime)
+    outcome = train_once(recipe, run, console, runtime)
     shutil.rmtree(run / LAST, ignore_errors=True)  # nothing is left to resume
     return {
         MEASURE: outcome["validation_accuracy"],

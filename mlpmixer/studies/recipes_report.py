@@ -26,7 +26,7 @@ from mlpmixer.studies.halving import Halving
 from mlpmixer.studies.option_grid import AS_IT_IS, in_words
 from mlpmixer.studies.outputs import StudyReport, mean_percent, progress_note, write_outputs
 from mlpmixer.studies.recipes import MEASURE, RecipeStudy, main_effects
-from mlpmixer.studies.trained_cell import OUTCOME
+from mlpmixer.training.finished_run import OUTCOME
 from mlpmixer.training.state import flat_values
 
 WINNER = "winner.toml"

@@ -23,8 +23,9 @@ from mlpmixer.evaluation.probe import probe
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.studies.grid import Cell, Grid
-from mlpmixer.studies.trained_cell import planned_as, recipe_settings, trained
+from mlpmixer.studies.planned_cell import planned_as, recipe_settings
 from mlpmixer.training.estimate import step_seconds, training_seconds
+from mlpmixer.training.finished_run import train_once
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.schedule import Schedule
@@ -142,7 +143,7 @@ def pretrain_and_transfer(
 ) -> Mapping[str, Any]:
     """Compute one cell: pre-train, probe, fine-tune; returns the accuracies, in [0, 1]."""
     run = folder / "pretraining"
-    pretrained = trained(
+    pretrained = train_once(
         study.pretraining_recipe(model, fraction, seed), run, console, study.runtime
     )
     probed = probe(
@@ -158,7 +159,7 @@ def pretrain_and_transfer(
         console=console,
     )
     recipe = study.finetuning.override({"start_from": str(run), "seed": seed})
-    finetuned = trained(recipe, folder / "finetuning", console, study.runtime)
+    finetuned = train_once(recipe, folder / "finetuning", console, study.runtime)
     planned = plan(study.pretraining_recipe(model, fraction, seed), study.runtime)
     return {
         "images": len(planned.dataset.splits["train"]),

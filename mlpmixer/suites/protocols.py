@@ -22,9 +22,9 @@ from mlpmixer.formatting import percent
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime, choose_precision
-from mlpmixer.studies.trained_cell import trained
 from mlpmixer.suites.definition import Evaluate, FewShot, Finetune, Task, Vtab1k
 from mlpmixer.suites.result import TaskResult
+from mlpmixer.training.finished_run import train_once
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
 
@@ -244,7 +244,7 @@ def _trained(
 ) -> TaskResult:
     """Train, or go on with a training that was interrupted, and return what it reached."""
     recipe = _for_task(recipe, task, setting)
-    outcome = trained(recipe, run, console, _runtime(recipe, setting))
+    outcome = train_once(recipe, run, console, _runtime(recipe, setting))
     kept = ("split", "metrics", "steps", "training_seconds", "run")
     return replace(
         blank(task),

@@ -17,7 +17,7 @@ from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.studies.scale import MEASURES, Slope, slopes
 from mlpmixer.studies.scale_report import findings
-from mlpmixer.studies.trained_cell import trained
+from mlpmixer.training.finished_run import train_once
 from mlpmixer.training.recipe import Recipe
 
 CPU = Runtime(torch.device("cpu"))
@@ -156,13 +156,13 @@ def test_a_training_in_a_cell_is_done_once(tmp_path: Path, recipe: Path) -> None
     run = tmp_path / "run"
     run.mkdir()
     (run / "recipe.toml").write_text("# stopped before the first step")
-    first = trained(planned, run, console, CPU)
+    first = train_once(planned, run, console, CPU)
     weights = (run / "model.safetensors").stat().st_mtime_ns
-    assert trained(planned, run, console, CPU) == first
+    assert train_once(planned, run, console, CPU) == first
     assert (run / "model.safetensors").stat().st_mtime_ns == weights
     (run / "outcome.json").unlink()  # stopped between the last step and the outcome
-    again = trained(planned, run, console, CPU)
+    again = train_once(planned, run, console, CPU)
     assert (again["steps"], again["accuracy"]) == (first["steps"], first["accuracy"])
     (run / "outcome.json").write_text('{"accu')
     with pytest.raises(MixerError, match=r"outcome\.json is damaged"):
-        trained(planned, run, console, CPU)
+        train_once(planned, run, console, CPU)

@@ -200,14 +200,14 @@ def test_a_task_that_fails_does_not_end_the_suite(suites: Suites, tmp_path: Path
 def test_a_candidate_of_a_sweep_that_fails_is_left_out(
     suites: Suites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = protocols.trained
+    train = protocols.train_once
 
     def diverging(recipe: Recipe, *rest: Any) -> Any:
         if recipe.optimizer.learning_rate == failing:
             raise MixerError("the loss became nan")
         return train(recipe, *rest)
 
-    monkeypatch.setattr("mlpmixer.suites.protocols.trained", diverging)
+    monkeypatch.setattr("mlpmixer.suites.protocols.train_once", diverging)
     failing = 0.1
     (result,) = suites.run(VTAB).results
     assert result.details["chosen"] == {"learning_rate": 1e-50}

@@ -22,8 +22,8 @@ from mlpmixer.errors import Terminated
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import PREVIOUS_STATE_FILE, STATE_FILE, RunDirectory
 from mlpmixer.runtime import Runtime
-from mlpmixer.studies.trained_cell import trained
 from mlpmixer.training import loop
+from mlpmixer.training.finished_run import train_once
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.sharpness import SharpnessAware
 from mlpmixer.training.state import DAMAGED_STATE_FILE
@@ -205,8 +205,8 @@ def test_a_terminated_part_of_a_study_asks_for_the_study_to_be_started_again(
     signal_at(monkeypatch, 3, signal.SIGTERM)
     console, runtime = Console("plain"), Runtime(torch.device("cpu"))
     with pytest.raises(Terminated):
-        trained(written, tmp_path / "run", console, runtime)
-    assert trained(written, tmp_path / "run", console, runtime)["finished"]
+        train_once(written, tmp_path / "run", console, runtime)
+    assert train_once(written, tmp_path / "run", console, runtime)["finished"]
 
 
 def test_two_damaged_states_are_named(

@@ -1,8 +1,7 @@
-"""A training as a part of a cell: done once, continued where it was interrupted."""
+"""A training that is done once: continued where it was interrupted, its outcome kept beside it."""
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +11,13 @@ from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.inventory import ChangedData
-from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.train import train
 
 OUTCOME = "outcome.json"
-_WITHOUT_INFLUENCE = ("workers", "cache", "max_unreadable")
 
 
-def recipe_settings(recipe: Recipe, name: str) -> dict[str, Any]:
-    """Return what of a recipe has influence on a result, as "NAME.FIELD": value."""
-    values = {field: value for group in asdict(recipe).values() for field, value in group.items()}
-    return {
-        f"{name}.{field}": value
-        for field, value in values.items()
-        if field not in _WITHOUT_INFLUENCE
-    }
-
-
-def planned_as(name: str, recipe: Recipe, runtime: Runtime) -> Plan:
-    """Return the plan of a training.
-
-    Raises:
-        UsageError: it cannot be done; the message begins with `name`.
-    """
-    try:
-        return plan(recipe, runtime)
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from error
-
-
-def need_validation(planned: Plan, purpose: str) -> None:
-    """Raise UsageError where a training has no validation images, which are there to `purpose`."""
-    if "validation" not in planned.dataset.splits:
-        raise UsageError(
-            f"{planned.recipe.data.data} has no validation images to {purpose} by: set "
-            "validation_fraction = 0.1 in the recipe file that --recipe names."
-        )
-
-
-def trained(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> dict[str, Any]:
+def train_once(recipe: Recipe, run: Path, console: Console, runtime: Runtime) -> dict[str, Any]:
     """Train by a recipe in the run directory `run`, unless that is done; returns the outcome.
 
     Raises:
