@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
+from mlpmixer.data.blocks import blocks_in
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.label_sets import label_sets_of
-from mlpmixer.data.order import blocks_in
 
 _CHUNK = 256  # images a thread reads at a time
 _EXAMPLES = 5

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
+from mlpmixer.data.blocks import prepare
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.image_sizes import common_size
-from mlpmixer.data.order import order_of, prepare, to_try
+from mlpmixer.data.order import order_of, to_try
 from mlpmixer.data.picture import (
     UnreadableImage,
     as_picture,

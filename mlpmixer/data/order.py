@@ -1,36 +1,17 @@
 """In which order the images of a split are trained on, wherever they are kept."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
 
 from mlpmixer.data.balance import EvenClasses, balanced_order
 from mlpmixer.data.batches import candidates, training_order
+from mlpmixer.data.blocks import blocks_in, prepare, spread_of
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.protocol_splits import Joined
-from mlpmixer.data.splits import Subset
-from mlpmixer.data.stream_order import Blocks, Spread, stream_order
+from mlpmixer.data.stream_order import stream_order
 
 _SAMPLED = 4  # blocks that a sample is taken from
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """A split that can be told which images will be wanted."""
-
-    def prepare(self, indices: Iterable[int]) -> None:
-        """Have some images at hand; MixerError where one stays away."""
-        ...
-
-
-@runtime_checkable
-class ReadInBlocks(Prepares, Protocol):
-    """A split whose images come in blocks, each of them read in one go."""
-
-    blocks: Blocks
-    spread: Spread
 
 
 def order_of(
@@ -73,17 +54,6 @@ def to_try(split: Split, index: int, seed: int, step: int, position: int) -> Ite
     yield from candidates(len(split), seed, step, position, among)
 
 
-def prepare(split: Split, indices: Iterable[int]) -> None:
-    """Have the blocks of some images at hand, where the split is read in blocks."""
-    if isinstance(split, Subset):
-        prepare(split.split, [int(split.indices[index]) for index in indices])
-    elif isinstance(split, Joined):
-        for part, within in split.by_part(indices):
-            prepare(part, within)
-    elif isinstance(split, Prepares):
-        split.prepare(indices)
-
-
 def sample_in_blocks(split: Split, count: int) -> list[int] | None:
     """Return about `count` images of a few blocks, which are then at hand.
 
@@ -102,31 +72,3 @@ def sample_in_blocks(split: Split, count: int) -> list[int] | None:
     ]
     prepare(split, found)
     return found
-
-
-def spread_of(split: Split) -> Spread:
-    """Return how widely the blocks of a split are mixed."""
-    if isinstance(split, Subset):
-        return spread_of(split.split)
-    if isinstance(split, Joined):
-        parts = [spread_of(part) for part in split.splits]
-        return Spread(min(one.lanes for one in parts), max(one.window for one in parts))
-    return split.spread if isinstance(split, ReadInBlocks) else Spread()
-
-
-def blocks_in(split: Split) -> Blocks | None:
-    """Return the index of each block's first image, None where images are read one by one."""
-    if isinstance(split, Subset):
-        whole = blocks_in(split.split)
-        if whole is None:
-            return None
-        block = whole.searchsorted(split.indices, side="right")
-        starts: Blocks = np.flatnonzero(np.diff(block, prepend=-1))
-        return starts
-    if isinstance(split, Joined):
-        parts = [blocks_in(part) for part in split.splits]
-        found = [part for part in parts if part is not None]
-        if len(found) < len(parts):
-            return None
-        return np.concatenate([one + at for one, at in zip(found, split.starts, strict=False)])
-    return split.blocks if isinstance(split, ReadInBlocks) else None

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpmixer.data.blocks import blocks_in, spread_of
 from mlpmixer.data.by_class import indices_by_class
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.label_sets import label_sets_of
-from mlpmixer.data.order import blocks_in, spread_of
 from mlpmixer.data.pack_sample import PackOptions, encode_sample
 from mlpmixer.data.picture import UnreadableImage
 from mlpmixer.data.splits import ArraySplit

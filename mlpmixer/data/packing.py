@@ -16,9 +16,9 @@ from typing import BinaryIO
 import numpy as np
 from typing_extensions import Buffer
 
+from mlpmixer.data.blocks import prepare
 from mlpmixer.data.class_list import CLASSES, INDEX
 from mlpmixer.data.label_sets import label_sets_of
-from mlpmixer.data.order import prepare
 from mlpmixer.data.pack_index import (
     UNFINISHED,
     Left,

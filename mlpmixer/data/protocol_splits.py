@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mlpmixer.data.blocks import blocks_in, prepare, spread_of
 from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.label_sets import LabelSets, label_sets_of
 from mlpmixer.data.splits import Subset
+from mlpmixer.data.stream_order import Blocks, Spread
 from mlpmixer.errors import UsageError
 
 HELD_OUT = 0.2
@@ -174,6 +176,26 @@ class Joined:
         """Return the image's name in its split."""
         split, within = self._find(index)
         return split.name(within)
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """The index of each block's first image; None where one of the splits has no blocks."""
+        parts = [blocks_in(part) for part in self.splits]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            return None
+        return np.concatenate([one + at for one, at in zip(found, self.starts, strict=False)])
+
+    @property
+    def spread(self) -> Spread:
+        """How widely the blocks are mixed: as in that of the splits which bounds it most."""
+        parts = [spread_of(part) for part in self.splits]
+        return Spread(min(one.lanes for one in parts), max(one.window for one in parts))
+
+    def prepare(self, indices: Iterable[int]) -> None:
+        """Have the blocks of some images at hand."""
+        for part, within in self.by_part(indices):
+            prepare(part, within)
 
     def by_part(self, indices: Iterable[int]) -> list[tuple[Split, list[int]]]:
         """Return each split with those of some images that are its, by their indices there."""

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpmixer.data.blocks import blocks_in, prepare, spread_of
 from mlpmixer.data.class_positions import class_positions
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.label_sets import label_sets_of
-from mlpmixer.data.order import prepare
+from mlpmixer.data.stream_order import Blocks, Spread
 from mlpmixer.errors import UsageError
 from mlpmixer.formatting import counted
 
@@ -61,6 +62,16 @@ class Relabelled:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """Those of the underlying split."""
+        return blocks_in(self.split)
+
+    @property
+    def spread(self) -> Spread:
+        """That of the underlying split."""
+        return spread_of(self.split)
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Have some images at hand, where the underlying split is read in blocks."""

@@ -1,14 +1,16 @@
 """The simplest ways to hold a split: files on disk, pixels in memory, a part of another split."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mlpmixer.data.blocks import blocks_in, prepare, spread_of
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.label_sets import LabelSets, label_sets_of
+from mlpmixer.data.stream_order import Blocks, Spread
 from mlpmixer.formatting import printable
 
 
@@ -121,6 +123,25 @@ class Subset:
         """All classes of each image; None where each has one alone."""
         sets = label_sets_of(self.split)
         return None if sets is None else sets.take(self.indices)
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """The index of the first image of each block, or part of one; None without blocks."""
+        whole = blocks_in(self.split)
+        if whole is None:
+            return None
+        block = whole.searchsorted(self.indices, side="right")
+        starts: Blocks = np.flatnonzero(np.diff(block, prepend=-1))
+        return starts
+
+    @property
+    def spread(self) -> Spread:
+        """How widely the blocks are mixed."""
+        return spread_of(self.split)
+
+    def prepare(self, indices: Iterable[int]) -> None:
+        """Have the blocks of some images at hand."""
+        prepare(self.split, [int(self.indices[index]) for index in indices])
 
     def __len__(self) -> int:
         """Return the number of images, N."""

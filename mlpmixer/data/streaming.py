@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
+from mlpmixer.data.blocks import prepare
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.order import order_of, prepare, to_try
+from mlpmixer.data.order import order_of, to_try
 from mlpmixer.data.picture import UnreadableImage, pixels_for
 from mlpmixer.data.random_crops import CropDraws, RandomCrop
 from mlpmixer.data.training_picture import TrainingPicture

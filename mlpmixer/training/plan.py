@@ -10,10 +10,10 @@ import torch
 
 from mlpmixer.data.augment import Augmenter
 from mlpmixer.data.balance import remark
+from mlpmixer.data.blocks import blocks_in
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.label_sets import is_multi_label, need_one_label
-from mlpmixer.data.order import blocks_in
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.random_crops import settle_crop
 from mlpmixer.data.share import keep_share

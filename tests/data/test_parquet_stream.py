@@ -18,12 +18,12 @@ from range_server import Behaviour, serving
 from mlpmixer.data import remote
 from mlpmixer.data.batches import Batch, Images, Unreadable
 from mlpmixer.data.block_cache import LIMIT, BlockCache
+from mlpmixer.data.blocks import blocks_in
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.image_sizes import sample_sizes
 from mlpmixer.data.label_sets import label_sets_of
 from mlpmixer.data.loader import UNCHANGED
-from mlpmixer.data.order import blocks_in
 from mlpmixer.data.pack_plan import plan_pack
 from mlpmixer.data.pack_sample import PackOptions
 from mlpmixer.data.packing import pack

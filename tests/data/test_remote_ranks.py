@@ -16,9 +16,9 @@ from PIL import Image
 from range_server import serving
 from rank_processes import on_ranks
 
+from mlpmixer.data.blocks import blocks_in
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
-from mlpmixer.data.order import blocks_in
 from mlpmixer.data.sources import open_source
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.ranks import ALONE, Ranks

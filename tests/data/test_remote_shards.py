@@ -18,10 +18,10 @@ from range_server import Behaviour, serving
 
 from mlpmixer.data import block_cache, remote
 from mlpmixer.data.batches import Batch, Images, Unreadable
+from mlpmixer.data.blocks import prepare
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.in_memory import InMemoryImages
 from mlpmixer.data.loader import UNCHANGED
-from mlpmixer.data.order import prepare
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.remote_shards import RemoteShardSplit
 from mlpmixer.data.sources import open_source
