@@ -112,14 +112,14 @@ def _fastest(
     with suppress(OSError, ValueError, KeyError, TypeError):  # not there or damaged: timed anew
         seconds = json.loads(path.read_text())["seconds"]
         return min(candidates, key=lambda name: float(seconds[name]))
-    seconds = {name: _seconds(model, engine) for name, engine in candidates.items()}
+    seconds = {name: fastest_seconds(model, engine) for name, engine in candidates.items()}
     with suppress(MixerError):  # without a place to remember, it is timed every time
         write_json(path, {**key, "seconds": seconds})
     return min(candidates, key=lambda name: seconds[name])
 
 
 @torch.inference_mode()
-def _seconds(model: ImageModel, engine: Engine) -> float:
+def fastest_seconds(model: ImageModel, engine: Engine) -> float:
     """Return the shortest time of some rounds, after one to warm up."""
     images = torch.zeros(BATCH_SIZE, model.in_channels, *model.image_size, device=model.device)
     engine.logits(images)

@@ -15,7 +15,7 @@ from mlpmixer.training.recipe import Recipe, flat_fields
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.room import OF_A_MOVED_WEIGHT, check_room
 from mlpmixer.training.trial import Trial
-from mlpmixer.values import range_of
+from mlpmixer.values import flag, range_of
 
 NEEDED: dict[str, dict[str, Any]] = {
     "matrix_learning_rate": {"optimizer": "muon"},
@@ -63,12 +63,17 @@ def test_a_training_takes_a_step_at_the_ends_of_each_range_or_says_why_not(
     monkeypatch.setattr("mlpmixer.training.room.free_memory", lambda device: 100_000_000)
     recipe = find_recipe("quick").override({"data": "digits", "steps": 2, "model": "mixer_nano"})
     recipe = recipe.override({"depth": 1, "batch_size": 8, "workers": 0, **NEEDED.get(name, {})})
+    planned, refusal = None, ""
     try:
         planned = plan(recipe.override({name: value}), Runtime.choose("cpu", "float32"))
-    except UsageError:
-        return
-    if name not in ("batch_size", "image_size"):
+    except UsageError as error:
+        refusal = str(error)
+    if planned is None:
+        shown = str(value) if isinstance(value, list) else f"{value:g}"
+        assert flag(name) in refusal or shown in refusal
+    elif name not in ("batch_size", "image_size"):
         Trial(planned, keep=False)(8, 0)
+        assert all(one.isfinite().all() for one in planned.model.parameters())
 
 
 def test_all_ends_of_ranges_are_numbers_that_are_computed_with() -> None:

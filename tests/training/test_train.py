@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -116,11 +115,26 @@ def test_an_interrupted_run_continues_to_the_same_bits(
     assert [step for step, _ in measured(parts)] == [step for step, _ in measured(whole)]
 
 
+class Clock:
+    """A clock that goes on by a millisecond whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.wait(0.001)
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_a_budget_that_ends_in_a_record_is_evaluated_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "run"
-    monkeypatch.setattr(Utilisation, "measure", lambda _: time.sleep(0.7))
+    out, clock = tmp_path / "run", Clock()
+    monkeypatch.setattr("mlpmixer.training.loop.time", clock)
+    monkeypatch.setattr(Utilisation, "measure", lambda _: clock.wait(0.7))
     train(recipe(steps=None, minutes=0.01, evaluations=1), out, silent(), CPU)
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert "validation_accuracy" in records[-1]
