@@ -286,6 +286,16 @@ def test_no_two_files_outside_the_command_line_share_a_name() -> None:
     assert shared.keys() == SHARED_NAMES.keys(), "a name that is no longer shared"
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    """So that a name in a message, a traceback or a search means one thing."""
+    places: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{dotted(file)}:{node.lineno}")
+    assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
 def test_no_file_is_longer_than_400_lines() -> None:
     files = [*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]
     long = {

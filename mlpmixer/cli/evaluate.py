@@ -183,7 +183,7 @@ def _model_name(command: EvalCommand) -> str:
 def _run_suite(command: EvalCommand, name: str) -> int:
     from mlpmixer.run.console import Console
     from mlpmixer.suites.definition import find_suite
-    from mlpmixer.suites.protocols import Setting
+    from mlpmixer.suites.protocols import SuiteContext
     from mlpmixer.suites.runner import run_suite
 
     measuring = command.measuring
@@ -191,7 +191,7 @@ def _run_suite(command: EvalCommand, name: str) -> int:
     suite = find_suite(name)
     out = command.out or Path("runs") / f"suite-{suite.name}-{_model_name(command)}"
     check_folder_writable(out)
-    setting = Setting(command.model, measuring.data_options(), measuring.runtime())
+    setting = SuiteContext(command.model, measuring.data_options(), measuring.runtime())
     result = run_suite(suite, setting, out, console, strict=command.strict)
     _show(console, result, out)
     return 1 if any(one.failed for one in result.results) else 0

@@ -10,7 +10,7 @@ from mlpmixer.values import Count, Positive, ShareNotOne
 if TYPE_CHECKING:
     from mlpmixer.models.interface import ImageModel
     from mlpmixer.run.console import Console
-    from mlpmixer.training.resource_plan import ResourcePlan, Setting
+    from mlpmixer.training.resource_plan import ResourcePlan, StepSetting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def show_plan(model: "ImageModel", options: PlanOptions, console: "Console") -> 
     print_table(console, record, header, rows, footer, left=2)
 
 
-def _row(setting: "Setting") -> tuple[str, ...]:
+def _row(setting: "StepSetting") -> tuple[str, ...]:
     memory = setting.memory
     parts = (memory.weights, memory.optimizer, memory.average, memory.gradients, memory.activations)
     numbers = [f"{part / 1e9:,.1f}" for part in (*parts, memory.total)]
@@ -90,7 +90,7 @@ def _row(setting: "Setting") -> tuple[str, ...]:
     )
 
 
-def _named(setting: "Setting") -> str:
+def _named(setting: "StepSetting") -> str:
     said = [setting.precision]
     if setting.recompute:
         said.append("checkpointing")

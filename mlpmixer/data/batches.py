@@ -54,7 +54,7 @@ class BatchLabels:
 
 
 @dataclass
-class Unreadable:
+class UnreadableImages:
     """The images of a split that could not be read, and how many are too many."""
 
     total: int
@@ -91,7 +91,7 @@ class ImagesInOrder(Protocol):
 class Images(ImagesInOrder, Protocol):
     """The images of a split as batches."""
 
-    unreadable: Unreadable
+    unreadable: UnreadableImages
     in_memory: bool
 
     @property

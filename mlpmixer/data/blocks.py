@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from mlpmixer.data.dataset import Split
-from mlpmixer.data.stream_order import Blocks, Spread
+from mlpmixer.data.stream_order import Blocks, ShuffleWindow
 
 
 @runtime_checkable
@@ -26,9 +26,9 @@ def prepare(split: Split, indices: Iterable[int]) -> None:
         split.prepare(indices)
 
 
-def spread_of(split: Split) -> Spread:
+def spread_of(split: Split) -> ShuffleWindow:
     """Return how widely the blocks of a split are mixed."""
-    spread: Spread = getattr(split, "spread", Spread())
+    spread: ShuffleWindow = getattr(split, "spread", ShuffleWindow())
     return spread
 
 

@@ -17,7 +17,7 @@ _CHUNK = 64  # images a thread takes at a time
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableEntry:
     """An image that could not be read."""
 
     name: str
@@ -61,7 +61,7 @@ class SplitSummary:
     """None where each image has one alone."""
     sizes: Sizes | None
     """None where no image is readable."""
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def summarize(
     with ThreadPoolExecutor(threads) as pool:
         for name, split in dataset.splits.items():
             counts: Counter[tuple[int, int]] = Counter()
-            unreadable: list[Unreadable] = []
+            unreadable: list[UnreadableEntry] = []
             for sizes, failures, images in _inspect(split, verify, pool):
                 counts.update(sizes)
                 unreadable += failures
@@ -122,7 +122,7 @@ def summarize(
     )
 
 
-_Inspected = tuple[Counter[tuple[int, int]], list[Unreadable], int]
+_Inspected = tuple[Counter[tuple[int, int]], list[UnreadableEntry], int]
 
 
 def _inspect(split: Split, verify: bool, pool: ThreadPoolExecutor) -> Iterator[_Inspected]:
@@ -139,7 +139,7 @@ def _inspect(split: Split, verify: bool, pool: ThreadPoolExecutor) -> Iterator[_
             try:
                 size = decode(split, index).size if verify else read_size(split, index)
             except UnreadableImage as error:
-                failures.append(Unreadable(error.name, error.reason))
+                failures.append(UnreadableEntry(error.name, error.reason))
             else:
                 sizes[size] += 1
         return sizes, failures, len(indices)

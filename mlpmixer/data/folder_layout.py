@@ -17,7 +17,7 @@ _WRAPPERS = frozenset(
 
 
 @dataclass
-class Layout:
+class FolderLayout:
     """What each folder between the root and the class folders is for."""
 
     splits: dict[str, Path] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Layout:
     """What a reader should know where the layout is not the plain one."""
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path) -> FolderLayout:
     """Return where the class folders lie.
 
     They lie in `root` itself, which is then the training split, or in folders named train, val (or
@@ -40,7 +40,7 @@ def find_layout(root: Path) -> Layout:
 
     Raises UsageError where two folders are the same split.
     """
-    layout = Layout()
+    layout = FolderLayout()
     top = _through_wrappers(root, layout)
     children = FolderScan(Counter()).folders(top)
     found = _named_splits(children) or _alike_splits(children)
@@ -61,7 +61,7 @@ def inner_folders(folder: Path) -> list[str]:
     return [] if scan.has_images(folder) else [child.name for child in scan.folders(folder)]
 
 
-def _through_wrappers(folder: Path, layout: Layout) -> Path:
+def _through_wrappers(folder: Path, layout: FolderLayout) -> Path:
     """Return `folder`, or the one in it that holds the class folders."""
     start = folder
     layout.above.add(folder)
@@ -95,7 +95,7 @@ def _named_splits(children: list[Path]) -> dict[str, Path]:
 def _alike_splits(children: list[Path]) -> dict[str, Path]:
     """Return the folders with a split among the words of their name and with common classes."""
     candidates = [
-        (split, child, set(inner_folders(_through_wrappers(child, Layout()))) - _WRAPPERS)
+        (split, child, set(inner_folders(_through_wrappers(child, FolderLayout()))) - _WRAPPERS)
         for child in children
         if (split := split_of_name(child.name)) is not None
     ]
@@ -117,7 +117,7 @@ def _add(found: dict[str, Path], split: str, folder: Path) -> None:
     found[split] = folder
 
 
-def _note_alike(children: list[Path], layout: Layout) -> None:
+def _note_alike(children: list[Path], layout: FolderLayout) -> None:
     """Say where the folders might be parts of one data set instead of its classes."""
     inner = [frozenset(inner_folders(child)) for child in children]
     if len(inner) < 2 or len(set(inner)) > 1 or len(inner[0]) < 2:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
+from mlpmixer.data.batches import Batch, BatchLabels, UnreadableImages
 from mlpmixer.data.blocks import prepare
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.image_sizes import common_size
@@ -50,7 +50,7 @@ class InMemoryImages:
         preprocessing: Preprocessing,
         crop: RandomCrop,
         workers: int,
-        unreadable: Unreadable,
+        unreadable: UnreadableImages,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         self.split = split

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from mlpmixer.data.batches import Images, Unreadable
+from mlpmixer.data.batches import Images, UnreadableImages
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.image_sizes import sample_sizes
 from mlpmixer.data.in_memory import InMemoryImages
@@ -47,7 +47,7 @@ def open_images(
         MixerError: too many images are unreadable.
     """
     crop = RandomCrop(augment, preprocessing.image_size)
-    unreadable = Unreadable(len(split), options.max_unreadable)
+    unreadable = UnreadableImages(len(split), options.max_unreadable)
     if options.cache == "memory" or (options.cache == "auto" and fits(split, preprocessing, crop)):
         return InMemoryImages(split, preprocessing, crop, options.workers, unreadable, on_progress)
     return StreamedImages(split, preprocessing, crop, options.workers, unreadable)

@@ -14,7 +14,7 @@ from mlpmixer.data.label_sets import SplitLabels
 from mlpmixer.data.parquet_files import opened, read_paths
 from mlpmixer.data.parquet_index import ParquetIndex
 from mlpmixer.data.remote import RemotePath
-from mlpmixer.data.stream_order import BLOCK, LANES, Blocks, Spread
+from mlpmixer.data.stream_order import BLOCK, LANES, Blocks, ShuffleWindow
 from mlpmixer.errors import MixerError
 from mlpmixer.formatting import printable
 
@@ -149,7 +149,7 @@ class ParquetStream:
         return RowGroup(self.files[file], self._marks[file], self._column, group, size)
 
 
-def spread(sizes: npt.NDArray[np.int64], starts: Blocks) -> Spread:
+def spread(sizes: npt.NDArray[np.int64], starts: Blocks) -> ShuffleWindow:
     """Return how widely row groups are mixed, of images of some `sizes` (N,).
 
     As many lanes as the disk has room for the row groups of, and as many images of a lane as a row
@@ -158,4 +158,4 @@ def spread(sizes: npt.NDArray[np.int64], starts: Blocks) -> Spread:
     mean = sizes.sum() / max(1, len(starts))
     lanes = next((lanes for lanes in LANES if _HELD * lanes * mean <= LIMIT), 1)
     rows = len(sizes) // max(1, len(starts))
-    return Spread(lanes, min(max(BLOCK, rows), _WIDEST))
+    return ShuffleWindow(lanes, min(max(BLOCK, rows), _WIDEST))

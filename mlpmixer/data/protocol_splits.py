@@ -11,7 +11,7 @@ from mlpmixer.data.dataset import Dataset, Split
 from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.label_sets import LabelSets, label_sets_of
 from mlpmixer.data.splits import Subset
-from mlpmixer.data.stream_order import Blocks, Spread
+from mlpmixer.data.stream_order import Blocks, ShuffleWindow
 from mlpmixer.errors import UsageError
 
 HELD_OUT = 0.2
@@ -187,10 +187,10 @@ class Joined:
         return np.concatenate([one + at for one, at in zip(found, self.starts, strict=False)])
 
     @property
-    def spread(self) -> Spread:
+    def spread(self) -> ShuffleWindow:
         """How widely the blocks are mixed: as in that of the splits which bounds it most."""
         parts = [spread_of(part) for part in self.splits]
-        return Spread(min(one.lanes for one in parts), max(one.window for one in parts))
+        return ShuffleWindow(min(one.lanes for one in parts), max(one.window for one in parts))
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Have the blocks of some images at hand."""

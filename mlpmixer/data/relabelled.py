@@ -9,7 +9,7 @@ from mlpmixer.data.blocks import blocks_in, prepare, spread_of
 from mlpmixer.data.class_positions import class_positions
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.label_sets import label_sets_of
-from mlpmixer.data.stream_order import Blocks, Spread
+from mlpmixer.data.stream_order import Blocks, ShuffleWindow
 from mlpmixer.errors import UsageError
 from mlpmixer.formatting import counted
 
@@ -69,7 +69,7 @@ class Relabelled:
         return blocks_in(self.split)
 
     @property
-    def spread(self) -> Spread:
+    def spread(self) -> ShuffleWindow:
         """That of the underlying split."""
         return spread_of(self.split)
 

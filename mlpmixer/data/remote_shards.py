@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mlpmixer.data.block_cache import BlockCache
 from mlpmixer.data.label_sets import LabelSets, SplitLabels
 from mlpmixer.data.remote import RemotePath
-from mlpmixer.data.stream_order import Blocks, Spread, blocks_of
+from mlpmixer.data.stream_order import Blocks, ShuffleWindow, blocks_of
 from mlpmixer.data.tar_index import ShardIndex, ShardSplit
 
 
@@ -60,7 +60,7 @@ class RemoteShardSplit(ShardSplit):
         super().__init__(shards, index, labels, label_sets)
         self._remote = tuple(shards)
         self.blocks: Blocks = blocks_of(index.shard)
-        self.spread = Spread()
+        self.spread = ShuffleWindow()
         self.cache = BlockCache()
         self._marks = [shard.describe()[1] for shard in shards]
 

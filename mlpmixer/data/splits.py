@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mlpmixer.data.blocks import blocks_in, prepare, spread_of
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.label_sets import LabelSets, label_sets_of
-from mlpmixer.data.stream_order import Blocks, Spread
+from mlpmixer.data.stream_order import Blocks, ShuffleWindow
 from mlpmixer.formatting import printable
 
 
@@ -135,7 +135,7 @@ class Subset:
         return starts
 
     @property
-    def spread(self) -> Spread:
+    def spread(self) -> ShuffleWindow:
         """How widely the blocks are mixed."""
         return spread_of(self.split)
 

@@ -27,7 +27,7 @@ LANES = (192, 96, 48, 24, 12, 4, 1)
 
 
 @dataclass(frozen=True)
-class Spread:
+class ShuffleWindow:
     """How widely an epoch mixes its blocks."""
 
     lanes: int = LANES[0]
@@ -54,7 +54,7 @@ def stream_order(
     batch_size: int,
     seed: int,
     first_step: int,
-    spread: Spread = Spread(),
+    spread: ShuffleWindow = ShuffleWindow(),
 ) -> Iterator[Tensor]:
     """Yield the indices (batch_size,) of every batch from `first_step` on, without end.
 
@@ -79,7 +79,7 @@ def stream_order(
 
 
 def epoch_order(
-    blocks: Blocks, images: int, seed: int, spread: Spread = Spread()
+    blocks: Blocks, images: int, seed: int, spread: ShuffleWindow = ShuffleWindow()
 ) -> npt.NDArray[np.int64]:
     """Return all images once, (N,), in such an order."""
     order = _Epoch(blocks, images, seed, 0, spread)
@@ -90,7 +90,9 @@ def epoch_order(
 class _Epoch:
     """The order of one epoch, worked out a slab of one window in every lane at a time."""
 
-    def __init__(self, blocks: Blocks, images: int, seed: int, epoch: int, spread: Spread) -> None:
+    def __init__(
+        self, blocks: Blocks, images: int, seed: int, epoch: int, spread: ShuffleWindow
+    ) -> None:
         chance = np.random.default_rng(derived_seed(seed, "blocks", epoch))
         order = chance.permutation(len(blocks))
         sizes = np.diff(np.append(blocks, images))[order]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlpmixer.data.batches import Batch, BatchLabels, Unreadable
+from mlpmixer.data.batches import Batch, BatchLabels, UnreadableImages
 from mlpmixer.data.blocks import prepare
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.order import order_of, to_try
@@ -223,7 +223,7 @@ class StreamedImages:
         preprocessing: Preprocessing,
         crop: RandomCrop,
         workers: int,
-        unreadable: Unreadable,
+        unreadable: UnreadableImages,
     ) -> None:
         self.split = split
         self.preprocessing = preprocessing

@@ -30,7 +30,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ExamplePictures:
     """Pictures as a model takes them."""
 
     inputs: Tensor
@@ -39,10 +39,10 @@ class Pictures:
     labels: tuple[tuple[int, ...], ...] | None = None
     """Of each, its classes as indices of the model's logits; None where they are not known."""
 
-    def some(self, indices: Sequence[int]) -> "Pictures":
+    def some(self, indices: Sequence[int]) -> "ExamplePictures":
         """Return those at the given indices, in that order."""
         labels = self.labels
-        return Pictures(
+        return ExamplePictures(
             self.inputs[list(indices)],
             tuple(self.names[index] for index in indices),
             None if labels is None else tuple(labels[index] for index in indices),
@@ -65,16 +65,16 @@ def picture_files(paths: Sequence[Path]) -> list[Split]:
     return splits
 
 
-def read_files(splits: Sequence[Split], model: ImageModel, options: DataOptions) -> Pictures:
+def read_files(splits: Sequence[Split], model: ImageModel, options: DataOptions) -> ExamplePictures:
     """Return the images of splits of one image each, cropped as for an evaluation."""
     parts = [_read(split, model, options) for split in splits]
     names = tuple(name for part in parts for name in part.names)
-    return Pictures(torch.cat([part.inputs for part in parts]), names)
+    return ExamplePictures(torch.cat([part.inputs for part in parts]), names)
 
 
 def read_data(
     spec: str, model: ImageModel, count: int, options: DataOptions, console: Console
-) -> tuple[Pictures, tuple[str, ...] | None]:
+) -> tuple[ExamplePictures, tuple[str, ...] | None]:
     """Return `count` unseen pictures of a data source, always the same, and its logits' names.
 
     Where the classes are not those of the model, labels are left aside, and the names are None.
@@ -91,7 +91,7 @@ def read_data(
         return _read(chosen, model, options, names is not None, progress.update), names
 
 
-def choose_examples(model: ImageModel, found: Pictures, runtime: Runtime) -> Pictures:
+def choose_examples(model: ImageModel, found: ExamplePictures, runtime: Runtime) -> ExamplePictures:
     """Return pictures worth explaining: right answers of several classes, then mistakes.
 
     The mistakes are those that the model is surest of. Without labels, all answers count as right.
@@ -141,7 +141,7 @@ def _read(
     options: DataOptions,
     labelled: bool = False,
     on_progress: Callable[[float], None] | None = None,
-) -> Pictures:
+) -> ExamplePictures:
     inputs, names, labels = [], [], []
     images = open_images(split, model.preprocessing, options, on_progress=on_progress)
     for batch in images.evaluation_batches(_BATCH):
@@ -151,4 +151,4 @@ def _read(
         labels += [tuple(dict.fromkeys(row)) for row in rows]  # rows are filled up with the first
     if not inputs:
         raise UsageError("there is no readable image to look at.")
-    return Pictures(torch.cat(inputs), tuple(names), tuple(labels) if labelled else None)
+    return ExamplePictures(torch.cat(inputs), tuple(names), tuple(labels) if labelled else None)

@@ -17,7 +17,7 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.formatting import magnitude
 from mlpmixer.inspect.attribution import attribute
 from mlpmixer.inspect.examples import (
-    Pictures,
+    ExamplePictures,
     choose_examples,
     picture_files,
     read_data,
@@ -181,7 +181,7 @@ class _Inspection:
 
     def data(
         self, asked: str | None, count: int, options: DataOptions
-    ) -> tuple[str | None, Pictures | None]:
+    ) -> tuple[str | None, ExamplePictures | None]:
         """Return the data's name and pictures of it; the model's own data may be out of reach."""
         spec = asked or self.model.facts.get("data")
         channels = self.model.in_channels
@@ -202,12 +202,12 @@ class _Inspection:
         self.class_names = names or self.class_names
         return Path(spec).name if Path(spec).exists() else spec, found
 
-    def examples(self, found: Pictures) -> Pictures:
+    def examples(self, found: ExamplePictures) -> ExamplePictures:
         if self.model.num_classes == 0:
             return found
         return choose_examples(self.model, found, self.runtime)
 
-    def representations(self, followed: Pictures | None) -> Representations | None:
+    def representations(self, followed: ExamplePictures | None) -> Representations | None:
         if followed is None:
             return None
         self.notes.pop("representations", None)
@@ -225,7 +225,7 @@ class _Inspection:
             )
         return found
 
-    def attributions(self, shown: Pictures | None) -> tuple[Attribution, ...]:
+    def attributions(self, shown: ExamplePictures | None) -> tuple[Attribution, ...]:
         if shown is None:
             return ()
         self.notes.pop("pictures", None)
@@ -241,7 +241,7 @@ class _Inspection:
                 for index in range(len(shown.inputs))
             )
 
-    def _attribution(self, one: Pictures, on_progress: Any) -> Attribution:
+    def _attribution(self, one: ExamplePictures, on_progress: Any) -> Attribution:
         maps = attribute(self.model, one.inputs[0], runtime=self.runtime, on_progress=on_progress)
         return Attribution(
             picture=_pixels(one.inputs[0]),

@@ -26,7 +26,7 @@ _WEIGHTS = (
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ComparatorSpec:
     """How a comparator is built: by a family of `small_comparators` or by timm itself."""
 
     source: str
@@ -39,15 +39,15 @@ class Recipe:
     """Keyword arguments of timm's model."""
 
 
-def _paper(timm_name: str, side: int, **options: Any) -> Recipe:
-    return Recipe(PREFIX + timm_name, (side, side), 1000, options)
+def _paper(timm_name: str, side: int, **options: Any) -> ComparatorSpec:
+    return ComparatorSpec(PREFIX + timm_name, (side, side), 1000, options)
 
 
-def _small(family: str, **options: Any) -> Recipe:
-    return Recipe(family, (32, 32), 10, options)
+def _small(family: str, **options: Any) -> ComparatorSpec:
+    return ComparatorSpec(family, (32, 32), 10, options)
 
 
-COMPARATORS: dict[str, Recipe] = {
+COMPARATORS: dict[str, ComparatorSpec] = {
     "vit_b16": _paper("vit_base_patch16_224", 224, weight_init="jax"),
     "vit_l16": _paper("vit_large_patch16_224", 224, weight_init="jax"),
     "bit_r50x1": _paper("resnetv2_50x1_bit", 224),
@@ -60,7 +60,7 @@ COMPARATORS: dict[str, Recipe] = {
     "nfnet_f4": _paper("dm_nfnet_f4", 384),
     # The paper's HaloNet-H4 is not in timm. H1 is: the same family, as published (8.1 M
     # parameters, 3.0 GMACs); timm's other HaloNets are ResNets with some attention.
-    "halonet": Recipe("halonet_h1", (256, 256), 1000),
+    "halonet": ComparatorSpec("halonet_h1", (256, 256), 1000),
     "vit_nano": _small("vit", embed_dim=128, depth=6, num_heads=4),
     "vit_micro": _small("vit", embed_dim=192, depth=6, num_heads=6),
     "vit_mini": _small("vit", embed_dim=256, depth=8, num_heads=8),
@@ -108,12 +108,12 @@ def create(
             f"in_chans {overrides['in_chans']} is no option here: comparators take images of 3 "
             "channels. Mixers take others, by in_channels."
         )
-    recipe = COMPARATORS[name] if name in COMPARATORS else _recipe_of_timm(name)
-    size = image_size or recipe.image_size
-    classes = recipe.num_classes if num_classes is None else num_classes
-    options = {**recipe.options, **_timm_options(overrides)}
+    spec = COMPARATORS[name] if name in COMPARATORS else _spec_of_timm(name)
+    size = image_size or spec.image_size
+    classes = spec.num_classes if num_classes is None else num_classes
+    options = {**spec.options, **_timm_options(overrides)}
     try:
-        net = _build(recipe.source, size, classes, options)
+        net = _build(spec.source, size, classes, options)
     except TypeError as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown is None:
@@ -133,17 +133,17 @@ def create(
         name=name,
         image_size=size,
         num_classes=classes,
-        overrides=_with_patch_size(overrides, recipe, net),
+        overrides=_with_patch_size(overrides, spec, net),
         create=create,
     )
     if model.patch_size and not getattr(net.patch_embed, "dynamic_img_pad", False):
         check_patches(size, model.patch_size)  # timm would leave out the rest of the image
-    if size != recipe.image_size:
-        _check_size(model, recipe.image_size)
+    if size != spec.image_size:
+        _check_size(model, spec.image_size)
     return model
 
 
-def _recipe_of_timm(name: str) -> Recipe:
+def _spec_of_timm(name: str) -> ComparatorSpec:
     import timm
 
     timm_name = name.removeprefix(PREFIX)
@@ -154,8 +154,8 @@ def _recipe_of_timm(name: str) -> Recipe:
     except RuntimeError as error:  # what stands behind the dot is unknown
         raise UsageError(f"{name}: {error}") from error
     if config is None:
-        return Recipe(name, (224, 224), 1000)
-    return Recipe(name, config.input_size[1:], config.num_classes)
+        return ComparatorSpec(name, (224, 224), 1000)
+    return ComparatorSpec(name, config.input_size[1:], config.num_classes)
 
 
 def _timm_options(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def _timm_options(overrides: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _with_patch_size(overrides: dict[str, Any], recipe: Recipe, net: Any) -> dict[str, Any]:
+def _with_patch_size(overrides: dict[str, Any], spec: ComparatorSpec, net: Any) -> dict[str, Any]:
     """Return the overrides with the patch size that a small ViT derived from its image size."""
-    derived = recipe.source == "vit" and "patch_size" not in overrides
+    derived = spec.source == "vit" and "patch_size" not in overrides
     return {**overrides, "patch_size": net.patch_embed.patch_size[0]} if derived else overrides
 
 

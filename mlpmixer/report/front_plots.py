@@ -30,7 +30,7 @@ name's alignment."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FrontPoint:
     """A model in the figure."""
 
     name: str
@@ -45,7 +45,7 @@ class Candidate:
     """Costs and accuracies on the way to it."""
 
 
-def accuracy_front(candidates: Sequence[Candidate], label: str) -> Figure:
+def accuracy_front(candidates: Sequence[FrontPoint], label: str) -> Figure:
     """Draw accuracy against `label`, a line through the front, and the way to each model."""
     families = list(dict.fromkeys(one.family for one in candidates))
     with styled():
@@ -99,7 +99,7 @@ def _make_room(axes: Axes) -> None:
     axes.set_xlim(right=float(to_scale.inverted().transform(room)[0]))
 
 
-def _name(axes: Axes, candidates: Sequence[Candidate]) -> None:
+def _name(axes: Axes, candidates: Sequence[FrontPoint]) -> None:
     """Write each name beside its point, where it covers no other point and no other name."""
     figure = axes.figure
     assert isinstance(figure, Figure)

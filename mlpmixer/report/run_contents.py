@@ -28,7 +28,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class UnreadableImage:
+class SkippedImage:
     """An image that could not be used, and why."""
 
     name: str
@@ -44,7 +44,7 @@ class DatasetFacts:
     """Images in each split."""
     notes: tuple[str, ...] = ()
     """What a reader should know: how validation was held out, copies, what was passed over."""
-    unreadable: tuple[UnreadableImage, ...] = ()
+    unreadable: tuple[SkippedImage, ...] = ()
     shared: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Two splits that have pictures in common, and how many images of the second one they are."""
     conflicting_labels: int = 0

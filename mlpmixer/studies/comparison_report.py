@@ -14,7 +14,7 @@ from mlpmixer.report.figure_page import (
     csv_file,
     figure_view,
 )
-from mlpmixer.report.front_plots import Candidate, accuracy_front
+from mlpmixer.report.front_plots import FrontPoint, accuracy_front
 from mlpmixer.studies.comparison import ComparisonStudy, front
 from mlpmixer.studies.difference import paired_difference
 from mlpmixer.studies.grid import Grid
@@ -206,9 +206,9 @@ def _by_cost(grid: Grid, models: Sequence[Mapping[str, Any]], best: Sequence[str
 
 def _candidate(
     row: Mapping[str, Any], cost: float, best: Sequence[str], trail: Sequence[Any] = ()
-) -> Candidate:
+) -> FrontPoint:
     model = row["model"]
-    return Candidate(
+    return FrontPoint(
         model,
         model.partition("_")[0],
         cost,

@@ -24,7 +24,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedDeviation:
     """How far apart trainings are that differ in their seed alone."""
 
     deviation: float
@@ -33,7 +33,7 @@ class Spread:
     """Degrees of freedom that it was estimated with."""
 
 
-def pooled_spread(kinds: Sequence[Sequence[float]]) -> Spread | None:
+def pooled_spread(kinds: Sequence[Sequence[float]]) -> SeedDeviation | None:
     """Return the spread over the seeds, taken to be the same for all kinds of training.
 
     From two or three seeds of one kind alone it could hardly be told.
@@ -48,14 +48,14 @@ def pooled_spread(kinds: Sequence[Sequence[float]]) -> Spread | None:
     if not freedom:
         return None
     squares = sum(float(np.var(kind)) * len(kind) for kind in kinds)
-    return Spread((squares / freedom) ** 0.5, freedom)
+    return SeedDeviation((squares / freedom) ** 0.5, freedom)
 
 
 def paired_difference(
     accuracies: Sequence[float],
     others: Sequence[float],
     images: int,
-    spread: Spread | None = None,
+    spread: SeedDeviation | None = None,
 ) -> Difference:
     """Compare the accuracies of two kinds of training, seed by seed.
 

@@ -32,7 +32,7 @@ EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Setting:
+class SuiteContext:
     """What the tasks of a suite share: the model, and what to measure it with."""
 
     source: str
@@ -42,7 +42,7 @@ class Setting:
     """Of measuring; trainings run on its device, in the precision of their recipes."""
 
 
-def check(task: Task, setting: Setting, model: ImageModel, dataset: Dataset) -> None:
+def check(task: Task, setting: SuiteContext, model: ImageModel, dataset: Dataset) -> None:
     """Raise UsageError where a task cannot be done with this model and data."""
     match task.protocol:
         case Evaluate() as options:
@@ -68,7 +68,7 @@ def check(task: Task, setting: Setting, model: ImageModel, dataset: Dataset) -> 
                 _check_training(options.recipe.override(changes), task, setting)
 
 
-def measure(task: Task, setting: Setting, folder: Path, console: Console) -> TaskResult:
+def measure(task: Task, setting: SuiteContext, folder: Path, console: Console) -> TaskResult:
     """Do a task; what a training leaves lies in `folder`, and an interrupted one goes on.
 
     Raises:
@@ -109,7 +109,7 @@ def blank(task: Task) -> TaskResult:
 
 def _evaluated(
     task: Task,
-    setting: Setting,
+    setting: SuiteContext,
     source: str,
     split: str | None,
     labels: Path | None,
@@ -135,7 +135,7 @@ def _evaluated(
     )
 
 
-def _few_shot(task: Task, options: FewShot, setting: Setting, console: Console) -> TaskResult:
+def _few_shot(task: Task, options: FewShot, setting: SuiteContext, console: Console) -> TaskResult:
     probed = probe(
         setting.source,
         task.data,
@@ -166,7 +166,7 @@ def _few_shot(task: Task, options: FewShot, setting: Setting, console: Console) 
 
 
 def _vtab(
-    task: Task, options: Vtab1k, setting: Setting, folder: Path, console: Console
+    task: Task, options: Vtab1k, setting: SuiteContext, folder: Path, console: Console
 ) -> TaskResult:
     tried: list[dict[str, Any]] = []
     failures: list[MixerError] = []
@@ -215,7 +215,7 @@ def _read_candidate(file: Path) -> dict[str, Any]:
         raise MixerError(f"{file} is damaged: {error}. Remove it to train that again.") from error
 
 
-def _for_task(recipe: Recipe, task: Task, setting: Setting) -> Recipe:
+def _for_task(recipe: Recipe, task: Task, setting: SuiteContext) -> Recipe:
     """Return a suite's recipe for the model and data at hand."""
     return recipe.override(
         {
@@ -228,19 +228,19 @@ def _for_task(recipe: Recipe, task: Task, setting: Setting) -> Recipe:
     )
 
 
-def _runtime(recipe: Recipe, setting: Setting) -> Runtime:
+def _runtime(recipe: Recipe, setting: SuiteContext) -> Runtime:
     """Return where to train: on the suite's device, in the recipe's precision."""
     precision = choose_precision(recipe.compute.precision, setting.runtime.device)
     return replace(setting.runtime, precision=precision)
 
 
-def _check_training(recipe: Recipe, task: Task, setting: Setting) -> None:
+def _check_training(recipe: Recipe, task: Task, setting: SuiteContext) -> None:
     """Raise UsageError where a training cannot be done."""
     plan(_for_task(recipe, task, setting), _runtime(recipe, setting))
 
 
 def _trained(
-    task: Task, recipe: Recipe, setting: Setting, run: Path, console: Console
+    task: Task, recipe: Recipe, setting: SuiteContext, run: Path, console: Console
 ) -> TaskResult:
     """Train, or go on with a training that was interrupted, and return what it reached."""
     recipe = _for_task(recipe, task, setting)

@@ -19,7 +19,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import LAST
 from mlpmixer.suites.definition import Suite, Task
-from mlpmixer.suites.protocols import Setting, blank, check, lacks_labels, measure
+from mlpmixer.suites.protocols import SuiteContext, blank, check, lacks_labels, measure
 from mlpmixer.suites.result import SuiteResult, TaskResult, read_result
 from mlpmixer.weights.checkpoint import load
 
@@ -27,7 +27,7 @@ RESULT = "result.json"
 
 
 def run_suite(
-    suite: Suite, setting: Setting, out: Path, console: Console, *, strict: bool = False
+    suite: Suite, setting: SuiteContext, out: Path, console: Console, *, strict: bool = False
 ) -> SuiteResult:
     """Measure a model on every task of a suite whose data is there.
 
@@ -78,7 +78,7 @@ def run_suite(
     return outcome
 
 
-def _folder(task: Task, setting: Setting, digest: str) -> str:
+def _folder(task: Task, setting: SuiteContext, digest: str) -> str:
     """Return the name of a task's folder, with a key of what its result follows from."""
     content = f"{digest} {task.data} {task.protocol!r} {setting.runtime.precision}"
     key = blake2b(content.encode(), digest_size=6).hexdigest()
@@ -105,7 +105,7 @@ def _measured_before(
 
 
 def _without_data(
-    tasks: list[Task], suite: Suite, setting: Setting, model: ImageModel, console: Console
+    tasks: list[Task], suite: Suite, setting: SuiteContext, model: ImageModel, console: Console
 ) -> dict[str, TaskResult]:
     """Return the tasks whose data is not there, with the reason; check all the others.
 
@@ -134,7 +134,7 @@ def _without_data(
 
 
 def _measure(
-    task: Task, setting: Setting, folder: Path, console: Console, strict: bool
+    task: Task, setting: SuiteContext, folder: Path, console: Console, strict: bool
 ) -> TaskResult:
     """Do a task and store its result; where it fails, say so and return that."""
     try:

@@ -17,7 +17,7 @@ RESERVE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class StepSetting:
     """A way to take a step, and what it takes on each device."""
 
     precision: str
@@ -41,7 +41,7 @@ class ResourcePlan:
     """Images a step, over all devices."""
     devices: int
     device_bytes: float
-    settings: tuple[Setting, ...]
+    settings: tuple[StepSetting, ...]
     chosen: int | None
     """The first setting that fits, if any does without sharding; None where none fits."""
 
@@ -73,7 +73,7 @@ def plan_resources(
         )
     macs = count_macs(model)
     own = replace(options, batch_size=options.images_a_step // devices)
-    settings: list[Setting] = []
+    settings: list[StepSetting] = []
     for precision, recompute, sharded, accumulate in _ways(own.images_a_step, devices):
         if accumulate > 1 and any(one.fits and not one.sharded for one in settings):
             break
@@ -86,7 +86,7 @@ def plan_resources(
         again = FLOPS_PER_MAC if recompute else 0  # the forward pass is made twice
         seconds = macs * (TRAINING_FLOPS_PER_MAC + again) * own.images_a_step / operations
         settings.append(
-            Setting(
+            StepSetting(
                 precision=precision,
                 recompute=recompute,
                 sharded=sharded,

@@ -19,7 +19,7 @@ from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.model_summary import count_parameters
 from mlpmixer.models.preprocessing import SixteenBit
 from mlpmixer.models.weight_images import stem_filters, token_mixing_weights
-from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, SkippedImage
 from mlpmixer.report.thumbnails import SIDE
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import machine
@@ -91,7 +91,7 @@ def report_contents(
             shared=duplicates.across,
             conflicting_labels=duplicates.conflicting,
             unreadable=tuple(
-                UnreadableImage(_public(name, dataset.spec), reason)
+                SkippedImage(_public(name, dataset.spec), reason)
                 for name, reason in unreadable.items()
             ),
         ),

@@ -16,7 +16,7 @@ from PIL import Image
 from range_server import Behaviour, serving
 
 from mlpmixer.data import remote
-from mlpmixer.data.batches import Batch, Images, Unreadable
+from mlpmixer.data.batches import Batch, Images, UnreadableImages
 from mlpmixer.data.block_cache import LIMIT, BlockCache
 from mlpmixer.data.blocks import blocks_in
 from mlpmixer.data.dataset import Dataset
@@ -31,7 +31,7 @@ from mlpmixer.data.parquet_stream import ParquetStream, RowGroup, spread
 from mlpmixer.data.protocol_splits import joined
 from mlpmixer.data.random_crops import RandomCrop
 from mlpmixer.data.sources import open_source, parquet
-from mlpmixer.data.stream_order import Spread
+from mlpmixer.data.stream_order import ShuffleWindow
 from mlpmixer.data.streaming import StreamedImages
 from mlpmixer.data.value_range import darkness
 from mlpmixer.errors import MixerError, UsageError
@@ -84,7 +84,7 @@ def stream(dataset: Dataset) -> ParquetStream:
 def streamed(dataset: Dataset, workers: int = 0) -> StreamedImages:
     split = dataset.splits["train"]
     crop = RandomCrop(UNCHANGED, PREPROCESSING.image_size)
-    return StreamedImages(split, PREPROCESSING, crop, workers, Unreadable(len(split), 0))
+    return StreamedImages(split, PREPROCESSING, crop, workers, UnreadableImages(len(split), 0))
 
 
 def batches(images: Images, first: int, steps: int, ranks: Ranks = ALONE) -> list[Batch]:
@@ -195,7 +195,7 @@ def test_packing_reads_row_groups_about_once_where_few_are_kept(
     dataset = open_source(str(folder))
     split = stream(dataset)
     groups, lanes = len(split) // ROWS, 4
-    split.spread = Spread(lanes, ROWS)
+    split.spread = ShuffleWindow(lanes, ROWS)
     split.cache = BlockCache(int(split.sizes().sum()) * 4 * lanes // groups)
     read: list[str] = []
     original = RowGroup.write
@@ -253,10 +253,10 @@ def test_a_row_group_is_read_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_few_lanes_hold_large_row_groups_and_many_hold_small_ones() -> None:
-    def of(rows: int, size: int) -> Spread:
+    def of(rows: int, size: int) -> ShuffleWindow:
         return spread(np.full(100 * rows, size), np.arange(0, 100 * rows, rows))
 
-    assert of(100, 10_000) == Spread(lanes=192, window=100)
+    assert of(100, 10_000) == ShuffleWindow(lanes=192, window=100)
     large = of(1_000, 100_000)
     assert large.lanes * 1_000 * 100_000 < LIMIT / 2
     assert large.lanes >= 12

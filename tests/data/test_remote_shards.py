@@ -17,7 +17,7 @@ from PIL import Image
 from range_server import Behaviour, serving
 
 from mlpmixer.data import block_cache, remote
-from mlpmixer.data.batches import Batch, Images, Unreadable
+from mlpmixer.data.batches import Batch, Images, UnreadableImages
 from mlpmixer.data.blocks import prepare
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.in_memory import InMemoryImages
@@ -68,7 +68,9 @@ def opened(server: Behaviour) -> Dataset:
 def streamed(dataset: Dataset, workers: int, max_share: float = 0.0) -> StreamedImages:
     split = dataset.splits["train"]
     crop = RandomCrop(UNCHANGED, PREPROCESSING.image_size)
-    return StreamedImages(split, PREPROCESSING, crop, workers, Unreadable(len(split), max_share))
+    return StreamedImages(
+        split, PREPROCESSING, crop, workers, UnreadableImages(len(split), max_share)
+    )
 
 
 def batches(images: Images, first_step: int, steps: int) -> list[Batch]:
@@ -101,7 +103,7 @@ def test_kept_in_memory_the_images_come_in_the_same_order(server: Behaviour) -> 
     dataset = opened(server)
     split = dataset.splits["train"]
     crop = RandomCrop(UNCHANGED, PREPROCESSING.image_size)
-    kept = InMemoryImages(split, PREPROCESSING, crop, 1, Unreadable(len(split), 0))
+    kept = InMemoryImages(split, PREPROCESSING, crop, 1, UnreadableImages(len(split), 0))
     assert same(batches(kept, 0, 8), batches(streamed(dataset, 0), 0, 8))
 
 

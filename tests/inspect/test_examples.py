@@ -8,7 +8,7 @@ import torch
 
 import mlpmixer
 from mlpmixer.data.options import DataOptions
-from mlpmixer.inspect.examples import Pictures, choose_examples, read_data
+from mlpmixer.inspect.examples import ExamplePictures, choose_examples, read_data
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
@@ -57,7 +57,7 @@ def test_right_answers_of_several_classes_come_before_the_surest_mistakes(wrong:
     labels[:wrong] = (labels[:wrong] + 1) % 10
     names = tuple(str(index) for index in range(40))
     chosen = choose_examples(
-        made, Pictures(inputs, names, tuple((label,) for label in labels.tolist())), RUNTIME
+        made, ExamplePictures(inputs, names, tuple((label,) for label in labels.tolist())), RUNTIME
     )
     rows = [int(name) for name in chosen.names]
     assert len(rows) == len(set(rows)) == 6
@@ -75,6 +75,6 @@ def test_one_of_several_classes_is_a_right_answer() -> None:
     predicted = made(inputs).argmax(dim=1).tolist()
     labels = tuple(((one + 1) % 10, one) for one in predicted)
     names = tuple(map(str, range(8)))
-    chosen = choose_examples(made, Pictures(inputs, names, labels), RUNTIME)
-    as_if_all_right = choose_examples(made, Pictures(inputs, names), RUNTIME)
+    chosen = choose_examples(made, ExamplePictures(inputs, names, labels), RUNTIME)
+    as_if_all_right = choose_examples(made, ExamplePictures(inputs, names), RUNTIME)
     assert chosen.names == as_if_all_right.names

@@ -13,7 +13,7 @@ from mlpmixer.files import write_json, write_text
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.report.model_card import CardFacts, model_card
-from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, SkippedImage
 from mlpmixer.report.run_page import write_report
 
 NAMES = (
@@ -49,7 +49,7 @@ def contents() -> ReportContents:
             name=NAMES[2],
             images=dict.fromkeys(NAMES, 3),
             notes=NAMES,
-            unreadable=tuple(UnreadableImage(name, name) for name in NAMES),
+            unreadable=tuple(SkippedImage(name, name) for name in NAMES),
         ),
         recipe_toml=NAMES[0],
         machine={name: name for name in NAMES},

@@ -12,7 +12,7 @@ from mlpmixer.files import write_json
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.report.model_card import CardFacts, model_card
-from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, SkippedImage
 from mlpmixer.report.run_page import write_report
 
 MOST = 5_000_000  # bytes
@@ -60,7 +60,7 @@ def write_all(folder: Path, found: Evaluation) -> None:
         dataset=DatasetFacts(
             name="photos",
             images={"test": found.images},
-            unreadable=(UnreadableImage("path/to/a/broken/image.jpg", "truncated"),) * 5000,
+            unreadable=(SkippedImage("path/to/a/broken/image.jpg", "truncated"),) * 5000,
         ),
     )
     write_report(folder / "report.html", contents)

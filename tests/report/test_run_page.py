@@ -10,7 +10,7 @@ from PIL import Image
 
 from mlpmixer.measures.calibration import Calibration
 from mlpmixer.measures.confusion import Confusion
-from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, UnreadableImage
+from mlpmixer.report.run_contents import DatasetFacts, Mistake, ReportContents, SkippedImage
 from mlpmixer.report.run_findings import findings
 from mlpmixer.report.run_page import write_report
 
@@ -81,7 +81,7 @@ def make_full_contents(**changes):
             name="photos",
             images={"train": 8000, "test": 2800},
             notes=("Validation was held out.",),
-            unreadable=(UnreadableImage("b/2.jpg", "truncated file"),),
+            unreadable=(SkippedImage("b/2.jpg", "truncated file"),),
         ),
         records=(
             {"step": 1, "loss": 2.0, "train_accuracy": 0.5},
@@ -314,7 +314,7 @@ def test_a_sound_evaluation_has_no_caution():
          "Train and test share pictures"),
         ({"dataset": DatasetFacts(name="x", images={}, conflicting_labels=3)},
          "One picture, two labels"),
-        ({"dataset": DatasetFacts(name="x", images={}, unreadable=(UnreadableImage("a", "b"),))},
+        ({"dataset": DatasetFacts(name="x", images={}, unreadable=(SkippedImage("a", "b"),))},
          "1 unreadable image"),
     ],
 )  # fmt: skip

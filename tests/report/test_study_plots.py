@@ -5,15 +5,15 @@ from matplotlib.text import Annotation
 
 from mlpmixer.report.corruption_plots import accuracy_by_severity
 from mlpmixer.report.figure_style import to_svg
-from mlpmixer.report.front_plots import Candidate, accuracy_front
+from mlpmixer.report.front_plots import FrontPoint, accuracy_front
 from mlpmixer.report.scale_plots import accuracy_by_images
 
 
 def test_the_front_is_drawn_through_its_models_alone() -> None:
     candidates = [
-        Candidate("mixer_nano", "mixer", 1000, 0.7, on_front=True),
-        Candidate("vit_nano", "vit", 300, 0.6, on_front=False),
-        Candidate("bit_nano", "bit", 500, 0.8, on_front=True),
+        FrontPoint("mixer_nano", "mixer", 1000, 0.7, on_front=True),
+        FrontPoint("vit_nano", "vit", 300, 0.6, on_front=False),
+        FrontPoint("bit_nano", "bit", 500, 0.8, on_front=True),
     ]
     figure = accuracy_front(candidates, "images a second")
     line, *points = figure.axes[0].get_lines()
@@ -27,7 +27,7 @@ def test_the_front_is_drawn_through_its_models_alone() -> None:
 
 def test_names_of_close_points_cover_neither_each_other_nor_a_point() -> None:
     candidates = [
-        Candidate(f"model_number_{number}", "mixer", cost, accuracy, on_front=False)
+        FrontPoint(f"model_number_{number}", "mixer", cost, accuracy, on_front=False)
         for number, (cost, accuracy) in enumerate(
             [(1.0, 0.50), (1.01, 0.501), (1.0, 0.53), (1.3, 0.5), (1.9, 0.7), (1.9, 0.72)]
         )
@@ -44,7 +44,7 @@ def test_names_of_close_points_cover_neither_each_other_nor_a_point() -> None:
 
 def test_the_way_to_a_model_ends_at_its_point() -> None:
     way = [(0.1, 0.4), (0.5, 0.6), (1.0, 0.69)]
-    only = Candidate("mixer_nano", "mixer", 1.0, 0.7, on_front=True, trail=way)
+    only = FrontPoint("mixer_nano", "mixer", 1.0, 0.7, on_front=True, trail=way)
     axes = accuracy_front([only], "core-hours").axes[0]
     drawn = [list(zip(*line.get_data(), strict=True)) for line in axes.get_lines()]
     assert way in drawn
@@ -65,7 +65,7 @@ def test_points_of_one_size_are_averaged_over_the_seeds() -> None:
 
 def test_close_accuracies_have_labels_of_their_own() -> None:
     front = accuracy_front(
-        [Candidate(f"model_{n}", "mixer", 10.0 + n, 0.801 + 0.0025 * n, True) for n in range(5)],
+        [FrontPoint(f"model_{n}", "mixer", 10.0 + n, 0.801 + 0.0025 * n, True) for n in range(5)],
         "parameters (M)",
     )
     scale = accuracy_by_images({"probe": {"a": [(100, 0.801), (1000, 0.8085)]}})

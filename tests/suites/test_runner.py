@@ -16,7 +16,7 @@ from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.suites import protocols
 from mlpmixer.suites.definition import find_suite
-from mlpmixer.suites.protocols import Setting
+from mlpmixer.suites.protocols import SuiteContext
 from mlpmixer.suites.result import SuiteResult
 from mlpmixer.suites.runner import run_suite
 from mlpmixer.training.recipe import Recipe
@@ -68,7 +68,9 @@ class Suites:
     def run(self, text: str, **options: Any) -> SuiteResult:
         self.file.write_text(text.format(photos=self.photos))
         stream = io.StringIO()
-        setting = Setting(str(self.model), DataOptions(workers=1), Runtime(torch.device("cpu")))
+        setting = SuiteContext(
+            str(self.model), DataOptions(workers=1), Runtime(torch.device("cpu"))
+        )
         console = Console("plain", out=stream, err=stream)
         try:
             return run_suite(find_suite(str(self.file)), setting, self.out, console, **options)

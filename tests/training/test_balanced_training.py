@@ -20,7 +20,7 @@ from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.label_sets import LabelSets
 from mlpmixer.data.mixing import mixup
 from mlpmixer.data.splits import ArraySplit
-from mlpmixer.data.stream_order import Spread
+from mlpmixer.data.stream_order import ShuffleWindow
 from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.ranks import ALONE, Ranks
@@ -214,7 +214,7 @@ class InBlocks(ArraySplit):
     """A split that is read in blocks, as shards that lie elsewhere are."""
 
     blocks = np.array([0, 8])
-    spread = Spread()
+    spread = ShuffleWindow()
 
     def prepare(self, indices: Any) -> None:
         """Nothing has to be fetched."""
