@@ -24,9 +24,9 @@ from memory import memory
 import mlpmixer
 from mlpmixer.files import write_json
 from mlpmixer.runtime import Runtime, machine
-from mlpmixer.training.memory_plan import step_memory
 from mlpmixer.training.recipe import OptimizerOptions, Recipe
 from mlpmixer.training.step import StepResult, TrainingStep
+from mlpmixer.training.step_memory import step_memory
 
 
 class Case(NamedTuple):

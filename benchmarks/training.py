@@ -40,7 +40,7 @@ from mlpmixer.models.registry import create_model
 from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
-from mlpmixer.training.keeping import Keeper
+from mlpmixer.training.checkpointer import Checkpointer
 from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.recipes import find_recipe
 from mlpmixer.training.schedule import Schedule
@@ -103,8 +103,8 @@ def ours(name: str, steps: int, choice: str) -> float:
         Console("json").progress("training") as progress,
     ):
         identity = TrainingIdentity(tuple(map(str, range(CLASSES))), "")
-        keeper = Keeper(run, step, split, identity, {})
-        loop = TrainingLoop(step, schedule, images, augmenter, None, keeper, print)
+        checkpointer = Checkpointer(run, step, split, identity, {})
+        loop = TrainingLoop(step, schedule, images, augmenter, None, checkpointer, print)
         with _muon_in_bfloat16() if choice == "muon_in_bfloat16" else nullcontext():
             loop.fit(progress)
         speeds = [one["images_per_second"] for one in run.records()][WARMUP:]

@@ -207,7 +207,7 @@ def test_nobody_asks_for_the_class_of_a_network_or_of_a_part() -> None:
         file.relative_to(PACKAGE).as_posix(): file.read_text() for file in PACKAGE.rglob("*.py")
     }
     classes = network_classes(sources.values())
-    assert classes > {"Comparator", "ExportedModel", "Mixer", "MixerBlock", "OptimizedModel"}
+    assert classes > {"TimmModel", "ExportedModel", "Mixer", "MixerBlock", "OptimizedModel"}
     assert classes > {"NativeMixerBlock", "PatchEmbedding", "ShuffledInput", "WrappedModel"}
     asked = {
         (name, one) for name, source in sources.items() for one in asked_classes(source, classes)

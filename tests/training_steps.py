@@ -31,13 +31,13 @@ def training_steps(monkeypatch: pytest.MonkeyPatch) -> TrainingSteps:
         targets: Tensor,
         number: int,
         factor: float,
-        answers: Tensor | None = None,
+        teacher_logits: Tensor | None = None,
     ) -> StepResult:
         steps.taken.append(number)
         steps.maker = self
         if len(steps.taken) == steps.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
-        return make(self, images, targets, number, factor, answers)
+        return make(self, images, targets, number, factor, teacher_logits)
 
     monkeypatch.setattr(TrainingStep, "__call__", counted)
     return steps

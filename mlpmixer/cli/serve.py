@@ -16,8 +16,8 @@ from mlpmixer.values import Jobs, Port
 
 if TYPE_CHECKING:
     from mlpmixer.deploy.predictor import Predictor
-    from mlpmixer.deploy.server.measures import Measures
     from mlpmixer.deploy.server.served_model import ServedModel
+    from mlpmixer.deploy.server.server_metrics import ServerMetrics
     from mlpmixer.run.console import Console
 
 KEY_VARIABLE = "MIXER_API_KEY"
@@ -71,8 +71,8 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError(f"--class-names is for a single model, and {len(names)} are given.")
     key = _key(command.api_key_file)
     try:
-        from mlpmixer.deploy.server.measures import Measures
         from mlpmixer.deploy.server.run import listening, serve
+        from mlpmixer.deploy.server.server_metrics import ServerMetrics
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error.name} is missing, which `mixer serve` needs: {_EXTRA}."
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
     from mlpmixer.run.console import Console
 
     console = Console.choose(json=False)
-    measures = Measures()
+    measures = ServerMetrics()
     with listening(command.host, command.port) as bound:
         models = _loaded(command, names, measures, console)
         log_as_json()
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _loaded(
-    command: ServeCommand, names: dict[str, str], measures: "Measures", console: "Console"
+    command: ServeCommand, names: dict[str, str], measures: "ServerMetrics", console: "Console"
 ) -> "dict[str, ServedModel]":
     from concurrent.futures import ThreadPoolExecutor
 

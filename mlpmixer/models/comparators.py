@@ -15,7 +15,7 @@ from torch import nn
 from mlpmixer.errors import UsageError, unknown_name
 from mlpmixer.models.checks import check_patches, check_probability
 from mlpmixer.models.hollow import hollow_copy
-from mlpmixer.models.timm_model import Comparator
+from mlpmixer.models.timm_model import TimmModel
 
 PREFIX = "timm:"
 _WEIGHTS = (
@@ -87,7 +87,7 @@ def create(
     image_size: tuple[int, int] | None,
     num_classes: int | None,
     **overrides: Any,
-) -> Comparator:
+) -> TimmModel:
     """Build a freshly initialised comparator.
 
     Args:
@@ -128,7 +128,7 @@ def create(
         raise UsageError(f"{name} cannot be built with {overrides}: {reason}.") from error
     if not hasattr(net, "get_classifier"):
         raise UsageError(f"{name} is no image classifier.")
-    model = Comparator(
+    model = TimmModel(
         net,
         name=name,
         image_size=size,
@@ -191,7 +191,7 @@ def _build(
     return net
 
 
-def _check_size(model: Comparator, own_size: tuple[int, int]) -> None:
+def _check_size(model: TimmModel, own_size: tuple[int, int]) -> None:
     """Raise UsageError where the network's layers do not take images of its size.
 
     Only a run shows it, of a copy without numbers.

@@ -15,7 +15,7 @@ _CONTAINERS = ("blocks", "stages", "layers")
 """What timm's networks call the list of their blocks or stages."""
 
 
-class Comparator(ImageModel):
+class TimmModel(ImageModel):
     """A network of timm with the interface of this package's models.
 
     Args:
@@ -39,7 +39,7 @@ class Comparator(ImageModel):
         image_size: tuple[int, int],
         num_classes: int,
         overrides: dict[str, Any],
-        create: Callable[..., "Comparator"],
+        create: Callable[..., "TimmModel"],
     ) -> None:
         super().__init__()
         self.net: Any = net  # timm's classes have no common type
@@ -172,7 +172,7 @@ class Comparator(ImageModel):
         blocks = (one for one in self.net.modules() if isinstance(one, Block))
         return [end for block in blocks for end in (block.attn.proj, block.mlp.fc2)]
 
-    def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "Comparator":
+    def resized(self, image_size: int | tuple[int, ...], **how: Any) -> "TimmModel":
         """Return a model for another image size; position embeddings are resampled by timm.
 
         Raises UsageError where another weight has another shape at that size.

@@ -189,7 +189,7 @@ def time_models(
     }
 
 
-def front(points: Iterable[tuple[str, float, float]]) -> list[str]:
+def pareto_front(points: Iterable[tuple[str, float, float]]) -> list[str]:
     """Return the names that no other point beats, from cheap to dear.
 
     `points` are name, cost and accuracy; a point is beaten by one that costs no more and is more

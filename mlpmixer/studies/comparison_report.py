@@ -14,8 +14,8 @@ from mlpmixer.report.figure_page import (
     csv_file,
     figure_view,
 )
-from mlpmixer.report.front_plots import FrontPoint, accuracy_front
-from mlpmixer.studies.comparison import ComparisonStudy, front
+from mlpmixer.report.pareto_plots import FrontPoint, accuracy_front
+from mlpmixer.studies.comparison import ComparisonStudy, pareto_front
 from mlpmixer.studies.difference import paired_difference
 from mlpmixer.studies.grid import Grid
 from mlpmixer.studies.outputs import (
@@ -67,10 +67,12 @@ def report_comparison(
     speeds = grid.result(grid.first[0])
     assert speeds is not None
     models = compared(grid.rows(), speeds)
-    fast = front((row["model"], -row["images_per_second"], row["accuracy"]) for row in models)
+    fast = pareto_front(
+        (row["model"], -row["images_per_second"], row["accuracy"]) for row in models
+    )
     recipe = next(iter(study.recipes.values()))
     equal = recipe.schedule.minutes is not None  # but for what validation took off the clock
-    cheap = front(
+    cheap = pareto_front(
         (row["model"], 0 if equal else row["core_hours"], row["accuracy"]) for row in models
     )
     sentences = findings(models, fast, cheap)

@@ -19,11 +19,11 @@ from mlpmixer.ranks import Ranks
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import peak_memory
 from mlpmixer.training.batch_checks import check_batch
-from mlpmixer.training.memory_plan import step_memory
 from mlpmixer.training.parallel import shards
 from mlpmixer.training.plan import Plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.schedule import Schedule
+from mlpmixer.training.step_memory import step_memory
 from mlpmixer.training.trial import Trial
 
 MOST = 1024

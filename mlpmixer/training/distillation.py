@@ -15,7 +15,7 @@ from mlpmixer.training.recipe import Recipe
 
 
 def training_loss(
-    logits: Tensor, targets: Tensor, answers: Tensor | None, recipe: Recipe
+    logits: Tensor, targets: Tensor, teacher_logits: Tensor | None, recipe: Recipe
 ) -> Tensor:
     """Return the mean loss over a batch, as the recipe says.
 
@@ -23,32 +23,34 @@ def training_loss(
         logits: (B, K) the model's, of any floating type; computed in float32.
         targets: (B, K) shares in [0, 1] from the labels. They are not looked at where the teacher's
             answers have the whole weight.
-        answers: (B, K) the teacher's logits, in the terms of the recipe's loss; None without one.
+        teacher_logits: (B, K) in the terms of the recipe's loss; None without a teacher.
         recipe: loss, temperature and weight.
     """
-    if answers is None:
+    if teacher_logits is None:
         return classification_loss(logits, targets, recipe.loss)
     options = recipe.distillation
-    taught = divergence(logits, answers, options.teacher_temperature, recipe.loss.loss)
+    taught = divergence(logits, teacher_logits, options.teacher_temperature, recipe.loss.loss)
     if options.teacher_weight == 1:
         return taught
     labelled = classification_loss(logits, targets, recipe.loss)
     return options.teacher_weight * taught + (1 - options.teacher_weight) * labelled
 
 
-def image_losses(logits: Tensor, targets: Tensor, answers: Tensor | None, recipe: Recipe) -> Tensor:
+def image_losses(
+    logits: Tensor, targets: Tensor, teacher_logits: Tensor | None, recipe: Recipe
+) -> Tensor:
     """Return the loss of each image, (B,); their mean is `training_loss`, which see."""
-    if answers is None:
+    if teacher_logits is None:
         return classification_losses(logits, targets, recipe.loss)
     options = recipe.distillation
-    taught = divergences(logits, answers, options.teacher_temperature, recipe.loss.loss)
+    taught = divergences(logits, teacher_logits, options.teacher_temperature, recipe.loss.loss)
     if options.teacher_weight == 1:
         return taught
     labelled = classification_losses(logits, targets, recipe.loss)
     return options.teacher_weight * taught + (1 - options.teacher_weight) * labelled
 
 
-def divergence(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) -> Tensor:
+def divergence(logits: Tensor, teacher_logits: Tensor, temperature: float, loss: Loss) -> Tensor:
     """Return the mean Kullback-Leibler divergence of a model's probabilities from a teacher's.
 
     Under softmax that of the distribution over the classes; under sigmoid the sum over the classes
@@ -56,16 +58,16 @@ def divergence(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) 
 
     Args:
         logits: (B, K) the model's.
-        answers: (B, K) the teacher's.
+        teacher_logits: (B, K).
         temperature: above 0; divides all logits, and its square multiplies the result.
         loss: what the logits mean.
     """
-    return divergences(logits, answers, temperature, loss).mean()
+    return divergences(logits, teacher_logits, temperature, loss).mean()
 
 
-def divergences(logits: Tensor, answers: Tensor, temperature: float, loss: Loss) -> Tensor:
+def divergences(logits: Tensor, teacher_logits: Tensor, temperature: float, loss: Loss) -> Tensor:
     """Return the divergence of each image, (B,); their mean is `divergence`, which see."""
-    ours, theirs = logits.float() / temperature, answers.float() / temperature
+    ours, theirs = logits.float() / temperature, teacher_logits.float() / temperature
     if loss == "softmax":
         each = F.kl_div(
             ours.log_softmax(1), theirs.log_softmax(1), reduction="none", log_target=True

@@ -168,8 +168,8 @@ def range_test(planned: Plan, images: Images, progress: Progress) -> Curve:
             ranks,
         )
         factor = rate / recipe.optimizer.learning_rate
-        answers = None if planned.teacher is None else planned.teacher(inputs)
-        result = step(inputs, targets, place, factor, answers)
+        teacher_logits = None if planned.teacher is None else planned.teacher(inputs)
+        result = step(inputs, targets, place, factor, teacher_logits)
         (loss,) = ranks.mean([float(result.loss)])
         if not math.isfinite(loss):
             if not losses:

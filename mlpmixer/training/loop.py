@@ -20,11 +20,12 @@ from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.randomness import generator
 from mlpmixer.run.progress import Progress
+from mlpmixer.training.checkpointer import Checkpointer
 from mlpmixer.training.interruption import Interruption
-from mlpmixer.training.keeping import Keeper
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.state import Position
 from mlpmixer.training.step import TrainingStep
+from mlpmixer.training.teacher import Answer
 from mlpmixer.training.utilisation import Utilisation
 from mlpmixer.training.window import BadStep, Window
 
@@ -37,8 +38,6 @@ MOST_ROLLBACKS = 3
 """How often a training may go back to one state before its settings are to blame."""
 
 Validate = Callable[[ImageModel], float]
-Answer = Callable[[Tensor, Tensor], Tensor]
-"""From images (B, 3, H, W) and their positions (B,) in the split to logits (B, K)."""
 Tell = Callable[[str], None]
 
 
@@ -61,7 +60,7 @@ class TrainingLoop:
         augmenter: turns stored images into inputs and targets.
         validate: returns the accuracy of a model on the validation images, in [0, 1]; None where
             there are none, or no validation is wanted: then the last weights are kept.
-        keeper: keeps models and states.
+        checkpointer: keeps models and states.
         warn: tells what the user should know.
         teacher: gives the answers to be learned; None where the labels are.
     """
@@ -73,7 +72,7 @@ class TrainingLoop:
         images: Images,
         augmenter: Augmenter,
         validate: Validate | None,
-        keeper: Keeper,
+        checkpointer: Checkpointer,
         warn: Tell,
         teacher: Answer | None = None,
     ) -> None:
@@ -82,7 +81,7 @@ class TrainingLoop:
         self.images = images
         self.augmenter = augmenter
         self.validate = validate
-        self.keeper = keeper
+        self.checkpointer = checkpointer
         self.warn = warn
         self.teacher = teacher
         self.position = Position()
@@ -92,7 +91,7 @@ class TrainingLoop:
     def resume(self, position: Position) -> None:
         """Go on from where an interrupted run was; the step holds its weights again."""
         self._take_up(position)
-        self.keeper.forget_after(position.step)
+        self.checkpointer.forget_after(position.step)
 
     def _take_up(self, position: Position) -> None:
         """Go on from a saved position, by the budget that the recipe has now."""
@@ -103,7 +102,7 @@ class TrainingLoop:
             position.evaluations, math.floor(self._share_done() * evaluations)
         )
         if self.schedule.options.minutes is not None:  # steps take the same way again, minutes not
-            self.keeper.take_up_best(position)
+            self.checkpointer.take_up_best(position)
 
     def fit(self, progress: Progress) -> bool:
         """Train until the budget or the patience is spent.
@@ -115,7 +114,7 @@ class TrainingLoop:
             MixerError: the loss is no longer a number, though batches were passed over.
         """
         if not self.position.step:
-            self.keeper.save_state(self.position)  # something to go back to
+            self.checkpointer.save_state(self.position)  # something to go back to
         begun = time.monotonic() - self.position.seconds
         with Interruption() as interruption:
             while True:
@@ -124,10 +123,10 @@ class TrainingLoop:
                     break
                 except _Diverged as divergence:
                     self._go_back(divergence.bad)
-        self.keeper.finish()
+        self.checkpointer.finish()
         finished = self._done()
         if finished and (self.validate is None or not self.position.best_step):
-            self.keeper.save_model(self.step.evaluated, self.position)
+            self.checkpointer.save_model(self.step.evaluated, self.position)
         return finished
 
     def _train(self, begun: float, interruption: Interruption, progress: Progress) -> None:
@@ -157,11 +156,11 @@ class TrainingLoop:
                     ranks,
                 )
                 factor = self.schedule.learning_rate_factor(here.step, here.seconds)
-                answers = None
+                teacher_logits = None
                 if self.teacher is not None:
                     with window.teaching():
-                        answers = self.teacher(images, batch.indices)
-                result = self.step(images, targets, here.step, factor, answers)
+                        teacher_logits = self.teacher(images, batch.indices)
+                result = self.step(images, targets, here.step, factor, teacher_logits)
                 window.add(here.step, result, batch.indices)
             here.step += 1
             agree()
@@ -188,7 +187,7 @@ class TrainingLoop:
     def _save(self, window: Window) -> None:
         self._check(window)
         self.position.rollbacks = 0
-        self.keeper.save_state(self.position)
+        self.checkpointer.save_state(self.position)
 
     def _check(self, window: Window) -> None:
         """Raise _Diverged where a loss is no number or has exploded."""
@@ -206,8 +205,8 @@ class TrainingLoop:
                 f"the loss became {bad.loss:.4g} in step {bad.step}, the {MOST_ROLLBACKS + 1}th "
                 f"time since the last state. Use a lower --learning-rate{lower}."
             )
-        self.keeper.note_skipped(bad)
-        restored = self.keeper.go_back()
+        self.checkpointer.note_skipped(bad)
+        restored = self.checkpointer.go_back()
         self._take_up(
             replace(
                 restored,
@@ -216,10 +215,10 @@ class TrainingLoop:
                 rollbacks=before.rollbacks + 1,
             )
         )
-        self.keeper.save_state(self.position)
+        self.checkpointer.save_state(self.position)
         self.warn(
             f"the loss became {bad.loss:.4g} in step {bad.step}: back to step {restored.step}, and "
-            f"on without that batch ({self.keeper.run.skipped_batches} names its images)"
+            f"on without that batch ({self.checkpointer.run.skipped_batches} names its images)"
         )
 
     @property
@@ -254,7 +253,7 @@ class TrainingLoop:
         if here.first_loss is None:
             here.first_loss = means["loss"]
         rate = self.step.optimizers.all[0].param_groups[0]["lr"]
-        self.keeper.log({**self._where(), **means, "learning_rate": rate})
+        self.checkpointer.log({**self._where(), **means, "learning_rate": rate})
         amount = (
             {"minutes": here.seconds / 60, "of_minutes": self.schedule.options.minutes}
             if self.schedule.steps is None
@@ -281,9 +280,9 @@ class TrainingLoop:
         except NotFinite:
             ranks = self.step.runtime.ranks
             raise _Diverged(BadStep.gathered(ranks, here.step - 1, math.nan, indices)) from None
-        self.keeper.log({**self._where(), "validation_accuracy": accuracy})
+        self.checkpointer.log({**self._where(), "validation_accuracy": accuracy})
         progress.update(self._share_done(), validation_accuracy=accuracy)
         here.stalled = 0 if accuracy > here.best_accuracy else here.stalled + 1
         if accuracy >= here.best_accuracy:
             here.best_accuracy, here.best_step = accuracy, here.step
-            self.keeper.save_model(model, here)
+            self.checkpointer.save_model(model, here)

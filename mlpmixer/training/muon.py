@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mlpmixer.runtime import multiplies_bfloat16
-from mlpmixer.training.shares import share_like, whole
+from mlpmixer.training.sharded_tensors import full_tensor, shard_like
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd quintic that drives all singular values towards 1."""
@@ -95,7 +95,7 @@ class Muon(torch.optim.Optimizer):
         for parameter, update in zip(parameters, updates, strict=True):
             update = update.reshape(parameter.shape).to(parameter.dtype)
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(share_like(update, parameter), alpha=-length)
+            parameter.add_(shard_like(update, parameter), alpha=-length)
 
     def _normalized(self, updates: Tensor, parameters: Sequence[Tensor], kept: float) -> Tensor:
         """Return the updates (K, m, n) with rows brought to one length, matrices to their own."""
@@ -120,7 +120,7 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
         momentum = state["momentum"].lerp_(gradient, 1 - kept)
-        return whole(gradient.lerp(momentum, kept)).flatten(1)
+        return full_tensor(gradient.lerp(momentum, kept)).flatten(1)
 
 
 def _together(parameters: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:

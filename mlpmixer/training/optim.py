@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.training.muon import Muon
 from mlpmixer.training.recipe import OptimizerOptions
-from mlpmixer.training.shares import shares_like, whole
+from mlpmixer.training.sharded_tensors import full_tensor, shards_like
 from mlpmixer.training.transfer import blocks_behind
 
 MUON_MOMENTUM = 0.95
@@ -79,7 +79,7 @@ class Optimizers:
             The gradient's global norm before clipping, a scalar.
         """
         limit = self.clip_norm or math.inf
-        norm = whole(nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True))
+        norm = full_tensor(nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True))
         for optimizer, peaks in zip(self.all, self.peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
@@ -112,7 +112,7 @@ class Optimizers:
         for optimizer, state in zip(self.all, states, strict=True):
             moved = [one for group in optimizer.param_groups for one in group["params"]]
             kept = {
-                number: shares_like(values, dict.fromkeys(values, moved[number]))
+                number: shards_like(values, dict.fromkeys(values, moved[number]))
                 for number, values in state["state"].items()
             }
             now = optimizer.state_dict()["param_groups"]

@@ -16,8 +16,8 @@ from mlpmixer.data.image_sizes import common_size
 from mlpmixer.data.label_sets import is_multi_label, need_one_label
 from mlpmixer.data.protocol_splits import arrange_splits
 from mlpmixer.data.random_crops import settle_crop
-from mlpmixer.data.share import keep_share
 from mlpmixer.data.sources import open_source
+from mlpmixer.data.train_fraction import keep_share
 from mlpmixer.data.value_range import darkness
 from mlpmixer.errors import UsageError
 from mlpmixer.evaluation.classify import SEVERAL_CLASSES
@@ -29,8 +29,8 @@ from mlpmixer.randomness import derived_seed
 from mlpmixer.run.tracker import check_tracker
 from mlpmixer.runtime import Runtime
 from mlpmixer.training.batch_checks import check_batch, check_parts
+from mlpmixer.training.memory_check import check_memory
 from mlpmixer.training.recipe import ModelOptions, Recipe, check_budget, check_patience
-from mlpmixer.training.room import check_room
 from mlpmixer.training.schedule import Schedule
 from mlpmixer.training.step import check_compiler
 from mlpmixer.training.teacher import Teacher, find_teacher
@@ -95,7 +95,7 @@ def plan(recipe: Recipe, runtime: Runtime) -> Plan:
             alone = runtime.device.type == "cpu" and runtime.ranks.world == 1
             shape = _shape(recipe.model, len(dataset.class_names))
             config = mixer_config(recipe.model.model, **shape)
-            check_room(config, moved=alone and recipe.optimizer.train_last is None)
+            check_memory(config, moved=alone and recipe.optimizer.train_last is None)
         model = build(recipe.model, len(dataset.class_names))
     else:
         model = start_from(recipe.model, dataset.class_names)

@@ -9,8 +9,8 @@ from mlpmixer.errors import UsageError
 from mlpmixer.models.hollow import hollow_copy
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.models.model_summary import FLOPS_PER_MAC, TRAINING_FLOPS_PER_MAC, count_macs
-from mlpmixer.training.memory_plan import StepMemory, step_memory
 from mlpmixer.training.recipe import OptimizerOptions
+from mlpmixer.training.step_memory import StepMemory, step_memory
 
 RESERVE = 0.1
 """Share of a device's memory that is left to its libraries, and to gaps between blocks."""

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 
 from mlpmixer.models.interface import ImageModel
 from mlpmixer.runtime import Runtime
-from mlpmixer.training.shares import whole
+from mlpmixer.training.sharded_tensors import full_tensor
 
 
 def mesh_of(runtime: Runtime) -> DeviceMesh:
@@ -55,5 +55,5 @@ class Assembly:
         plain = deepcopy(self._plain).to(device)
         targets = {**dict(plain.named_parameters()), **dict(plain.named_buffers())}
         for name, target in targets.items():
-            target.copy_(whole(sources[name].detach()))
+            target.copy_(full_tensor(sources[name].detach()))
         return plain

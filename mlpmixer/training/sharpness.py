@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mlpmixer.training.shares import own, share_like, whole
+from mlpmixer.training.sharded_tensors import full_tensor, local_tensors, shard_like
 
 Result = TypeVar("Result")
 SHARE = 0.7
@@ -65,11 +65,11 @@ class SharpnessAware:
             backward()
         with torch.no_grad():
             # To the bit, unlike climbing down.
-            torch._foreach_copy_(own(self.parameters), own(weights))
+            torch._foreach_copy_(local_tensors(self.parameters), local_tensors(weights))
         if self.every > 1:
             above = self._gradients()
             products = [(a * u).sum() for a, u in zip(above, usual, strict=True)]
-            along = whole(sum(products[1:], start=products[0])) / usual_length**2
+            along = full_tensor(sum(products[1:], start=products[0])) / usual_length**2
             sideways = [a - along * u for a, u in zip(above, usual, strict=True)]
             length = _length(sideways) + _SMALLEST
             self.sideways = [one / length for one in sideways]
@@ -87,11 +87,11 @@ class SharpnessAware:
     def load_state_dict(self, state: list[Tensor]) -> None:
         """Take up the state of an interrupted training."""
         pairs = zip(state, self.parameters, strict=False)
-        self.sideways = [share_like(one.to(other.device), other) for one, other in pairs]
+        self.sideways = [shard_like(one.to(other.device), other) for one, other in pairs]
 
 
 def _length(tensors: list[Tensor]) -> Tensor:
-    return whole(torch.stack(torch._foreach_norm(tensors)).norm())
+    return full_tensor(torch.stack(torch._foreach_norm(tensors)).norm())
 
 
 @contextmanager

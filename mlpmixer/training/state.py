@@ -19,7 +19,7 @@ from mlpmixer.errors import MixerError, UsageError, first_line
 from mlpmixer.files import replacing
 from mlpmixer.run.directory import MODEL, PREVIOUS_STATE_FILE, RECIPE, SHARDED_STATES, STATE_FILE
 from mlpmixer.training.recipe import Recipe
-from mlpmixer.training.shares import shares_like
+from mlpmixer.training.sharded_tensors import shards_like
 from mlpmixer.training.step import TrainingStep
 
 DAMAGED_STATE_FILE = "damaged.pt"
@@ -248,13 +248,13 @@ class SavedState:
         """
         try:
             weights = step.model.state_dict()
-            step.model.load_state_dict(shares_like(self._content["model"], weights))
+            step.model.load_state_dict(shards_like(self._content["model"], weights))
             step.optimizers.load_state_dict(self._content["optimizers"])
             if step.sharpness is not None:
                 step.sharpness.load_state_dict(self._content.get("sharpness") or [])
             if step.average is not None:
                 averages = step.average.state_dict()
-                step.average.load_state_dict(shares_like(self._content["average"], averages))
+                step.average.load_state_dict(shards_like(self._content["average"], averages))
             return Position(**self._content["position"])
         except DAMAGE as error:
             raise _damaged(self.path, error) from error

@@ -79,7 +79,7 @@ class TrainingStep:
         targets: Tensor,
         number: int,
         factor: float,
-        answers: Tensor | None = None,
+        teacher_logits: Tensor | None = None,
     ) -> StepResult:
         """Make the step.
 
@@ -89,7 +89,7 @@ class TrainingStep:
             targets: (B, K) shares in [0, 1].
             number: of the step; what dropout draws follows from it and the seed.
             factor: share of the peak learning rates, in [0, 1].
-            answers: (B, K) the teacher's logits for these images, where there is one.
+            teacher_logits: (B, K) for these images, where there is a teacher.
 
         Raises:
             MixerError: the model cannot be compiled.
@@ -97,7 +97,7 @@ class TrainingStep:
         self.model.train()
 
         def backward() -> tuple[Tensor, Tensor]:
-            return self._backward(images, targets, answers, number)
+            return self._backward(images, targets, teacher_logits, number)
 
         if self.sharpness is None:
             loss, correct = backward()
@@ -109,7 +109,7 @@ class TrainingStep:
         return StepResult(loss, correct, norm)
 
     def _backward(
-        self, images: Tensor, targets: Tensor, answers: Tensor | None, number: int
+        self, images: Tensor, targets: Tensor, teacher_logits: Tensor | None, number: int
     ) -> tuple[Tensor, Tensor]:
         """Add the batch's gradients to those that are there; return its loss and right answers."""
         seed = derived_seed(self.recipe.compute.seed, "dropout", number)
@@ -117,8 +117,8 @@ class TrainingStep:
         parts = self.recipe.optimizer.accumulate
         own_parts = images.chunk(parts)
         answered: Sequence[Tensor | None] = [None] * len(own_parts)
-        if answers is not None:
-            answered = answers.chunk(parts)
+        if teacher_logits is not None:
+            answered = teacher_logits.chunk(parts)
         shares = zip(own_parts, targets.chunk(parts), answered, self._shown(images), strict=True)
         for n, (part, wanted, taught, self._positions.shown) in enumerate(shares, start=1):
             torch.manual_seed(seed)
@@ -134,16 +134,16 @@ class TrainingStep:
         return loss, correct
 
     def _losses(
-        self, logits: Tensor, targets: Tensor, answers: Tensor | None
+        self, logits: Tensor, targets: Tensor, teacher_logits: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return the loss to minimise, and the one to show, in which all images count the same.
 
         What is shown can be compared between weights; a rare class in a batch is no explosion.
         """
         if self._class_weights is None:
-            own = training_loss(logits, targets, answers, self.recipe)
+            own = training_loss(logits, targets, teacher_logits, self.recipe)
             return own, own.detach()
-        losses = image_losses(logits, targets, answers, self.recipe)
+        losses = image_losses(logits, targets, teacher_logits, self.recipe)
         # Not divided by the batch's own weights: its mean is right over all batches, and so parts
         # of a batch and shares of ranks add up to the whole.
         return (losses * (targets @ self._class_weights)).mean(), losses.detach().mean()

@@ -5,7 +5,7 @@ mixture of every image. So the teacher gets the batch as the student gets it, an
 it but its size. Every model here takes images in [-1, 1] and normalises them inside itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import torch
@@ -24,6 +24,8 @@ from mlpmixer.training.recipe import DistillationOptions, Recipe
 from mlpmixer.values import flag
 from mlpmixer.weights.checkpoint import load
 
+Answer = Callable[[Tensor, Tensor], Tensor]
+"""From images (B, 3, H, W) and their positions (B,) in the split to logits (B, K)."""
 _SURE = 1e4  # log odds of what is certain; infinite ones would give 0 times infinity
 _SHOWN = 3  # class names in a message
 

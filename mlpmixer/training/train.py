@@ -21,8 +21,8 @@ from mlpmixer.run.console import Console
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.run.tracker import Tracker
 from mlpmixer.runtime import Runtime, keep_freed_memory, machine, peak_memory
-from mlpmixer.training.answer_store import answers_for
 from mlpmixer.training.batch_size import settle_batch_size, smallest_batch
+from mlpmixer.training.checkpointer import Checkpointer, newest_state
 from mlpmixer.training.inventory import (
     ChangedData,
     changes,
@@ -30,14 +30,15 @@ from mlpmixer.training.inventory import (
     is_digest_of,
     write_inventory,
 )
-from mlpmixer.training.keeping import Keeper, newest_state
-from mlpmixer.training.loop import Answer, TrainingLoop
+from mlpmixer.training.loop import TrainingLoop
 from mlpmixer.training.plan import Plan, plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.run_report import report_contents
 from mlpmixer.training.setup import read_images, training_step
 from mlpmixer.training.state import SavedState, TrainingIdentity, clear_up, flat_values
 from mlpmixer.training.step import TrainingStep
+from mlpmixer.training.teacher import Answer
+from mlpmixer.training.teacher_logits import logits_for
 from mlpmixer.weights.checkpoint import load
 
 TOLD = ("accuracy", "validation_accuracy", "training_seconds", "peak_memory_bytes")
@@ -111,8 +112,8 @@ def train(
             with ranks.together():
                 if ranks.leads:
                     run.write_recipe(planned.recipe.to_toml())
-        answers = stack.enter_context(answers_for(planned, identity.images_digest, run.last))
-        loop = _loop(planned, images, identity, run, console, answers)
+        teacher = stack.enter_context(logits_for(planned, identity.images_digest, run.last))
+        loop = _loop(planned, images, identity, run, console, teacher)
         duplicates = _duplicates(planned, console) if ranks.leads else None
         if saved is not None:
             loop.resume(saved.restore(loop.step))
@@ -192,7 +193,7 @@ def _loop(
     identity: TrainingIdentity,
     run: RunDirectory,
     console: Console,
-    answers: Answer | None,
+    teacher: Answer | None,
 ) -> TrainingLoop:
     recipe, model, dataset = planned.recipe, planned.model, planned.dataset
     step = training_step(planned)
@@ -216,9 +217,9 @@ def _loop(
         images["train"],
         Augmenter(recipe.augment, model.num_classes),
         validate if wanted else None,
-        Keeper(run, step, split, identity, facts),
+        Checkpointer(run, step, split, identity, facts),
         console.warning,
-        answers,
+        teacher,
     )
 
 

@@ -37,5 +37,5 @@ class Trial:
         labels = torch.arange(images, device=device) % self._model.num_classes
         chance = generator(0, "estimate", number)
         inputs, targets = self._augmenter(pixels, labels, chance)
-        answers = None if self._teacher is None else self._teacher(inputs)
-        self._step(inputs, targets, number, 1.0, answers)
+        teacher_logits = None if self._teacher is None else self._teacher(inputs)
+        self._step(inputs, targets, number, 1.0, teacher_logits)

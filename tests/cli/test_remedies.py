@@ -166,7 +166,7 @@ def test_the_depth_that_is_advised_where_memory_is_short_is_accepted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlpmixer.training.room.free_memory", lambda _: 10_000_000)
+    monkeypatch.setattr("mlpmixer.training.memory_check.free_memory", lambda _: 10_000_000)
     said = refusal(with_option(command, "--depth", ["1000"]), capsys)
     (most,) = re.findall(r"use --depth (\d+) or less", said)
     refusal(with_option(command, "--depth", [str(int(most) + 1)]), capsys)

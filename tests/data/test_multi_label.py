@@ -27,8 +27,8 @@ from mlpmixer.data.pack_plan import plan_pack
 from mlpmixer.data.pack_sample import PackOptions
 from mlpmixer.data.packing import pack
 from mlpmixer.data.protocol_splits import joined
-from mlpmixer.data.share import keep_share
 from mlpmixer.data.sources import open_source
+from mlpmixer.data.train_fraction import keep_share
 from mlpmixer.errors import UsageError
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.training.inventory import changes, write_inventory

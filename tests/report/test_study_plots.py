@@ -5,7 +5,7 @@ from matplotlib.text import Annotation
 
 from mlpmixer.report.corruption_plots import accuracy_by_severity
 from mlpmixer.report.figure_style import to_svg
-from mlpmixer.report.front_plots import FrontPoint, accuracy_front
+from mlpmixer.report.pareto_plots import FrontPoint, accuracy_front
 from mlpmixer.report.scale_plots import accuracy_by_images
 
 

@@ -11,8 +11,8 @@ from mlpmixer.evaluation.throughput import throughput
 from mlpmixer.runtime import Runtime
 from mlpmixer.studies.comparison import (
     comparison_study,
-    front,
     in_a_fresh_process,
+    pareto_front,
     training_memory,
 )
 from mlpmixer.training.recipe import Recipe
@@ -124,4 +124,4 @@ def test_the_front_holds_what_no_other_beats() -> None:
         ("as good but dearer", 3.0, 0.7),
         ("best", 9.0, 0.9),
     ]
-    assert front(points) == ["cheap", "good", "best"]
+    assert pareto_front(points) == ["cheap", "good", "best"]

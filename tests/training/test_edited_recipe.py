@@ -10,7 +10,7 @@ import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.run.directory import RunDirectory
 from mlpmixer.runtime import Runtime
-from mlpmixer.training.keeping import Keeper
+from mlpmixer.training.checkpointer import Checkpointer
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.state import Position, TrainingIdentity
 from mlpmixer.training.step import TrainingStep
@@ -90,12 +90,12 @@ def test_a_model_that_was_kept_after_the_last_state_stays_the_best(
     model = mlpmixer.create_model("mixer_nano", image_size=8, patch_size=4, depth=1, num_classes=2)
     step = TrainingStep(model, Recipe(), Runtime(torch.device("cpu")))
     identity = TrainingIdentity(("a", "b"), "images")
-    keeper = Keeper(RunDirectory(tmp_path), step, None, identity, {})  # type: ignore[arg-type]
+    checkpointer = Checkpointer(RunDirectory(tmp_path), step, None, identity, {})  # type: ignore[arg-type]
     saved = Position(step=100, seconds=30.0, best_accuracy=0.8, best_step=90)
-    keeper.take_up_best(saved)
+    checkpointer.take_up_best(saved)
     assert (saved.best_accuracy, saved.best_step) == (0.8, 90)
-    keeper.save_model(model, Position(step=120, best_accuracy=kept, best_step=120))
-    keeper.take_up_best(saved)
+    checkpointer.save_model(model, Position(step=120, best_accuracy=kept, best_step=120))
+    checkpointer.take_up_best(saved)
     assert (saved.best_accuracy, saved.best_step) == ((0.9, 120) if kept == 0.9 else (0.8, 90))
 
 

@@ -10,10 +10,10 @@ from mlpmixer.errors import UsageError
 from mlpmixer.memory import free_memory
 from mlpmixer.models.presets import mixer_config
 from mlpmixer.runtime import Runtime
+from mlpmixer.training.memory_check import OF_A_MOVED_WEIGHT, check_memory
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe, flat_fields
 from mlpmixer.training.recipes import find_recipe
-from mlpmixer.training.room import OF_A_MOVED_WEIGHT, check_room
 from mlpmixer.training.trial import Trial
 from mlpmixer.values import flag, range_of
 
@@ -60,7 +60,7 @@ ENDS = ends()
 def test_a_training_takes_a_step_at_the_ends_of_each_range_or_says_why_not(
     name: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlpmixer.training.room.free_memory", lambda device: 100_000_000)
+    monkeypatch.setattr("mlpmixer.training.memory_check.free_memory", lambda device: 100_000_000)
     recipe = find_recipe("quick").override({"data": "digits", "steps": 2, "model": "mixer_nano"})
     recipe = recipe.override({"depth": 1, "batch_size": 8, "workers": 0, **NEEDED.get(name, {})})
     planned, refusal = None, ""
@@ -87,8 +87,8 @@ def test_all_ends_of_ranges_are_numbers_that_are_computed_with() -> None:
 def test_a_mixer_that_does_not_fit_in_memory_is_refused_with_a_depth_that_does() -> None:
     shape = mixer_config("mixer_b16", None, 10)
     with pytest.raises(UsageError, match=r"takes at least [\d.]+ GB .*: use --depth \d+ or less"):
-        check_room(mixer_config("mixer_b16", None, 10, depth=10_000), moved=True)
-    check_room(shape, moved=False)
+        check_memory(mixer_config("mixer_b16", None, 10, depth=10_000), moved=True)
+    check_memory(shape, moved=False)
 
 
 def test_the_depth_that_is_named_fits_and_one_more_does_not(
@@ -96,13 +96,13 @@ def test_the_depth_that_is_named_fits_and_one_more_does_not(
 ) -> None:
     one, two = (parameters(depth) for depth in (1, 2))
     free = OF_A_MOVED_WEIGHT * (one + 3 * (two - one)) + 5
-    monkeypatch.setattr("mlpmixer.training.room.free_memory", lambda device: free)
-    check_room(mixer_config("mixer_nano", None, 10, depth=4), moved=True)
+    monkeypatch.setattr("mlpmixer.training.memory_check.free_memory", lambda device: free)
+    check_memory(mixer_config("mixer_nano", None, 10, depth=4), moved=True)
     with pytest.raises(UsageError, match="--depth 4 or less"):
-        check_room(mixer_config("mixer_nano", None, 10, depth=5), moved=True)
-    monkeypatch.setattr("mlpmixer.training.room.free_memory", lambda device: one)
+        check_memory(mixer_config("mixer_nano", None, 10, depth=5), moved=True)
+    monkeypatch.setattr("mlpmixer.training.memory_check.free_memory", lambda device: one)
     with pytest.raises(UsageError, match="a smaller --width"):
-        check_room(mixer_config("mixer_nano", None, 10, depth=5), moved=True)
+        check_memory(mixer_config("mixer_nano", None, 10, depth=5), moved=True)
     assert free_memory(torch.device("cpu")) > 0
 
 

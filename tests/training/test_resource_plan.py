@@ -10,9 +10,9 @@ import mlpmixer
 from mlpmixer.cli.main import main
 from mlpmixer.errors import UsageError
 from mlpmixer.models.interface import ImageModel
-from mlpmixer.training.memory_plan import StepMemory, step_memory
 from mlpmixer.training.recipe import OptimizerOptions
 from mlpmixer.training.resource_plan import ResourcePlan, plan_resources
+from mlpmixer.training.step_memory import StepMemory, step_memory
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from mlpmixer.randomness import generator
 from mlpmixer.ranks import ALONE, Ranks
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
-from mlpmixer.training.keeping import newest_state
+from mlpmixer.training.checkpointer import newest_state
 from mlpmixer.training.parallel import shards
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe

@@ -166,7 +166,7 @@ def test_kept_answers_are_those_that_the_teacher_gives(
     asked = sum(shown)
     (kept,) = (tmp_path / "kept" / "last").glob("*.answers")
     shown.clear()
-    monkeypatch.setattr("mlpmixer.training.answer_store.MOST_BYTES", 0)
+    monkeypatch.setattr("mlpmixer.training.teacher_logits.MOST_BYTES", 0)
     alone(tmp_path / "fresh", **options)
     assert sum(shown) == 130 * 32 > 2 * asked
     assert not list((tmp_path / "fresh" / "last").glob("*.answers"))

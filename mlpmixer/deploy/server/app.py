@@ -14,13 +14,13 @@ from starlette.exceptions import HTTPException
 
 from mlpmixer.deploy.server.health_routes import health_routes
 from mlpmixer.deploy.server.limits import Limits
-from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.model_routes import model_routes
 from mlpmixer.deploy.server.openapi import ask_for_key
 from mlpmixer.deploy.server.page import add_page
 from mlpmixer.deploy.server.problems import Problem
 from mlpmixer.deploy.server.request_log import RequestLog
 from mlpmixer.deploy.server.served_model import ServedModel
+from mlpmixer.deploy.server.server_metrics import ServerMetrics
 from mlpmixer.errors import MixerError
 
 _log = logging.getLogger("mlpmixer.server")
@@ -31,7 +31,7 @@ WATCH_SECONDS = 2.0
 def make_app(
     models: Mapping[str, ServedModel],
     limits: Limits,
-    measures: Measures,
+    measures: ServerMetrics,
     api_key: str | None = None,
 ) -> FastAPI:
     """Return the application that answers with some models.

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.openapi import OPEN
 from mlpmixer.deploy.server.served_model import ServedModel
+from mlpmixer.deploy.server.server_metrics import ServerMetrics
 
 
-def health_routes(models: Mapping[str, ServedModel], measures: Measures) -> APIRouter:
+def health_routes(models: Mapping[str, ServedModel], measures: ServerMetrics) -> APIRouter:
     """Return the paths that are answered without a key.
 
     Args:

@@ -5,7 +5,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.server_metrics import ServerMetrics
 
 _log = logging.getLogger("mlpmixer.server")
 
@@ -20,7 +20,7 @@ class RequestLog:
         measures: takes the requests to models.
     """
 
-    def __init__(self, app: ASGIApp, measures: Measures) -> None:
+    def __init__(self, app: ASGIApp, measures: ServerMetrics) -> None:
         self._app = app
         self._measures = measures
 

@@ -12,8 +12,8 @@ import uvicorn
 from mlpmixer.deploy.server.app import make_app, refresh
 from mlpmixer.deploy.server.connection import bounded_connection
 from mlpmixer.deploy.server.limits import Limits
-from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.served_model import ServedModel
+from mlpmixer.deploy.server.server_metrics import ServerMetrics
 from mlpmixer.errors import MixerError, UsageError
 
 
@@ -67,7 +67,7 @@ def _listen(bound: socket.socket) -> None:
 def serve(
     models: Mapping[str, ServedModel],
     limits: Limits,
-    measures: Measures,
+    measures: ServerMetrics,
     bound: socket.socket,
     api_key: str | None,
     on_ready: Callable[[], None],

@@ -18,7 +18,7 @@ from mlpmixer.deploy.server.batching import Batcher, Overloaded
 from mlpmixer.deploy.server.description import ModelDescription, describe
 from mlpmixer.deploy.server.explain import Explanation, explain
 from mlpmixer.deploy.server.limits import Limits
-from mlpmixer.deploy.server.measures import Measures
+from mlpmixer.deploy.server.server_metrics import ServerMetrics
 from mlpmixer.deploy.server.weight_pictures import draw_block
 from mlpmixer.errors import MixerError
 from mlpmixer.weights.own_format import MODEL_FILE
@@ -57,7 +57,7 @@ class ServedModel:
         load: Load,
         limits: Limits,
         decoders: ThreadPoolExecutor,
-        measures: Measures,
+        measures: ServerMetrics,
     ) -> None:
         self.name = name
         self.source = source

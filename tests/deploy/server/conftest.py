@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from mlpmixer.deploy.predictor import Predictor
 from mlpmixer.deploy.server.app import make_app
 from mlpmixer.deploy.server.limits import Limits
-from mlpmixer.deploy.server.measures import Measures
 from mlpmixer.deploy.server.served_model import ServedModel
+from mlpmixer.deploy.server.server_metrics import ServerMetrics
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def serve(model_file: Path) -> Iterator[Serve]:
         api_key: str | None = None,
         **limits: float,
     ) -> TestClient:
-        bounds, measures = Limits(**limits), Measures()  # type: ignore[arg-type]
+        bounds, measures = Limits(**limits), ServerMetrics()  # type: ignore[arg-type]
         chosen = load or (lambda path: Predictor.load(path, device="cpu", engine="eager"))
         model = ServedModel("flowers", str(source), chosen, bounds, decoders, measures)
         client = TestClient(

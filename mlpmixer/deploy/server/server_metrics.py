@@ -8,7 +8,7 @@ _LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Measures:
+class ServerMetrics:
     """Counters of one server, apart from any other in this process."""
 
     def __init__(self) -> None:

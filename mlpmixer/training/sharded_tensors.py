@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return all of a tensor of which this rank may hold a share; all ranks ask for it at once."""
     return tensor.full_tensor() if _is_shared(tensor) else tensor
 
 
-def own(tensors: Sequence[Tensor]) -> list[Tensor]:
+def local_tensors(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return what this rank holds of tensors: all of each, unless the model is sharded."""
     return [one.to_local() if _is_shared(one) else one for one in tensors]
 
 
-def share_like(tensor: Tensor, other: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
     """Return this rank's share of a tensor that all ranks have whole, cut as `other` is."""
     if not _is_shared(other):
         return tensor
@@ -33,7 +33,7 @@ def share_like(tensor: Tensor, other: Tensor) -> Tensor:
     return distribute_tensor(tensor, other.device_mesh, other.placements, src_data_rank=None)
 
 
-def shares_like(tensors: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+def shards_like(tensors: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rank's shares of named tensors, cut as the `others` of these names are.
 
     What has no other of its shape, or is no tensor, stays as it is.
@@ -42,7 +42,7 @@ def shares_like(tensors: Mapping[str, Any], others: Mapping[str, Any]) -> dict[s
     for name, one in tensors.items():
         other = others.get(name)
         if isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape:
-            shares[name] = share_like(one, other)
+            shares[name] = shard_like(one, other)
     return shares
 
 

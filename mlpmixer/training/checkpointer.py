@@ -52,7 +52,7 @@ def _validated(file: Path) -> tuple[float, int] | None:
         return None
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the best model, the states to go on from, and which batches were passed over.
 
     Of several ranks the leading one alone touches the run directory.

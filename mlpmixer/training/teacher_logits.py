@@ -1,4 +1,4 @@
-"""A teacher's answers on disk, for trainings that show every image as it is, again and again.
+"""A teacher's logits on disk, for trainings that show every image as it is, again and again.
 
 Each image has a row of a file: its logits, then their checksum. A row that was never written, or
 half of it, does not have the right one, so nothing else needs to be kept, and a killed training
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mlpmixer.data.augment import changes_nothing
 from mlpmixer.errors import MixerError
-from mlpmixer.training.loop import Answer
 from mlpmixer.training.plan import Plan
+from mlpmixer.training.teacher import Answer
 
 MOST_BYTES = 16 << 30
 """Of a file of answers; where all would take more, none is kept."""
@@ -30,7 +30,7 @@ Ask = Callable[[Tensor], Tensor]
 """From images (B, 3, H, W) to answers (B, K), float32."""
 
 
-class AnswerStore:
+class TeacherLogits:
     """Answers that are asked for once an image.
 
     Where one of a batch is missing the whole batch is asked: the last bits of an answer depend on
@@ -100,7 +100,7 @@ def row_bytes(classes: int) -> int:
 
 
 @contextmanager
-def stored_answers(folder: Path, key: str, classes: int, ask: Ask) -> Iterator[AnswerStore]:
+def stored_logits(folder: Path, key: str, classes: int, ask: Ask) -> Iterator[TeacherLogits]:
     """Yield the store of that key in a folder, with what is in it already; others' files go.
 
     Args:
@@ -121,13 +121,13 @@ def stored_answers(folder: Path, key: str, classes: int, ask: Ask) -> Iterator[A
     except OSError as error:
         raise MixerError(f"cannot write {path}: {error.strerror}.") from error
     try:
-        yield AnswerStore(file, classes, ask)
+        yield TeacherLogits(file, classes, ask)
     finally:
         os.close(file)
 
 
 @contextmanager
-def answers_for(planned: Plan, images: str, folder: Path) -> Iterator[Answer | None]:
+def logits_for(planned: Plan, images: str, folder: Path) -> Iterator[Answer | None]:
     """Yield what gives a training the answers of its teacher; None where it has none.
 
     Where every image is shown as it is, its answer is kept. Several ranks keep none: they share no
@@ -153,5 +153,5 @@ def answers_for(planned: Plan, images: str, folder: Path) -> Iterator[Answer | N
         return
     what = (teacher.digest, images, planned.model.preprocessing, planned.runtime.precision)
     key = blake2b(repr(what).encode(), digest_size=8).hexdigest()
-    with stored_answers(folder, key, classes, teacher) as stored:
+    with stored_logits(folder, key, classes, teacher) as stored:
         yield stored

@@ -9,7 +9,7 @@ from torch import Tensor
 from mlpmixer.data.augment import changes_nothing
 from mlpmixer.data.options import AugmentOptions
 from mlpmixer.errors import MixerError
-from mlpmixer.training.answer_store import row_bytes, stored_answers
+from mlpmixer.training.teacher_logits import row_bytes, stored_logits
 
 IMAGES = torch.rand(9, 3, 2, 2, generator=torch.Generator().manual_seed(0))
 
@@ -26,7 +26,7 @@ class Asked:
 
 
 def answered(folder: Path, places: list[int], asked: Asked, key: str = "key") -> Tensor:
-    with stored_answers(folder, key, 5, asked) as stored:
+    with stored_logits(folder, key, 5, asked) as stored:
         return stored(IMAGES[places], torch.tensor(places))
 
 
@@ -40,7 +40,7 @@ def test_what_was_answered_once_is_not_asked_again(tmp_path: Path) -> None:
 
 def test_an_answer_stays_what_it_was_when_it_was_asked_first(tmp_path: Path) -> None:
     first = answered(tmp_path, [3, 5], Asked())
-    with stored_answers(tmp_path, "key", 5, lambda images: images.flatten(1)[:, :5] + 1) as stored:
+    with stored_logits(tmp_path, "key", 5, lambda images: images.flatten(1)[:, :5] + 1) as stored:
         again = stored(IMAGES[[5, 6, 3]], torch.tensor([5, 6, 3]))
     assert torch.equal(again[[2, 0]], first)
     assert torch.equal(again[1], IMAGES[6].flatten()[:5] + 1)
@@ -52,7 +52,7 @@ def test_an_image_that_comes_twice_in_a_batch_has_one_answer(tmp_path: Path) -> 
     def ask(images: Tensor) -> Tensor:
         return torch.tensor([[float(next(numbers))] * 5 for _ in images])
 
-    with stored_answers(tmp_path, "key", 5, ask) as stored:
+    with stored_logits(tmp_path, "key", 5, ask) as stored:
         fresh = stored(IMAGES[[2, 2]], torch.tensor([2, 2]))
         assert torch.equal(fresh, stored(IMAGES[[2, 2]], torch.tensor([2, 2])))
     assert torch.equal(fresh[0], fresh[1])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mlpmixer.data.dataset import Dataset
-from mlpmixer.data.share import keep_share
 from mlpmixer.data.splits import ArraySplit
+from mlpmixer.data.train_fraction import keep_share
 from mlpmixer.errors import UsageError
 
 

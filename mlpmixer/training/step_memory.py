@@ -1,4 +1,4 @@
-"""What of a training fits where: the memory of a step, told without taking it.
+"""The memory of a training step, counted without taking it.
 
 The trainer's own step runs on tensors without numbers (PyTorch's FakeTensorMode), and each storage
 is counted while it lives. So optimizer, averaging, precision and recomputation need no formulas.

@@ -20,7 +20,7 @@ OF_A_MOVED_WEIGHT = 12
 """With its gradient and an average of its gradients, which every optimizer keeps."""
 
 
-def check_room(config: MixerConfig, *, moved: bool) -> None:
+def check_memory(config: MixerConfig, *, moved: bool) -> None:
     """Raise UsageError where a Mixer takes more of the machine's memory than is free.
 
     The depth that would fit is named; where not even one block does, the width is to blame.
