@@ -18,7 +18,7 @@ from mlpmixer.values import Count, Workers
 
 if TYPE_CHECKING:
     from mlpmixer.data.unlabelled import FoundPictures
-    from mlpmixer.deploy.outcome import Outcome, Wanted
+    from mlpmixer.deploy.outcome import Outcome, OutputOptions
     from mlpmixer.deploy.predict import PredictionRun
     from mlpmixer.deploy.predictor import Predictor
     from mlpmixer.deploy.result_files import NamedRow
@@ -186,7 +186,10 @@ def _predict(command: PredictCommand, kind: str | None, work: "Ranks") -> int:
 
 
 def _run(
-    console: "Console", command: PredictCommand, prediction: "PredictionRun", wanted: "Wanted"
+    console: "Console",
+    command: PredictCommand,
+    prediction: "PredictionRun",
+    wanted: "OutputOptions",
 ) -> int:
     from mlpmixer.deploy.outcome import deliver
 
@@ -251,13 +254,13 @@ def _remark(
         )
 
 
-def _wanted(command: PredictCommand, kind: str | None, k: int) -> "Wanted":
-    from mlpmixer.deploy.outcome import Wanted
+def _wanted(command: PredictCommand, kind: str | None, k: int) -> "OutputOptions":
+    from mlpmixer.deploy.outcome import OutputOptions
 
     rows = 0
     if command.out is None and kind is None:
         rows = sys.maxsize if command.json else _TABLE_ROWS
-    return Wanted(
+    return OutputOptions(
         title=f"Predictions of {printable(command.model)}",
         k=k,
         kind=kind,

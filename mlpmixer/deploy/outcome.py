@@ -13,7 +13,7 @@ from mlpmixer.deploy.sorting import ClassFolders, Sorted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class OutputOptions:
     """What is asked for."""
 
     title: str
@@ -46,7 +46,9 @@ class Outcome:
     sorted: Sorted | None = None
 
 
-def deliver(results: Results, predictor: Predictor, pictures: Pictures, wanted: Wanted) -> Outcome:
+def deliver(
+    results: Results, predictor: Predictor, pictures: Pictures, wanted: OutputOptions
+) -> Outcome:
     """Sort, draw and write what is wanted, the file last.
 
     Raises MixerError where something cannot be written.

@@ -23,7 +23,7 @@ from mlpmixer.weights.checkpoint import load
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationResult:
     """What an evaluation found."""
 
     data: str
@@ -51,7 +51,7 @@ def evaluate_model(
     batch_size: int,
     runtime: Runtime,
     console: Console,
-) -> Measured:
+) -> EvaluationResult:
     """Evaluate the model at `path` on a split of `data`, or of what it was trained on.
 
     Args:
@@ -87,11 +87,11 @@ def evaluate_model(
             on_progress=progress.update,
         )
     names = model.class_names or labelled.class_names
-    return Measured(labelled.data, labelled.name, names, evaluation, flip)
+    return EvaluationResult(labelled.data, labelled.name, names, evaluation, flip)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """The images that a model is measured on, read."""
 
     data: str
@@ -110,7 +110,7 @@ def open_labelled(
     split: str | None,
     options: DataOptions,
     console: Console,
-) -> Labelled:
+) -> LabelledImages:
     """Read the images to measure a model on, which was loaded from `path`; see `evaluate_model`.
 
     Raises:
@@ -140,7 +140,7 @@ def open_labelled(
         )
     images = read_split(chosen, name, model.preprocessing, options, console)
     tell_skipped(images, console)
-    return Labelled(source, name, dataset.class_names, chosen, images)
+    return LabelledImages(source, name, dataset.class_names, chosen, images)
 
 
 def images_for(model: ImageModel, dataset: Dataset, split: str | None) -> tuple[str, Relabelled]:

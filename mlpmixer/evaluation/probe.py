@@ -32,7 +32,7 @@ MOST_UNREADABLE = 0.5
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """What a probe found, and on what."""
 
     model: str
@@ -64,7 +64,7 @@ def probe(
     runtime: Runtime,
     keep: bool,
     console: Console,
-) -> Probed:
+) -> ProbeResult:
     """Probe the model at `source` on `data`, at its own image size or another.
 
     Of the training images only those in a support set are read.
@@ -120,7 +120,7 @@ def probe(
         strengths,
     )
     width = known.features.shape[1]
-    return Probed(model.name, data, tested, len(probed.labels), classes, width, result)
+    return ProbeResult(model.name, data, tested, len(probed.labels), classes, width, result)
 
 
 class _Read(NamedTuple):

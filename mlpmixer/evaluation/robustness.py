@@ -25,7 +25,7 @@ _SHOWN = 3
 """Severity of the examples, of 5."""
 
 
-class Corrupted:
+class CorruptedImages:
     """Images with one kind of damage in one severity, see `corrupt`."""
 
     def __init__(self, images: ImagesInOrder, name: str, severity: int) -> None:
@@ -121,7 +121,7 @@ def measure_robustness(
     with console.progress("evaluating on damaged images") as progress:
         clean = measure(images=images, batch_size=batch_size)
         for done, (name, severity) in enumerate(steps, start=1):
-            damaged = Corrupted(images, name, severity)
+            damaged = CorruptedImages(images, name, severity)
             found[name].append(measure(images=damaged, batch_size=batch_size))
             progress.update(done / len(steps))
     first = next(images.evaluation_batches(1))

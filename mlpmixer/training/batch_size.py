@@ -39,7 +39,7 @@ SLOW = 10.0
 
 
 @dataclass(frozen=True)
-class Tried:
+class StepCost:
     """What a step on so many images took."""
 
     images: int
@@ -118,7 +118,7 @@ def settle_batch_size(planned: Plan, console: Console) -> Plan:
     return replace(planned, recipe=recipe, schedule=schedule)
 
 
-def largest(sizes: list[int], limit: float, step: Callable[[int], Tried]) -> Tried:
+def largest(sizes: list[int], limit: float, step: Callable[[int], StepCost]) -> StepCost:
     """Return what a step on the largest batch took that fits.
 
     Args:
@@ -129,8 +129,8 @@ def largest(sizes: list[int], limit: float, step: Callable[[int], Tried]) -> Tri
     Raises:
         DoesNotFit: not even the smallest one does.
     """
-    before: Tried | None = None
-    best: Tried | None = None
+    before: StepCost | None = None
+    best: StepCost | None = None
     for size in sizes:
         expected = _forecast(before, best, size)
         if expected is not None and expected.used > limit:
@@ -151,7 +151,7 @@ def largest(sizes: list[int], limit: float, step: Callable[[int], Tried]) -> Tri
     return best
 
 
-def _forecast(before: Tried | None, last: Tried | None, images: int) -> Tried | None:
+def _forecast(before: StepCost | None, last: StepCost | None, images: int) -> StepCost | None:
     """Return what a larger batch should take: memory grows in a straight line with the images."""
     if last is None:
         return None
@@ -160,10 +160,10 @@ def _forecast(before: Tried | None, last: Tried | None, images: int) -> Tried | 
     else:
         growth = (last.used - before.used) / (last.images - before.images)
     more = images - last.images
-    return Tried(images, last.used + growth * more, last.seconds * images / last.images)
+    return StepCost(images, last.used + growth * more, last.seconds * images / last.images)
 
 
-def measured_steps(planned: Plan) -> Callable[[int], Tried]:
+def measured_steps(planned: Plan) -> Callable[[int], StepCost]:
     """Return what takes steps of a training and tells what they took."""
     device, several = planned.runtime.device, planned.runtime.ranks.world > 1
     moved = [one for one in planned.model.parameters() if one.requires_grad]
@@ -171,7 +171,7 @@ def measured_steps(planned: Plan) -> Callable[[int], Tried]:
     before = used_memory(device)
     trial = Trial(planned, keep=True)
 
-    def step(images: int) -> Tried:
+    def step(images: int) -> StepCost:
         measured = forget_peak(device)
         try:
             trial(images, 0)  # compiles, and makes the optimizer's state
@@ -187,8 +187,8 @@ def measured_steps(planned: Plan) -> Callable[[int], Tried]:
                 torch.cuda.empty_cache()
         seconds = time.monotonic() - begun
         if before is None or not measured:
-            return Tried(images, _planned(planned, images) + exchanged, seconds)
-        return Tried(images, peak_memory(device) - before + exchanged, seconds)
+            return StepCost(images, _planned(planned, images) + exchanged, seconds)
+        return StepCost(images, peak_memory(device) - before + exchanged, seconds)
 
     return step
 

@@ -22,7 +22,7 @@ from mlpmixer.errors import MixerError, UsageError
 from mlpmixer.evaluation.classify import NotFinite
 from mlpmixer.evaluation.features import extract
 from mlpmixer.evaluation.fewshot import few_shot, support_sets
-from mlpmixer.evaluation.probe import Probed, probe
+from mlpmixer.evaluation.probe import ProbeResult, probe
 from mlpmixer.evaluation.ridge import BIAS, FIXED_STRENGTH, LEAST_SPREAD, fit
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.run.console import Console
@@ -251,7 +251,7 @@ def test_of_the_training_images_only_the_support_sets_are_read(
         probed(tmp_path)
 
 
-def probed(folder: Path) -> Probed:
+def probed(folder: Path) -> ProbeResult:
     return probe(
         str(folder / "model.safetensors"),
         str(folder / "photos"),

@@ -7,7 +7,7 @@ from mlpmixer.data.corruptions import corrupt
 from mlpmixer.data.loader import open_images
 from mlpmixer.data.options import DataOptions
 from mlpmixer.data.splits import ArraySplit
-from mlpmixer.evaluation.robustness import Corrupted
+from mlpmixer.evaluation.robustness import CorruptedImages
 from mlpmixer.models.preprocessing import Preprocessing
 from mlpmixer.ranks import Ranks
 
@@ -16,7 +16,7 @@ def test_batches_and_ranks_see_the_same_damage() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
     split = ArraySplit(pixels, np.arange(10) % 3, "noise")
     images = open_images(split, Preprocessing(image_size=(8, 8)), DataOptions())
-    damaged = Corrupted(images, "gaussian_noise", 4)
+    damaged = CorruptedImages(images, "gaussian_noise", 4)
     assert len(damaged) == 10
     (whole,) = damaged.evaluation_batches(10)
     stored = torch.from_numpy(pixels).permute(0, 3, 1, 2)

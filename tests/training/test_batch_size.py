@@ -15,7 +15,7 @@ from mlpmixer.ranks import Ranks
 from mlpmixer.run.console import Console
 from mlpmixer.runtime import Runtime
 from mlpmixer.training import batch_size
-from mlpmixer.training.batch_size import SLOW, DoesNotFit, Tried, largest, smallest_batch
+from mlpmixer.training.batch_size import SLOW, DoesNotFit, StepCost, largest, smallest_batch
 from mlpmixer.training.plan import plan
 from mlpmixer.training.recipe import Recipe
 from mlpmixer.training.recipes import find_recipe
@@ -54,16 +54,16 @@ def settled(out: Path) -> int:
 
 def taking(
     kept: float, each: float, seconds: float = 0.0, there: float = float("inf")
-) -> tuple[Callable[[int], Tried], list[int]]:
+) -> tuple[Callable[[int], StepCost], list[int]]:
     """Return steps that take `kept` bytes and `each` an image, and the sizes that were tried."""
     tried: list[int] = []
 
-    def step(images: int) -> Tried:
+    def step(images: int) -> StepCost:
         tried.append(images)
         used = kept + each * images
         if used > there:
             raise DoesNotFit
-        return Tried(images, used, seconds * images)
+        return StepCost(images, used, seconds * images)
 
     return step, tried
 
