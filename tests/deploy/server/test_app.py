@@ -144,6 +144,7 @@ def test_without_the_key_nothing_is_answered_but_health(
     for answer in (
         client.post(PREDICT, content=pictures[0], headers=headers),
         client.get("/v1/models", headers=headers),
+        client.post("/v1/models/nobody/predict?k=many", headers=headers),
     ):
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
