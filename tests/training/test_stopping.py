@@ -70,11 +70,22 @@ def output_to_a_reader() -> Iterator[Callable[[], None]]:
         out.close()
 
 
+@contextmanager
+def hangups(handler: signal.Handlers) -> Iterator[None]:
+    """Handle SIGHUP so, whatever these tests were started with, such as nohup."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_terminal_that_goes_is_a_wish_to_stop_however_often_it_is_told(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_step(monkeypatch, 2, send(signal.SIGHUP, signal.SIGHUP))
-    assert main(command) == 75
+    with hangups(signal.SIG_DFL):
+        assert main(command) == 75
     said = capsys.readouterr().out.splitlines()[-1]
     again = shlex.split(said.partition("continue with: mixer ")[2])
     assert again == ["train", "--resume", command[-1]]
@@ -82,13 +93,9 @@ def test_a_terminal_that_goes_is_a_wish_to_stop_however_often_it_is_told(
 
 
 def test_a_training_that_is_to_outlive_its_terminal_hears_nothing_of_its_end() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Interruption() as interruption:
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert interruption.signal is None
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with hangups(signal.SIG_IGN), Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert interruption.signal is None
 
 
 def test_a_reader_that_leaves_ends_no_training(
