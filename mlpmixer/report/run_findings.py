@@ -83,14 +83,17 @@ def _calibration(contents: ReportContents) -> Finding | None:
     off = f"Its probabilities are off by {100 * error:.1f} points on average"
     if error <= TOLERATED_ERROR:
         return Finding(True, "Honest confidence", f"{off}.")
-    if error <= TOLERATED_ERROR + chance_error(contents.correct, contents.total):
+    confidence, accuracy = contents.calibration.mean_confidence, contents.calibration.mean_accuracy
+    low, high = wilson_interval(contents.correct, contents.total)
+    gap = abs(confidence - accuracy)
+    clear = gap > TOLERATED_ERROR and not low <= confidence <= high
+    if not clear and error <= TOLERATED_ERROR + chance_error(contents.correct, contents.total):
         return Finding(
             False,
             "Too few images to judge its confidence",
             f"{off}, which chance can make of {counted(contents.total, 'image')}.",
         )
-    confidence, accuracy = contents.calibration.mean_confidence, contents.calibration.mean_accuracy
-    if abs(confidence - accuracy) < error / 2:
+    if gap < error / 2:
         return Finding(
             False,
             "Uneven confidence",

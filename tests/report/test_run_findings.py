@@ -34,7 +34,7 @@ def found(given: ReportContents) -> dict[str, Finding]:
 
 @pytest.mark.parametrize(
     ("images", "title"),
-    [(100, "Too few images to judge its confidence"), (10_000, "Over-confident")],
+    [(40, "Too few images to judge its confidence"), (100, "Over-confident")],
 )
 def test_confidence_is_called_wrong_where_there_are_enough_images(images: int, title: str) -> None:
     half = images // 2
