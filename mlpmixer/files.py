@@ -38,7 +38,7 @@ def check_folder_writable(path: Path) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, with its suffix, that takes its place in the end.
+    """Yield a temporary path, with the suffix of `path`, that takes its place in the end.
 
     For libraries that write by path. A reader of `path` sees the old file or the complete new
     one, never a part, also after a power cut. If the block raises, `path` stays as it was and the
@@ -50,10 +50,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         UsageError: there is a folder, a device or a pipe; or a file in place of its folder.
         MixerError: if the file cannot be written, for example on a full disk.
     """
-    path = Path(path)
-    _check_place(path)
+    suffix = Path(path).suffix
+    _check_place(Path(path))
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -119,9 +119,9 @@ def folder_beside(path: Path) -> Iterator[Path]:
 
 def _check_place(path: Path) -> None:
     """Raise UsageError where a file cannot take the place of what is at the path."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(f"cannot write {path}: it is a folder. Name a file in it.")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise UsageError(f"cannot write {path}: it is a device or a pipe. Name a file.")
     _check_folders(path, path.parents)
 
@@ -129,13 +129,15 @@ def _check_place(path: Path) -> None:
 def _check_folders(path: Path, folders: Iterable[Path]) -> None:
     """Raise UsageError where a file is in place of a folder that a path needs."""
     for folder in folders:
-        if folder.exists() and not folder.is_dir():
+        if os.path.exists(folder) and not os.path.isdir(folder):
             raise UsageError(f"cannot write {path}: {folder} is a file, not a folder.")
 
 
 def _check_permission(path: Path, folders: Iterable[Path]) -> None:
     """Raise UsageError where nothing may be written into the first of the folders that exists."""
-    folder = next(one for one in folders if one.exists())
+    folder = next((one for one in folders if os.path.exists(one)), None)
+    if folder is None:
+        raise UsageError(f"cannot write {path}: the working folder is gone.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write {path}: there is no permission to write into {folder}.")
 

@@ -196,3 +196,11 @@ def test_a_folder_that_nothing_may_be_written_into_is_told_beforehand(tmp_path, 
         with pytest.raises(UsageError, match=f"no permission to write into {tmp_path}"):
             check(tmp_path / "new" / "x")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_link_is_written_in_the_format_that_its_own_name_says(tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").symlink_to(tmp_path / "data")
+    with replacing(tmp_path / "sheet.png") as temporary:
+        assert temporary.suffix == ".png"
+        temporary.write_bytes(b"1")
+    assert (tmp_path / "data").read_bytes() == b"1"

@@ -1,5 +1,6 @@
 """`mixer eval`: measure a trained model on labelled images."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -174,10 +175,8 @@ def _evaluate_damaged(
 
 def _model_name(command: EvalCommand) -> str:
     """Return what a model's folder is named after."""
-    model = Path(command.model)
-    if model.exists():
-        model = model.resolve()  # "." has no name
-    return model.stem if model.is_file() else model.name
+    model = Path(os.path.abspath(command.model))  # "." has no name; a link keeps its own
+    return model.stem if os.path.isfile(model) else model.name
 
 
 def _run_suite(command: EvalCommand, name: str) -> int:

@@ -76,7 +76,7 @@ def plan_pack(dataset: Dataset, options: PackOptions) -> PackPlan:
     Each class is spread evenly over the shards of its split, so that a shard holds all classes
     that have at least as many images as there are shards; in a shard they are shuffled. Of images
     of several classes the first one counts. A split that is read in blocks is cut into shards
-    in the order of a training's epoch instead, which reads each block once.
+    in the order of a training's epoch instead, which reads hardly any block twice.
 
     Raises UsageError where a class cannot be named in `classes.txt`.
     """

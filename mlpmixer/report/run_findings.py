@@ -146,7 +146,8 @@ def _weakest_class(contents: ReportContents) -> Finding | None:
         return Finding(
             True,
             f"None of {counted(len(among), 'class', 'classes')} clearly falls behind",
-            f"{text}. {few:,} more have fewer than {_FEW_IMAGES} images.",
+            f"{text}. {counted(few, 'class', 'classes')} with fewer than {_FEW_IMAGES} images "
+            "cannot be judged.",
         )
     title = "No class clearly falls behind" if far[weakest] else "No class falls far behind"
     return Finding(True, title, f"{text}.")

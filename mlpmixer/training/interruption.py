@@ -23,7 +23,7 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # signals are heard there alone
             numbers = [signal.SIGINT, signal.SIGTERM]
-            if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+            if _HANGUP is not None and signal.getsignal(_HANGUP) not in (signal.SIG_IGN, None):
                 numbers.append(_HANGUP)
             self._before = {number: signal.signal(number, self._heard) for number in numbers}
         else:

@@ -167,7 +167,7 @@ class SavedState:
         if not present:
             raise UsageError(
                 f"{paths[0]} is not there: the run was stopped before its first saved state. "
-                "Start it anew, by its first command."
+                "Start it anew, by its first command, or in another folder."
             )
         damage: list[MixerError] = []
         for path in present:

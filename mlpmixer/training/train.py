@@ -98,11 +98,12 @@ def train(
             elif ranks.leads:
                 run = RunDirectory.create(out, planned.recipe.to_toml())
                 stack.enter_context(run)
-            if ranks.leads and (saved is None or saved.images != identity.images_digest):
                 write_inventory(run.last, planned.dataset)
             tracker = _tracked(planned.recipe, run, console) if ranks.leads else None
             if tracker is not None:
                 stack.enter_context(tracker)
+            if ranks.leads and saved is not None and saved.images != identity.images_digest:
+                write_inventory(run.last, planned.dataset)
         for note in planned.notes:
             console.message(note)
         with ranks.together():

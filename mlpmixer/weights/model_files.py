@@ -67,7 +67,10 @@ def load_file(path: Path, weights: str | None = None, hub_config: Path | None = 
         _apply_hub_config(model, hub_config)
     elif hub_config is None and _describes(beside, model):
         _apply_hub_config(model, beside)
-        _log.warning(f"{path}: normalisation, crop and class names are those of {beside}.")
+        taken = (
+            "normalisation, crop and class names" if model.class_names else "normalisation and crop"
+        )
+        _log.warning(f"{path}: {taken} are those of {beside}.")
     return model
 
 

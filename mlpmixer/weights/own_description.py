@@ -1,7 +1,7 @@
 """What a file of ours says of its model, gone through before anything is built of it.
 
-It may be damaged, or made to harm: nothing in it is taken for the type it should have, and no
-model is built that is larger than the file's tensors bear out.
+It may be damaged, or made to harm: the type of everything in it is checked, and no model is built
+that is larger than the file's tensors bear out.
 """
 
 import json

@@ -12,7 +12,7 @@ import pytest
 
 from mlpmixer.data.dataset import Split
 from mlpmixer.data.picture import decode
-from mlpmixer.data.sources import open_source
+from mlpmixer.data.sources import open_source, same_source
 from mlpmixer.errors import UsageError
 
 Encode = Callable[..., bytes]
@@ -147,3 +147,9 @@ def test_images_of_a_single_class_are_refused(here: Path) -> None:
     pq.write_table(pa.table({"image": images, "label": [1, 1]}), here / "x.parquet")
     with pytest.raises(UsageError, match="one class only"):
         open_source("x.parquet")
+
+
+@pytest.mark.parametrize("stranger", ["~nobody-of-this-name/birds", "a\0b", "a/" * 5000])
+def test_a_spec_from_elsewhere_that_is_no_path_means_no_other_source(stranger: str) -> None:
+    assert not same_source(stranger, "photos")
+    assert same_source(stranger, stranger)

@@ -126,7 +126,7 @@ def test_a_start_that_failed_can_be_repeated_in_its_folder(
         patch.setattr("mlpmixer.training.train.read_images", fail)
         assert main(command) == 1
     assert main(["train", "--resume", command[-1]]) == 2
-    assert "Start it anew, by its first command." in capsys.readouterr().err
+    assert "Start it anew, by its first command, or in another folder." in capsys.readouterr().err
     assert main(command) == 0
 
 

@@ -96,8 +96,14 @@ def check_name(spec: str) -> None:
 
 
 def same_source(one: str, other: str) -> bool:
-    """Tell whether two specs mean one source: paths may be spelled differently."""
-    return _unified(one) == _unified(other)
+    """Tell whether two specs mean one source: paths may be spelled differently.
+
+    Either may come from a stranger's file, and be no path at all.
+    """
+    try:
+        return one == other or _unified(one) == _unified(other)
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _unified(spec: str) -> str:
