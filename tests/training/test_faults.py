@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_recipe import tiny_recipe
 from torch import Tensor
 
 from mlpmixer.cli.main import main
@@ -29,26 +30,13 @@ from mlpmixer.training.sharpness import SharpnessAware
 from mlpmixer.training.state import DAMAGED_STATE_FILE
 from mlpmixer.training.step import StepResult, TrainingStep
 
-TINY = """
-steps = 24
-evaluations = 4
-batch_size = 32
-width = 16
-depth = 1
-tokens_mlp_dim = 8
-channels_mlp_dim = 32
-patch_size = 4
-data = "digits"
-device = "cpu"
-workers = 0
-"""
 Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    recipe.write_text(TINY)
+    recipe.write_text(tiny_recipe(steps=24, evaluations=4))
 
     def train(out: Path, *options: str) -> list[str]:
         return ["train", "--recipe", str(recipe), "--out", str(out), *options]

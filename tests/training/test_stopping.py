@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_recipe import tiny_recipe
 from torch import Tensor
 
 from mlpmixer.cli.main import main
@@ -17,25 +18,11 @@ from mlpmixer.errors import MixerError
 from mlpmixer.training.interruption import Interruption
 from mlpmixer.training.step import StepResult, TrainingStep
 
-TINY = """
-steps = 6
-evaluations = 1
-batch_size = 32
-width = 16
-depth = 1
-tokens_mlp_dim = 8
-channels_mlp_dim = 32
-patch_size = 4
-data = "digits"
-device = "cpu"
-workers = 0
-"""
-
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY)
+    recipe.write_text(tiny_recipe(steps=6, evaluations=1))
     return ["train", "--recipe", str(recipe), "--out", str(tmp_path / "the run")]
 
 
