@@ -91,6 +91,7 @@ class Evaluation:
         return {
             "images": self.images,
             **self.metrics,
+            "mean_confidence": self.calibration.mean_confidence,
             "images_per_second": self.images_per_second,
             "per_class": per_class,
             "confusion": self.confusion.to_json(),

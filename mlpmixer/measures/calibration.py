@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlpmixer.measures.intervals import wilson_interval
+
 BINS = 15
 TOLERATED_ERROR = 0.05
 """Expected calibration error up to which probabilities can be taken at their word."""
@@ -49,6 +51,23 @@ def chance_error(right: int, images: int, bins: int = BINS) -> float:
     accuracy = (right + 1) / (images + 2)  # neither 0 nor 1, which few images cannot tell
     spread = accuracy * (1 - accuracy)
     return math.sqrt(2 * min(bins, images) * spread / (math.pi * images))
+
+
+def confidence_is_off(error: float, right: int, images: int, confidence: float | None) -> bool:
+    """Tell whether probabilities are off by more than is tolerated, beyond what chance makes of it.
+
+    Args:
+        error: the expected calibration error, in [0, 1].
+        right: images classified rightly.
+        images: images classified.
+        confidence: the mean, in [0, 1]; None where it is not known. It is off for certain, also
+            with few images, where it lies outside the interval of the accuracy.
+    """
+    if confidence is not None:
+        low, high = wilson_interval(right, images)
+        if abs(confidence - right / images) > TOLERATED_ERROR and not low <= confidence <= high:
+            return True
+    return error > TOLERATED_ERROR + chance_error(right, images)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mlpmixer.formatting import counted, duration, magnitude, percent, printable, shortened
 from mlpmixer.json_text import json_text
-from mlpmixer.measures.calibration import TOLERATED_ERROR, chance_error
+from mlpmixer.measures.calibration import confidence_is_off
 from mlpmixer.measures.confusion import Confusion
 from mlpmixer.measures.metrics import interval, shown
 from mlpmixer.report.run_contents import OF_EACH_CLASS
@@ -176,7 +176,8 @@ def _limits(facts: CardFacts) -> list[str]:
         error = float(measured["expected_calibration_error"])
         images = int(measured["images"])
         right = round(float(measured["top1"]) * images)
-        if error > TOLERATED_ERROR + chance_error(right, images):
+        confidence = measured.get("mean_confidence")  # earlier versions did not keep it
+        if confidence_is_off(error, right, images, confidence):
             found.append(
                 f"Its confidence is off by {100 * error:.1f} points on average: do not take its "
                 "probabilities at their word."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlpmixer.formatting import capitalized, counted, percent, shortened
-from mlpmixer.measures.calibration import TOLERATED_ERROR, chance_error
+from mlpmixer.measures.calibration import TOLERATED_ERROR, confidence_is_off
 from mlpmixer.measures.intervals import wilson_interval, wilson_intervals
 from mlpmixer.report.run_contents import ReportContents
 
@@ -84,16 +84,13 @@ def _calibration(contents: ReportContents) -> Finding | None:
     if error <= TOLERATED_ERROR:
         return Finding(True, "Honest confidence", f"{off}.")
     confidence, accuracy = contents.calibration.mean_confidence, contents.calibration.mean_accuracy
-    low, high = wilson_interval(contents.correct, contents.total)
-    gap = abs(confidence - accuracy)
-    clear = gap > TOLERATED_ERROR and not low <= confidence <= high
-    if not clear and error <= TOLERATED_ERROR + chance_error(contents.correct, contents.total):
+    if not confidence_is_off(error, contents.correct, contents.total, confidence):
         return Finding(
             False,
             "Too few images to judge its confidence",
             f"{off}, which chance can make of {counted(contents.total, 'image')}.",
         )
-    if gap < error / 2:
+    if abs(confidence - accuracy) < error / 2:
         return Finding(
             False,
             "Uneven confidence",

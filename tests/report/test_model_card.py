@@ -33,9 +33,14 @@ def card(*, exclusive: bool = True, **measured: Any) -> str:
     )
 
 
-@pytest.mark.parametrize(("images", "told"), [(10_000, True), (100, False)])
-def test_confidence_is_called_wrong_where_there_are_enough_images(images: int, told: bool) -> None:
-    text = card(images=images, expected_calibration_error=0.08)
+@pytest.mark.parametrize(
+    ("images", "confidence", "told"),
+    [(10_000, 0.9, True), (100, 0.9, False), (100, 0.98, True), (10, 0.98, False)],
+)
+def test_confidence_is_called_wrong_where_there_are_enough_images(
+    images: int, confidence: float, told: bool
+) -> None:
+    text = card(images=images, expected_calibration_error=0.08, mean_confidence=confidence)
     assert ("Its confidence is off by 8.0 points" in text) is told
 
 
