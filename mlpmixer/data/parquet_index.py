@@ -67,9 +67,7 @@ def index_files(files: Sequence[Path | RemotePath], columns: Columns) -> Parquet
         marks=marks,
         sizes=sizes,
         labels=joined_labels(files, [one["label"] for one in found]),
-        class_names=tuple(
-            _names(file, columns, one) for file, one in zip(files, found, strict=True)
-        ),
+        class_names=tuple(map(_names, found)),
         files=number[filled],
         groups=groups[filled],
         starts=starts[filled],
@@ -88,16 +86,25 @@ def _indexed(file: Path | RemotePath, columns: Columns) -> tuple[str, pa.Table]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{kept}.lock"):  # of several processes one reads, and the others wait
             if not kept.exists():
-                table = _read(file, columns)
-                with replacing(kept) as part, pa.ipc.new_file(str(part), table.schema) as sink:
-                    sink.write_table(table)
+                _keep(_read(file, columns), kept)
             with pa.ipc.open_file(str(kept)) as stored:
-                return key, stored.read_all()
+                table = stored.read_all()
+            if b"names" not in table.schema.metadata:  # kept by an earlier version
+                names = named_in(read_schema(file), columns.label)
+                noted = {**table.schema.metadata, b"names": json.dumps(names)}
+                table = table.replace_schema_metadata(noted)
+                _keep(table, kept)
+            return key, table
     except (pa.ArrowException, OSError) as error:
         raise MixerError(
             f"cannot keep the index of {file} in {folder}: {str(error).splitlines()[0]}. "
             "Free some space, or set MLPMIXER_DATA to another folder."
         ) from error
+
+
+def _keep(table: pa.Table, kept: Path) -> None:
+    with replacing(kept) as part, pa.ipc.new_file(str(part), table.schema) as sink:
+        sink.write_table(table)
 
 
 def _read(file: Path | RemotePath, columns: Columns) -> pa.Table:
@@ -120,10 +127,7 @@ def _read(file: Path | RemotePath, columns: Columns) -> pa.Table:
     return pa.table([pa.chunked_array(sizes, pa.int64()), column], schema=schema)
 
 
-def _names(file: Path | RemotePath, columns: Columns, table: pa.Table) -> tuple[str, ...] | None:
-    """Return the class names of a file, from its index `table` where that has noted them."""
-    noted = table.schema.metadata.get(b"names")
-    if noted is None:  # by an earlier version
-        return named_in(read_schema(file), columns.label)
-    names = json.loads(noted)
+def _names(table: pa.Table) -> tuple[str, ...] | None:
+    """Return the class names that the index of a file has noted."""
+    names = json.loads(table.schema.metadata[b"names"])
     return None if names is None else tuple(names)

@@ -19,6 +19,7 @@ from mlpmixer.data import remote
 from mlpmixer.data.batches import Batch, Images, UnreadableImages
 from mlpmixer.data.block_cache import LIMIT, BlockCache
 from mlpmixer.data.blocks import blocks_in
+from mlpmixer.data.cache import data_home
 from mlpmixer.data.dataset import Dataset
 from mlpmixer.data.held_out import hold_out_validation
 from mlpmixer.data.image_sizes import sample_sizes
@@ -346,3 +347,24 @@ def test_a_file_that_is_no_parquet_is_named(folder: Path, server: Behaviour) -> 
     (folder / "train-0.parquet").write_bytes(json.dumps({}).encode() * 20)
     with pytest.raises(MixerError, match=r"cannot read .*train-0\.parquet as parquet"):
         opened(server)
+
+
+def test_an_index_of_an_earlier_version_is_given_the_class_names_once(folder: Path) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": ["even", "odd"]}}
+    for file in folder.glob("*.parquet"):
+        table = pq.read_table(file)
+        labels = pa.array([number % 2 for number in range(len(table))])
+        table = table.set_column(table.schema.get_field_index("label"), "label", labels)
+        noted = {"huggingface": json.dumps({"info": {"features": features}})}
+        pq.write_table(table.replace_schema_metadata(noted), file)
+    assert open_source(str(folder)).class_names == ("even", "odd")
+    indexes = list((data_home() / "parquet").glob("*.index.arrow"))
+    for index in indexes:
+        table = pa.ipc.open_file(index.read_bytes()).read_all()
+        table = table.replace_schema_metadata({"rows": table.schema.metadata[b"rows"]})
+        with pa.ipc.new_file(str(index), table.schema) as sink:
+            sink.write_table(table)
+    assert open_source(str(folder)).class_names == ("even", "odd")
+    assert indexes
+    for index in indexes:
+        assert b"names" in pa.ipc.open_file(index.read_bytes()).schema.metadata
